@@ -1,0 +1,104 @@
+//! The only reader of time.
+//!
+//! Every decision takes a [`Now`] as an argument, so that a simulated world can turn the hands.
+//! A `Now` carries two readings, because they answer different questions:
+//!
+//! - [`Mono`] never goes back and dies with the process: intervals, timeouts, pacing.
+//! - [`Wall`] survives a restart but may jump: deadlines on disk, timelines, what people read.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Time since this process started; never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(pub Duration);
+
+impl Mono {
+    /// This moment, later by `span`.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Milliseconds since 1970 by the wall clock; may jump either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    /// This moment, later by `span`.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// How long ago `earlier` was; zero if the clock has gone back since.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For intervals.
+    pub mono: Mono,
+    /// For the disk and for people.
+    pub wall: Wall,
+}
+
+/// The real clock. One is made at the start and handed to each task.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Starts counting.
+    pub fn start() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+
+    /// Reads both clocks.
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(); // a board whose clock stands before 1970 counts from there
+        Now {
+            mono: Mono(self.started.elapsed()),
+            wall: Wall(millis(wall)),
+        }
+    }
+
+    /// The instant at which `at` comes, for a timer.
+    pub fn instant(&self, at: Mono) -> Instant {
+        self.started + at.0
+    }
+}
+
+/// Whole milliseconds of a span; a span beyond `u64` counts as that many.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_went_back_reads_as_no_time_passed() {
+        assert_eq!(Wall(5).since(Wall(9)), Duration::ZERO);
+        assert_eq!(Wall(9).since(Wall(5)), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn a_timer_instant_lies_where_the_reading_said() {
+        let clock = Clock::start();
+        let at = clock.now().mono.after(Duration::from_secs(3));
+        assert!(clock.instant(at) > Instant::now());
+    }
+}

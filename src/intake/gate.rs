@@ -1,0 +1,5 @@
+//! The gate.
+#[derive(Debug)]
+pub struct Gate;
+#[derive(Debug)]
+pub struct GateLimits;

@@ -1,0 +1,120 @@
+//! Topic names and filters, and which topics mean what.
+//!
+//! MQTT calls the thing that a message is published on a *name* and the thing that a
+//! subscription holds a *filter*; only filters have wildcards.
+
+/// Whether `name` may be published on: not empty, no wildcard, no NUL, no leading `$`.
+pub fn is_topic_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= super::MAX_TOPIC_BYTES
+        && !name.starts_with('$')
+        && !name.contains(['+', '#', '\0'])
+}
+
+/// What is wrong with a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Nothing to match.
+    #[error("is empty")]
+    Empty,
+    /// `#` stands alone as the last level.
+    #[error("'#' must be the whole last level")]
+    Hash,
+    /// `+` stands alone in its level.
+    #[error("'+' must be a whole level")]
+    Plus,
+    /// Longer than a topic may be, or with a NUL.
+    #[error("is too long or holds a NUL")]
+    Bytes,
+}
+
+/// Whether `filter` is a well-formed topic filter.
+pub fn is_topic_filter(filter: &str) -> Result<(), FilterError> {
+    if filter.is_empty() {
+        return Err(FilterError::Empty);
+    }
+    if filter.len() > super::MAX_TOPIC_BYTES || filter.contains('\0') {
+        return Err(FilterError::Bytes);
+    }
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
+            return Err(FilterError::Hash);
+        }
+        if level.contains('+') && level != "+" {
+            return Err(FilterError::Plus);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message on `name` reaches a subscription to `filter`.
+pub fn filter_matches(filter: &str, name: &str) -> bool {
+    let mut levels = name.split('/');
+    for want in filter.split('/') {
+        if want == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if want == "+" || want == level => {}
+            Some(_) | None => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
+/// The topics of one appliance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Before everything.
+    pub prefix: String,
+    /// The appliance's name.
+    pub appliance: String,
+    /// The pool that it shares, if any.
+    pub pool: Option<String>,
+}
+
+impl Topics {
+    /// The appliance's own topic for `what`.
+    fn own(&self, what: &str) -> String {
+        format!("{}/{}/{what}", self.prefix, self.appliance)
+    }
+
+    /// What the appliance subscribes to.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let mut filters = vec![self.own("request"), self.own("request/+")];
+        if let Some(pool) = &self.pool {
+            filters.push(format!("$share/{pool}/{}/pool/{pool}/request", self.prefix));
+        }
+        filters
+    }
+
+    /// Where the appliance says how it is.
+    pub fn status(&self) -> String {
+        self.own("status")
+    }
+
+    /// Where a reply goes when the device named no other place.
+    pub fn reply(&self, id: &str) -> String {
+        self.own(&format!("reply/{id}"))
+    }
+
+    /// The client that a request topic proves, if `topic` is one with a client's name.
+    pub fn proven_client<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        topic.strip_prefix(&self.own("request/"))
+    }
+
+    /// Whether an appliance listens to or speaks on `topic` itself, so that a reply there would
+    /// make it talk to itself, or in another's name.
+    pub fn is_reserved(&self, topic: &str) -> bool {
+        let Some(rest) = topic
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix('/'))
+        else {
+            return false;
+        };
+        let mut levels = rest.split('/');
+        let (first, second) = (levels.next(), levels.next());
+        first == Some("pool") || second != Some("reply")
+    }
+}

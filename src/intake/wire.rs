@@ -1,0 +1,3 @@
+//! The wire form.
+pub fn digest_of() {}
+pub fn read() {}

@@ -1,0 +1,2 @@
+//! lineside
+fn main(){}

@@ -1,0 +1,1 @@
+//! The service manager and the journal.
