@@ -3,8 +3,11 @@
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
 pub mod engine;
 pub mod intake;
+pub mod reply;
+pub mod router;
 pub mod service;
 pub mod spool;
 pub mod ticket;

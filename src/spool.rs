@@ -29,6 +29,7 @@
 //! is reopened with growing pauses, and [`Event::Restored`] says when transactions can be sent
 //! again.
 
+pub mod forms;
 pub mod record;
 pub mod shell;
 pub mod sled;
