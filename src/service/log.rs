@@ -17,12 +17,12 @@
 //!
 //! How it fails: lines are lost and counted ([`LogGuard::dropped`]); nothing else happens.
 
+mod host;
 mod pipeline;
 mod sinks;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::panic::PanicHookInfo;
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -31,9 +31,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use host::{Channel, Host, Stderr, choose};
 pub use pipeline::Flushed;
 use pipeline::{Pipeline, Shipper, Sink, start};
-use sinks::{JOURNAL_SOCKET, Journal, Lines, Stamp};
+use sinks::{Journal, Lines, Stamp};
 
 use crate::clock::Clock;
 
@@ -252,76 +253,6 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         thread = thread.name().unwrap_or("(unnamed)"),
         "a thread panicked"
     );
-}
-
-/// What standard error leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stderr {
-    Terminal,
-    /// The journal's stream, which reads a `<N>` before a line as its priority.
-    Journal,
-    Other,
-}
-
-/// What the process finds around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Host {
-    journal_listens: bool,
-    manager_listens: bool,
-    stderr: Stderr,
-}
-
-impl Host {
-    fn look() -> Self {
-        let stderr = if io::stderr().is_terminal() {
-            Stderr::Terminal
-        } else if leads_to_journal() {
-            Stderr::Journal
-        } else {
-            Stderr::Other
-        };
-        Self {
-            journal_listens: Path::new(JOURNAL_SOCKET).exists(),
-            manager_listens: std::env::var_os("NOTIFY_SOCKET").is_some(),
-            stderr,
-        }
-    }
-}
-
-/// `JOURNAL_STREAM` is inherited by everything that a service starts; it speaks of our standard
-/// error only if device and inode agree.
-fn leads_to_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    rustix::fs::fstat(io::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
-}
-
-/// Where the lines go, once decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Channel {
-    Journal,
-    Stderr,
-}
-
-fn choose(to: Destination, host: Host) -> Channel {
-    match to {
-        Destination::Journald => Channel::Journal,
-        Destination::Stderr => Channel::Stderr,
-        Destination::Auto => {
-            let started_us = match host.stderr {
-                Stderr::Terminal => false, // somebody is looking
-                Stderr::Journal => true,
-                Stderr::Other => host.manager_listens,
-            };
-            if host.journal_listens && started_us {
-                Channel::Journal
-            } else {
-                Channel::Stderr
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! Elsewhere the test says so and passes.
 
 use super::*;
+use crate::service::log::sinks::JOURNAL_SOCKET;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
