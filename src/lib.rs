@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod dispatch;
 pub mod engine;
 pub mod intake;
