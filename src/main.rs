@@ -1,2 +1,2 @@
 //! lineside
-fn main(){}
+fn main() {}
