@@ -1,6 +1,7 @@
 //! lineside: an inference appliance for the factory line.
 
 pub mod broker;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

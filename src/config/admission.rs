@@ -36,8 +36,8 @@ pub(super) fn limits(checker: &mut Checker<'_>, file: &File, topics: &Topics) ->
             intake.max_deadline_ms
         ),
     );
-    let reply_topics = reply_topics(checker, intake.reply_topics.as_deref(), topics)?;
-    let classification_by_topic = exceptions(checker, &intake.classification, topics)?;
+    let reply_topics = reply_topics(checker, intake.reply_topics.as_deref(), topics);
+    let classification_by_topic = exceptions(checker, &intake.classification, topics);
     Some(Limits {
         max_payload_bytes: (packet - ENVELOPE_BYTES) as usize,
         max_prompt_bytes: intake.max_prompt_bytes as usize,
@@ -46,8 +46,8 @@ pub(super) fn limits(checker: &mut Checker<'_>, file: &File, topics: &Topics) ->
             max: Duration::from_millis(intake.max_deadline_ms),
         },
         default_classification: classification(&file.appliance.default_classification),
-        classification_by_topic,
-        reply_topics,
+        classification_by_topic: classification_by_topic?,
+        reply_topics: reply_topics?,
     })
 }
 

@@ -113,14 +113,25 @@ impl fmt::Display for Faults {
 }
 
 /// The word of `known` that `word` was probably meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(
+    word: &str,
+    known: impl Iterator<Item = &'k str> + Clone,
+) -> Option<&'k str> {
     // Two slips in a long word, one in a short one: more and the guess is noise.
     let slips = if word.len() < 6 { 1 } else { 2 };
+    // A word that lacks only its first or last part, such as `deadline_ms`.
+    let whole = known.clone().find(|candidate| {
+        let front = candidate.strip_suffix(word);
+        let back = candidate.strip_prefix(word);
+        front.is_some_and(|rest| rest.ends_with('_'))
+            || back.is_some_and(|rest| rest.starts_with('_'))
+    });
     known
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= slips)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+        .or(whole)
 }
 
 /// Levenshtein's distance, with two swapped neighbours counting as one slip. Bounded: a word

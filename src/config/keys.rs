@@ -272,7 +272,7 @@ fn unknown_key(section: &str, name: &str, place: Place) -> Fault {
 }
 
 /// The sections, each once, in the order of the reference.
-fn sections() -> impl Iterator<Item = &'static str> {
+fn sections() -> impl Iterator<Item = &'static str> + Clone {
     let mut last = "";
     KEYS.iter().filter_map(move |key| {
         let (section, _) = key.name.split_once('.')?;

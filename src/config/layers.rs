@@ -261,6 +261,10 @@ fn read_text(file: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 impl Layers {
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
+        Some(self.leaves.get(key)?.origin.clone())
+    }
+
     /// One document over the reference.
     pub(super) fn of_text(text: &str, file: &Path, faults: &mut Faults) -> Self {
         let mut layers = Self::default();

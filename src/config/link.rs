@@ -15,17 +15,23 @@ const TLS_PORT: u16 = 8883;
 /// The keys that mean something only over TLS.
 const TLS_KEYS: [&str; 3] = ["broker.ca_file", "broker.cert_file", "broker.key_file"];
 
+/// The keys that mean something only where a broker asks who comes.
+const LOGIN_KEYS: [&str; 2] = ["broker.username", "broker.password_file"];
+
 /// Checks everything about the line.
 pub(super) fn check(checker: &mut Checker<'_>, broker: &Broker, name: &str) -> Option<Link> {
     let endpoint = endpoint(checker, broker);
-    let login = login(checker, broker);
     if let Some(Endpoint::Embedded { .. }) = endpoint {
-        checker.rule(
-            broker.username.is_none(),
-            ["broker.username", "broker.url"],
-            "no user name with broker.url = \"embedded\": that broker asks for none",
-        );
+        let given = [&broker.username, &broker.password_file];
+        for (key, given) in LOGIN_KEYS.into_iter().zip(given) {
+            checker.rule(
+                given.is_none(),
+                [key, "broker.url"],
+                "no login with broker.url = \"embedded\": that broker asks for none",
+            );
+        }
     }
+    let login = login(checker, broker);
     Some(Link {
         endpoint: endpoint?,
         client_id: format!("lineside-{name}"),
