@@ -26,8 +26,8 @@
 //! (its last will says so), another one connects *as that session*, with [`Link::stand_in`]:
 //! the broker then hands over what was unacknowledged and the share of the dead member, at once.
 //! The owner takes its session back by connecting; the stand-in then leaves by itself
-//! ([`End::TakenOver`]). Two stand-ins for one member sort themselves out the same way. All of
-//! this is at least once: a request that its owner had stored but not yet acknowledged is
+//! ([`End::Lost`]). Two stand-ins for one member sort themselves out the same way. Replies go
+//! over the appliance's own link. All of this is at least once: a request that its owner had stored but not yet acknowledged is
 //! answered twice, as after any redelivery to another machine.
 
 #[cfg(feature = "embedded-broker")]
@@ -143,8 +143,9 @@ pub enum Command {
 pub enum End {
     /// As asked.
     Closed,
-    /// Only a [`Role::StandIn`]: the owner of the session is back.
-    TakenOver,
+    /// Only a [`Role::StandIn`], which connects once: the connection is gone. Most likely the owner
+    /// took its session back (not every broker says so); if it is still missed, stand in again.
+    Lost,
     /// Only a [`Role::StandIn`]: the broker knows no such session.
     NoSession,
 }

@@ -56,7 +56,7 @@ impl Link {
 pub enum Role {
     /// Its own: comes back after everything, also after another client took the session.
     Owner,
-    /// That of a dead member of the pool: ends when the owner takes it back, or has none.
+    /// That of a dead member of the pool: connects once, and ends with that connection.
     StandIn,
 }
 

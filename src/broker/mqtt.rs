@@ -112,6 +112,14 @@ enum Turn {
     Closed,
 }
 
+/// Whether a connection is of use.
+#[derive(PartialEq, Eq)]
+enum Goes {
+    On,
+    /// A stand-in found nothing to stand in for.
+    Nowhere,
+}
+
 /// What happened beside the connection.
 enum Aside {
     Command(Option<Command>),
@@ -157,21 +165,23 @@ impl<B: Fn()> Line<B> {
             goodbye: false,
         };
         loop {
-            let left = match self.turn(&mut rumqttc, &mut connection).await {
-                Turn::Polled(Ok(polled)) => {
-                    connection.heard = self.clock.now().mono;
-                    self.on_polled(polled, &mut rumqttc, &mut connection)
+            let turn = self.turn(&mut rumqttc, &mut connection).await;
+            if let Turn::Polled(Ok(polled)) = turn {
+                connection.heard = self.clock.now().mono;
+                if self.on_polled(polled, &mut rumqttc, &mut connection) == Goes::On {
+                    self.hand_over(&mut connection);
+                    continue;
                 }
-                Turn::Polled(Err(_)) if connection.goodbye => Some(Left::End(End::Closed)),
-                Turn::Polled(Err(error)) => Some(self.on_error(&error, &connection)),
-                Turn::Stuck => Some(self.on_lost("the line is stuck".into(), self.held(&connection))),
-                Turn::Closed => Some(Left::End(End::Closed)),
-            };
-            if let Some(left) = left {
-                self.settle(&mut rumqttc);
-                return left;
+                return Left::End(End::NoSession);
             }
-            self.hand_over(&mut connection);
+            self.settle(&mut rumqttc);
+            return match turn {
+                Turn::Polled(Err(error)) if !connection.goodbye => {
+                    self.on_error(&error, &connection)
+                }
+                Turn::Stuck => self.on_lost("the line is stuck".into(), self.held(&connection)),
+                Turn::Polled(_) | Turn::Closed => Left::End(End::Closed),
+            };
         }
     }
 
@@ -328,11 +338,11 @@ impl<B: Fn()> Line<B> {
         polled: Polled,
         rumqttc: &mut EventLoop,
         connection: &mut Connection,
-    ) -> Option<Left> {
+    ) -> Goes {
         if let Polled::Incoming(Packet::ConnAck(connack)) = &polled {
             let session = wire::session(connack);
             if (session, self.link.role) == (Session::Fresh, Role::StandIn) {
-                return Some(Left::End(End::NoSession));
+                return Goes::Nowhere;
             }
             connection.since = Some(connection.heard);
             connection.session = Some(session);
@@ -352,7 +362,7 @@ impl<B: Fn()> Line<B> {
             let message = wire::message(publish, ack);
             self.outbox.push_back(Event::Message(message));
         }
-        None
+        Goes::On
     }
 
     fn on_suback(&mut self, suback: &SubAck) {
@@ -385,10 +395,10 @@ impl<B: Fn()> Line<B> {
 
     fn on_error(&mut self, error: &ConnectionError, connection: &Connection) -> Left {
         let why = wire::why(error, &self.link);
-        match (wire::was_taken_over(error), self.link.role) {
-            (true, Role::StandIn) => Left::End(End::TakenOver),
-            (true, Role::Owner) => self.on_lost(why, Outcome::TakenOver),
-            (false, Role::Owner | Role::StandIn) => self.on_lost(why, self.held(connection)),
+        if wire::was_taken_over(error) {
+            self.on_lost(why, Outcome::TakenOver)
+        } else {
+            self.on_lost(why, self.held(connection))
         }
     }
 
@@ -397,7 +407,11 @@ impl<B: Fn()> Line<B> {
             self.last_why = Some(why.clone());
             self.outbox.push_back(Event::Down { why });
         }
-        Left::Lost(outcome)
+        match self.link.role {
+            Role::Owner => Left::Lost(outcome),
+            // Another try would throw out the owner, who may be back.
+            Role::StandIn => Left::End(End::Lost),
+        }
     }
 
     fn held(&self, connection: &Connection) -> Outcome {

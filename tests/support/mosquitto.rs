@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// Where Debian installs it.
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
@@ -17,7 +17,7 @@ const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 /// What is special about a broker.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// Keeps sessions and queued messages on disk, written at each change.
+    /// Keeps sessions and queued messages on disk; written when it is stopped.
     pub persistent: bool,
     /// TLS, with client certificates required.
     pub tls: bool,
@@ -59,6 +59,15 @@ impl Mosquitto {
         }
     }
 
+    /// SIGTERM: with [`Setup::persistent`], it writes its store first.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let id = child.id().to_string();
+            Command::new("kill").args(["-TERM", &id]).status().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
     /// Starts it (again) on the same port and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
@@ -81,14 +90,16 @@ impl Mosquitto {
 
     fn config(&self, setup: &Setup) -> String {
         let dir = self.dir.display();
+        // Not `max_queued_messages 0`: mosquitto 2.0.11 then drops whoever publishes where it may
+        // not, right after having said so.
         let mut config = format!(
-            "listener {} 127.0.0.1\nset_tcp_nodelay true\nmax_queued_messages 0\n",
+            "listener {} 127.0.0.1\nset_tcp_nodelay true\nmax_queued_messages 100000\nlog_type all\n",
             self.port
         );
         if setup.persistent {
             write!(
                 config,
-                "persistence true\npersistence_location {dir}/\nautosave_interval 1\nautosave_on_changes true\n"
+                "persistence true\npersistence_location {dir}/\n"
             )
             .unwrap();
         }
@@ -151,6 +162,7 @@ fn fresh_dir() -> PathBuf {
 fn make_certificates(dir: &Path) {
     let authority = |file: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, file);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         fs::write(dir.join(file), params.self_signed(&key).unwrap().pem()).unwrap();
@@ -159,7 +171,8 @@ fn make_certificates(dir: &Path) {
     authority("other-ca.pem");
     let issuer = authority("ca.pem");
     for (name, host) in [("server", "localhost"), ("client", "line-3")] {
-        let params = CertificateParams::new(vec![host.into()]).unwrap();
+        let mut params = CertificateParams::new(vec![host.into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, host);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
         fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();

@@ -10,8 +10,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that held this long counts as a success; a shorter one as one more failure, so
-/// that a broker which accepts and then drops us is not hammered.
-const HELD: Duration = Duration::from_secs(10);
+/// that a broker which accepts and then drops us is not hammered. Longer than the longest pause:
+/// two clients with one id throw each other out, each holds the line for as long as the other
+/// pauses, and not every broker tells them why.
+const HELD: Duration = Duration::from_secs(60);
 
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

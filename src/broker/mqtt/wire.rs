@@ -200,6 +200,12 @@ pub(super) fn why(error: &ConnectionError, link: &Link) -> String {
             "another client connected with our client id {client_id:?}: two appliances have the same name"
         );
     }
+    if let ConnectionError::MqttState(StateError::ConnectionAborted) = error {
+        // mosquitto 2.0 throws out a namesake without a word.
+        return format!(
+            "broker {host}:{port} closed the connection without a reason; a second client with our client id {client_id:?} would look like this"
+        );
+    }
     if let ConnectionError::ConnectionRefused(code) = error {
         return format!("broker {host}:{port} refused the connection: {code:?}");
     }
