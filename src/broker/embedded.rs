@@ -1,1 +1,223 @@
-//! A broker inside the process.
+//! A broker inside the process, so that the first run needs nothing else.
+//!
+//! Purpose: rumqttd on a loopback address, for trying things out and for a line of one machine.
+//! It keeps nothing on disk, honours no client's limits, and redelivers under new ids; a plant
+//! has a broker of its own.
+//!
+//! rumqttd wants one port for each version of the protocol, and devices do not know that. So a
+//! small porter owns the public address, reads the version in the first packet, which stays in
+//! the socket, and joins the connection to the right inner port.
+//!
+//! How it fails: an address that is taken is an [`EmbeddedError`] at the start. Later faults of
+//! one connection end that connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
+use std::time::Duration;
+
+use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// Connections at once; each costs some kilobytes.
+const MAX_CONNECTIONS: usize = 1024;
+/// Each filter keeps up to this much for slow listeners, and forgets the oldest beyond.
+const SEGMENT_BYTES: usize = 4 << 20;
+/// Segments of a filter.
+const SEGMENTS: usize = 4;
+/// Unacknowledged messages for each connection.
+const MAX_INFLIGHT: usize = 100;
+/// A client that connects and says nothing is dropped after this.
+const FIRST_PACKET_WITHIN: Duration = Duration::from_secs(5);
+/// rumqttd listens well within this, also on a slow board.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the embedded broker needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embedded {
+    /// Where devices connect, with MQTT 3.1.1 or 5.
+    pub listen: SocketAddr,
+    /// Largest message.
+    pub max_packet_bytes: usize,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// Most often: another broker runs there.
+    #[error("embedded broker cannot listen on {listen}: {why}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// In the system's words.
+        why: io::Error,
+    },
+    /// The system gives no thread or no inner port.
+    #[error("embedded broker cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// rumqttd did not come up.
+    #[error("embedded broker did not start within {START_WITHIN:?}")]
+    Late,
+}
+
+/// Starts it on threads of its own and returns the address once it answers there. It ends with
+/// the process.
+pub async fn start(settings: Embedded) -> Result<SocketAddr, EmbeddedError> {
+    let listen = settings.listen;
+    let at = |why| EmbeddedError::Listen { listen, why };
+    let door = TcpListener::bind(listen).await.map_err(at)?;
+    let address = door.local_addr().map_err(at)?;
+    let inner = Inner {
+        v4: free_port()?,
+        v5: free_port()?,
+    };
+    let config = config(settings.max_packet_bytes, inner);
+    std::thread::Builder::new()
+        .name("embedded-broker".into())
+        .spawn(move || {
+            // Returns only with an error; the porter's clients then find nobody.
+            if let Err(error) = Broker::new(config).start() {
+                tracing::error!(%error, "embedded broker ended");
+            }
+        })?;
+    timeout(START_WITHIN, answers(inner))
+        .await
+        .map_err(|_| EmbeddedError::Late)?;
+    tokio::spawn(porter(door, inner));
+    Ok(address)
+}
+
+/// Where rumqttd listens.
+#[derive(Clone, Copy)]
+struct Inner {
+    v4: SocketAddr,
+    v5: SocketAddr,
+}
+
+fn config(max_packet_bytes: usize, inner: Inner) -> Config {
+    let server = |name: &str, listen| {
+        let server = ServerSettings {
+            name: name.into(),
+            listen,
+            tls: None,
+            next_connection_delay_ms: 1,
+            connections: ConnectionSettings {
+                connection_timeout_ms: 5000,
+                max_payload_size: max_packet_bytes,
+                max_inflight_count: MAX_INFLIGHT,
+                auth: None,
+                external_auth: None,
+                dynamic_filters: true,
+            },
+        };
+        Some(HashMap::from([(name.to_owned(), server)]))
+    };
+    Config {
+        router: RouterConfig {
+            max_connections: MAX_CONNECTIONS,
+            max_outgoing_packet_count: 200,
+            max_segment_size: SEGMENT_BYTES,
+            max_segment_count: SEGMENTS,
+            ..RouterConfig::default()
+        },
+        v4: server("broker-v4", inner.v4),
+        v5: server("broker-v5", inner.v5),
+        ..Config::default()
+    }
+}
+
+fn free_port() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+async fn answers(inner: Inner) {
+    for address in [inner.v4, inner.v5] {
+        while StdTcpStream::connect(address).is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn porter(door: TcpListener, inner: Inner) {
+    loop {
+        match door.accept().await {
+            Ok((client, _)) => drop(tokio::spawn(lead_in(client, inner))),
+            // Out of descriptors: others will be given back.
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn lead_in(mut client: TcpStream, inner: Inner) -> io::Result<()> {
+    let version = timeout(FIRST_PACKET_WITHIN, version(&client)).await??;
+    let address = match version {
+        Version::V4 => inner.v4,
+        Version::V5 => inner.v5,
+    };
+    let mut broker = TcpStream::connect(address).await?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    copy_bidirectional(&mut client, &mut broker).await?;
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V4,
+    V5,
+}
+
+/// Reads on without taking anything out of the socket.
+async fn version(client: &TcpStream) -> io::Result<Version> {
+    // Fixed header of two to five bytes, "MQTT" with its length, the version.
+    let mut first = [0; 12];
+    loop {
+        let length = client.peek(&mut first).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(version) = version_in(&first[..length]) {
+            return Ok(version);
+        }
+        if length == first.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        sleep(Duration::from_millis(5)).await; // `peek` returns at once with what it had before
+    }
+}
+
+/// None as long as the version has not come yet.
+fn version_in(packet: &[u8]) -> Option<Version> {
+    let length_bytes = packet.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
+    match packet.get(1 + length_bytes + 6)? {
+        5 => Some(Version::V5),
+        _ => Some(Version::V4), // which refuses what it does not know
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_stands_behind_the_name_however_long_the_packet_is() {
+        assert_eq!(version_in(b"\x10\x20\x00\x04MQTT\x05"), Some(Version::V5));
+        assert_eq!(version_in(b"\x10\xff\x01\x00\x04MQTT\x04"), Some(Version::V4));
+        assert_eq!(version_in(b"\x10\xff\x01\x00\x04MQT"), None);
+        assert_eq!(version_in(b"\x10"), None);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap();
+        let settings = Embedded {
+            listen,
+            max_packet_bytes: 1000,
+        };
+        let error = start(settings).await.unwrap_err();
+        assert!(error.to_string().contains(&listen.to_string()), "{error}");
+    }
+}
