@@ -46,6 +46,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use post::farewell;
 pub use recover::Recovered;
 
 use crate::broker;

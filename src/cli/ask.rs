@@ -25,6 +25,7 @@ pub struct Args {
     /// How long to wait for the answer.
     #[arg(long, value_name = "MS")]
     pub deadline_ms: Option<u64>,
+    /// Which appliance.
     #[command(flatten)]
     pub target: Target,
 }

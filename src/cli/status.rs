@@ -12,6 +12,7 @@ use crate::console::client;
 /// Arguments of `lineside status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
+    /// Which appliance.
     #[command(flatten)]
     pub target: Target,
 }

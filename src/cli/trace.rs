@@ -14,6 +14,7 @@ use crate::console::client;
 pub struct Args {
     /// The request's id.
     pub id: String,
+    /// Which appliance.
     #[command(flatten)]
     pub target: Target,
 }

@@ -250,6 +250,17 @@ impl Dispatch {
     }
 }
 
+/// The status of an appliance that is gone.
+pub(super) fn offline_message(appliance: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        state: &'static str,
+        appliance: &'a str,
+    }
+    let state = "offline";
+    serde_json::to_vec(&Message { state, appliance }).expect("plain words always serialize")
+}
+
 fn begun(waiting: &Waiting) -> Timeline {
     Timeline {
         id: waiting.request.id.as_str().into(),

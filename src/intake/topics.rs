@@ -94,6 +94,11 @@ impl Topics {
         self.own("status")
     }
 
+    /// Where the self-test of the line talks to itself.
+    pub fn echo(&self) -> String {
+        self.own("echo")
+    }
+
     /// Where a reply goes when the device named no other place.
     pub fn reply(&self, id: &str) -> String {
         self.own(&format!("reply/{id}"))
