@@ -1,7 +1,7 @@
 //! The connection against a real broker: what is promised holds when the broker dies, refuses,
 //! or hands a dead appliance's requests to another.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
 
 #[path = "support/mosquitto.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -50,7 +50,10 @@ impl Appliance {
     }
 
     async fn event(&mut self) -> Event {
-        timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a link")
+        timeout(PATIENCE, self.events.recv())
+            .await
+            .expect("an event")
+            .expect("a link")
     }
 
     /// Skips to the next event that `wanted` takes.
@@ -89,7 +92,10 @@ impl Appliance {
 
     async fn acknowledge(&self, message: &Message) {
         let token = message.ack.expect("QoS 1");
-        self.commands.send(Command::Acknowledge(token)).await.unwrap();
+        self.commands
+            .send(Command::Acknowledge(token))
+            .await
+            .unwrap();
     }
 
     /// As SIGKILL would: the socket closes, no goodbye.
@@ -100,7 +106,11 @@ impl Appliance {
 
     async fn close(self) -> End {
         self.commands.send(Command::Close).await.unwrap();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap()
+        timeout(PATIENCE, self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -177,14 +187,20 @@ impl Device {
 
     async fn listen(&mut self, filters: &[&str]) {
         for filter in filters {
-            self.client.subscribe(*filter, QoS::AtLeastOnce).await.unwrap();
+            self.client
+                .subscribe(*filter, QoS::AtLeastOnce)
+                .await
+                .unwrap();
             self.packet(|p| matches!(p, Packet::SubAck(_))).await;
         }
     }
 
     async fn packet(&mut self, wanted: impl Fn(&Packet) -> bool) -> Packet {
         loop {
-            let packet = timeout(PATIENCE, self.packets.recv()).await.expect("a packet").unwrap();
+            let packet = timeout(PATIENCE, self.packets.recv())
+                .await
+                .expect("a packet")
+                .unwrap();
             if wanted(&packet) {
                 return packet;
             }
@@ -193,13 +209,19 @@ impl Device {
 
     /// Publishes at QoS 1 and waits until the broker has it.
     async fn publish(&mut self, topic: &str, payload: &str) {
-        self.client.publish(topic, QoS::AtLeastOnce, false, payload.to_owned()).await.unwrap();
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload.to_owned())
+            .await
+            .unwrap();
         self.packet(|p| matches!(p, Packet::PubAck(_))).await;
     }
 
     async fn heard(&mut self) -> (String, Vec<u8>) {
         match self.packet(|p| matches!(p, Packet::Publish(_))).await {
-            Packet::Publish(p) => (String::from_utf8(p.topic.to_vec()).unwrap(), p.payload.to_vec()),
+            Packet::Publish(p) => (
+                String::from_utf8(p.topic.to_vec()).unwrap(),
+                p.payload.to_vec(),
+            ),
             other => panic!("{other:?}"),
         }
     }
@@ -216,7 +238,10 @@ async fn a_request_sent_while_the_appliance_was_away_arrives_with_the_session() 
     device.publish("in/1", "while away").await;
     let mut appliance = Appliance::start(link(&broker, "a", &["in/#"]));
     let message = appliance.message().await;
-    assert_eq!((message.topic.as_str(), &*message.payload), ("in/1", b"while away".as_slice()));
+    assert_eq!(
+        (message.topic.as_str(), &*message.payload),
+        ("in/1", b"while away".as_slice())
+    );
     assert_eq!(appliance.up().await, Session::Resumed);
     appliance.acknowledge(&message).await;
     appliance.close().await;
@@ -240,7 +265,9 @@ async fn an_unacknowledged_request_comes_again_and_a_stale_token_does_not_acknow
     assert!(!first.redelivered);
 
     broker.stop();
-    appliance.until(|e| matches!(e, Event::Down { .. }).then_some(())).await;
+    appliance
+        .until(|e| matches!(e, Event::Down { .. }).then_some(()))
+        .await;
     broker.restart();
     let again = appliance.message().await;
     assert!(again.redelivered);
@@ -262,8 +289,24 @@ async fn an_unacknowledged_request_comes_again_and_a_stale_token_does_not_acknow
 
 #[tokio::test]
 async fn parcels_survive_a_broker_that_forgets_everything() {
-    const PARCELS: u64 = 300;
-    let mut broker = Mosquitto::start(&Setup::default());
+    let broker = Mosquitto::start(&Setup::default());
+    outlive(broker, Mosquitto::kill, Session::Fresh).await;
+}
+
+#[tokio::test]
+async fn parcels_survive_a_broker_that_remembers_the_session() {
+    let broker = Mosquitto::start(&Setup {
+        persistent: true,
+        ..Setup::default()
+    });
+    outlive(broker, Mosquitto::stop, Session::Resumed).await;
+}
+
+/// Sends parcels through a broker that ends and comes back several times meanwhile: each has
+/// exactly one end.
+async fn outlive(mut broker: Mosquitto, end: fn(&mut Mosquitto), expected: Session) {
+    const PARCELS: u64 = 600;
+    const LIVES: [usize; 3] = [40, 200, 400];
     let mut appliance = Appliance::start(link(&broker, "a", &["in"]));
     appliance.up().await;
     let mut device = Device::start(&broker, &["out"]).await;
@@ -275,40 +318,27 @@ async fn parcels_survive_a_broker_that_forgets_everything() {
         }
     });
     let mut ends = BTreeMap::new();
-    let mut heard = HashSet::new();
-    let mut killed = false;
+    let mut lives = LIVES.iter().peekable();
     while ends.len() < usize::try_from(PARCELS).unwrap() {
-        if ends.len() == 40 && !killed {
-            killed = true;
-            broker.kill();
-            while let Ok(packet) = device.packets.try_recv() {
-                if let Packet::Publish(p) = packet {
-                    heard.insert(p.payload.to_vec());
-                }
-            }
+        if lives.next_if_eq(&&ends.len()).is_some() {
+            end(&mut broker);
             broker.restart();
             device = Device::start(&broker, &["out"]).await;
         }
         match appliance.event().await {
             Event::Delivered(id) => *ends.entry(id).or_insert(0) += 1,
-            Event::Up(session) => assert_eq!(session, Session::Fresh),
+            Event::Up(session) => assert_eq!(session, expected),
             Event::Down { .. } => {}
             other => panic!("{other:?}"),
         }
     }
     sender.await.unwrap();
-    assert!(killed);
     assert!(appliance.is_quiet().await);
-    assert!(ends.values().all(|times| *times == 1), "{ends:?}");
-    // The last one reached the listener of the broker's second life.
-    loop {
-        let (_, payload) = device.heard().await;
-        let last = payload == (PARCELS - 1).to_be_bytes();
-        heard.insert(payload);
-        if last {
-            break;
-        }
-    }
+    assert!(
+        lives.next().is_none() && ends.values().all(|times| *times == 1),
+        "{ends:?}"
+    );
+    while device.heard().await.1 != (PARCELS - 1).to_be_bytes() {}
 }
 
 #[tokio::test]
@@ -326,10 +356,65 @@ async fn a_burst_goes_through_the_window_without_a_deadlock() {
         }
     });
     for expected in 0..PARCELS {
-        assert_eq!(appliance.event().await, Event::Delivered(ParcelId(expected)));
+        assert_eq!(
+            appliance.event().await,
+            Event::Delivered(ParcelId(expected))
+        );
     }
     for expected in 0..PARCELS {
         assert_eq!(device.heard().await.1, expected.to_be_bytes(), "in order");
+    }
+}
+
+#[tokio::test]
+async fn an_appliance_that_looks_away_for_a_while_misses_nothing() {
+    const REQUESTS: usize = 1000;
+    let broker = Mosquitto::start(&Setup::default());
+    let mut device = Device::start(&broker, &["out"]).await;
+    let mut appliance = Appliance::start(link(&broker, "a", &["in"]));
+    appliance.up().await;
+    for number in 0..REQUESTS {
+        device.publish("in", &number.to_string()).await;
+    }
+    appliance.publish(parcel(1, "out", b"x")).await;
+    assert_eq!(device.heard().await.1, b"x", "commands are taken meanwhile");
+    let mut delivered = 0;
+    let mut numbers = Vec::new();
+    while numbers.len() < REQUESTS || delivered == 0 {
+        match appliance.event().await {
+            Event::Message(message) => {
+                appliance.acknowledge(&message).await;
+                numbers.push(String::from_utf8(message.payload).unwrap());
+            }
+            Event::Delivered(_) => delivered += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected: Vec<_> = (0..REQUESTS).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_is_noticed_and_found_again() {
+    let mut broker = Mosquitto::start(&Setup::default());
+    let mut appliance = Appliance::start(Link {
+        keep_alive: Duration::from_secs(5),
+        ..link(&broker, "a", &["in"])
+    });
+    appliance.up().await;
+    broker.freeze();
+    for id in 0..40 {
+        appliance.publish(parcel(id, "out", b"x")).await;
+    }
+    appliance
+        .until(|event| matches!(event, Event::Down { .. }).then_some(()))
+        .await;
+    broker.thaw();
+    let mut delivered = HashSet::new();
+    while delivered.len() < 40 {
+        if let Event::Delivered(id) = appliance.event().await {
+            assert!(delivered.insert(id));
+        }
     }
 }
 
@@ -356,7 +441,8 @@ async fn a_refused_parcel_is_undeliverable_and_a_refused_filter_is_reported() {
 impl Appliance {
     async fn up_or_deaf(&mut self) {
         // mosquitto 2.0 grants a filter that its rules close, and filters at delivery.
-        self.until(|event| matches!(event, Event::Up(_)).then_some(())).await;
+        self.until(|event| matches!(event, Event::Up(_)).then_some(()))
+            .await;
     }
 }
 
@@ -393,7 +479,11 @@ async fn a_goodbye_leaves_the_last_will_unspoken_and_a_death_does_not() {
     appliance.up().await;
     appliance.publish(parcel(1, "status", b"bye")).await;
     appliance.close().await;
-    assert_eq!(device.heard().await.1, b"bye", "a close lets the last parcel go");
+    assert_eq!(
+        device.heard().await.1,
+        b"bye",
+        "a close lets the last parcel go"
+    );
     assert!(timeout(QUIET, device.heard()).await.is_err());
 
     let mut appliance = Appliance::start(with_will());
@@ -441,7 +531,8 @@ async fn tls_needs_the_right_authority_and_both_certificates() {
     assert_eq!(appliance.event().await, Event::Delivered(ParcelId(1)));
     appliance.close().await;
 
-    for (ca, with_identity, hint) in [("other-ca.pem", true, "certificate"), ("ca.pem", false, "")] {
+    for (ca, with_identity, hint) in [("other-ca.pem", true, "certificate"), ("ca.pem", false, "")]
+    {
         let mut appliance = Appliance::start(secured(ca, with_identity));
         match appliance.event().await {
             Event::Down { why } => assert!(why.contains(hint), "{why}"),
@@ -449,7 +540,11 @@ async fn tls_needs_the_right_authority_and_both_certificates() {
         }
     }
     let appliance = Appliance::start(secured("missing.pem", true));
-    let error = timeout(PATIENCE, appliance.task).await.unwrap().unwrap().unwrap_err();
+    let error = timeout(PATIENCE, appliance.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_err();
     assert!(error.to_string().contains("missing.pem"), "{error}");
 }
 
@@ -480,7 +575,9 @@ async fn a_password_opens_the_broker_and_a_wrong_one_is_reported() {
 async fn a_probe_measures_the_echo() {
     let broker = Mosquitto::start(&Setup::default());
     let link = link(&broker, "a", &[]);
-    let echo = mqtt::probe(&link, "lineside/a/echo", Clock::start(), PATIENCE).await.unwrap();
+    let echo = mqtt::probe(&link, "lineside/a/echo", Clock::start(), PATIENCE)
+        .await
+        .unwrap();
     assert!(echo.round_trip > Duration::ZERO);
     assert_eq!(echo.receive_maximum, Some(20));
     assert!(echo.shared_subscriptions);
@@ -497,7 +594,9 @@ async fn a_dead_pool_members_unacknowledged_requests_go_to_its_stand_in() {
     let mut living = Appliance::start(own.clone());
     living.up().await;
     for number in 0..10 {
-        device.publish("pool/press/request", &format!("m{number}")).await;
+        device
+            .publish("pool/press/request", &format!("m{number}"))
+            .await;
     }
     let mut held = HashSet::new();
     for _ in 0..5 {
@@ -506,11 +605,16 @@ async fn a_dead_pool_members_unacknowledged_requests_go_to_its_stand_in() {
         living.acknowledge(&message).await;
     }
     dying.die().await;
-    assert!(living.is_quiet().await, "the broker hands nothing over by itself");
+    assert!(
+        living.is_quiet().await,
+        "the broker hands nothing over by itself"
+    );
 
     // More of the dead one's share comes while it is away.
     for number in 10..16 {
-        device.publish("pool/press/request", &format!("m{number}")).await;
+        device
+            .publish("pool/press/request", &format!("m{number}"))
+            .await;
     }
     let mut all = HashSet::new();
     for _ in 0..3 {
@@ -533,10 +637,19 @@ async fn a_dead_pool_members_unacknowledged_requests_go_to_its_stand_in() {
     all.extend(taken.difference(&held).cloned());
     assert_eq!(all.len(), 6, "and all that was queued for it");
 
+    assert!(
+        stand_in.is_quiet().await,
+        "its acknowledgements are through"
+    );
+
     // The owner comes back: the stand-in leaves, and nothing comes twice.
     let mut back = Appliance::start(link(&broker, "pool-a", &[SHARED]));
     assert_eq!(back.up().await, Session::Resumed);
-    let end = timeout(PATIENCE, stand_in.task).await.unwrap().unwrap().unwrap();
+    let end = timeout(PATIENCE, stand_in.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(end, End::Lost);
     assert!(back.is_quiet().await);
     device.publish("pool/press/request", "new").await;
@@ -550,7 +663,11 @@ async fn a_stand_in_for_a_member_without_a_session_ends_and_does_no_harm() {
     let mut device = Device::start(&broker, &[]).await;
     let owner = link(&broker, "pool-a", &["$share/g/t"]);
     let stand_in = Appliance::start(owner.stand_in("pool-a".into()));
-    let end = timeout(PATIENCE, stand_in.task).await.unwrap().unwrap().unwrap();
+    let end = timeout(PATIENCE, stand_in.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(end, End::NoSession);
     // The empty session that it left behind does not make the owner deaf.
     let mut owner = Appliance::start(owner);
