@@ -48,7 +48,8 @@ pub(super) enum Pause {
     Close,
 }
 
-/// What a connection waited for.
+/// What a connection waited for. Lives for one turn on the stack, where size costs nothing.
+#[allow(clippy::large_enum_variant)]
 enum Turn {
     Polled(Result<Polled, ConnectionError>),
     Stuck,
