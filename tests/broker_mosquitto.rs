@@ -13,13 +13,15 @@ mod mosquitto;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use line::{Appliance, Device, PATIENCE, QUIET, link, parcel};
+use line::{Appliance, Device, PATIENCE, QUIET, link, link_to, parcel};
 use lineside::broker::mqtt;
 use lineside::broker::{
     Command, End, Event, Identity, Link, ParcelId, Retain, Secret, Session, Tls, Will,
 };
 use lineside::clock::Clock;
 use mosquitto::{Mosquitto, Setup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 #[tokio::test]
@@ -368,4 +370,50 @@ async fn a_probe_measures_the_echo() {
     assert!(echo.round_trip > Duration::ZERO);
     assert_eq!(echo.receive_maximum, Some(20));
     assert!(echo.shared_subscriptions);
+}
+
+/// Says what it is told to, one line of the script for each packet that comes. mosquitto 2.0
+/// neither refuses a filter nor says that it throws out a namesake; other brokers do.
+async fn scripted(script: &'static [&'static [u8]]) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = door.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut client, _) = door.accept().await.unwrap();
+        for line in script {
+            let mut packet = [0; 1024];
+            assert!(client.read(&mut packet).await.unwrap() > 0);
+            client.write_all(line).await.unwrap();
+        }
+        sleep(PATIENCE).await;
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_refused_filter_and_a_namesake_are_reported_in_the_brokers_words() {
+    const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
+    const ONE_GRANTED_ONE_REFUSED_THEN_TAKEN_OVER: &[u8] =
+        &[0x90, 5, 0, 1, 0, 1, 0x87, 0xe0, 2, 0x8e, 0];
+    let port = scripted(&[CONNACK, ONE_GRANTED_ONE_REFUSED_THEN_TAKEN_OVER]).await;
+    let mut appliance = Appliance::start(Link {
+        port,
+        subscriptions: ["open", "no/#/filter", "closed"].map(Into::into).into(),
+        ..link_to(port, "a", &[])
+    });
+    let deaf = |filter: &str, why: &str| Event::Deaf {
+        filter: filter.into(),
+        why: why.into(),
+    };
+    assert_eq!(
+        appliance.event().await,
+        deaf("no/#/filter", "not a topic filter")
+    );
+    assert_eq!(appliance.event().await, deaf("closed", "NotAuthorized"));
+    let why = appliance
+        .until(|event| match event {
+            Event::Down { why } => Some(why),
+            _ => None,
+        })
+        .await;
+    assert!(why.contains("same name"), "{why}");
 }

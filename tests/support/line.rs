@@ -107,9 +107,13 @@ impl Appliance {
 }
 
 pub fn link(broker: &Mosquitto, client_id: &str, filters: &[&str]) -> Link {
+    link_to(broker.port, client_id, filters)
+}
+
+pub fn link_to(port: u16, client_id: &str, filters: &[&str]) -> Link {
     Link {
         host: "127.0.0.1".into(),
-        port: broker.port,
+        port,
         tls: None,
         username: None,
         password: None,

@@ -403,6 +403,9 @@ impl<B: Fn()> Line<B> {
     /// parcel written in there may be with the broker.
     fn settle(&mut self, rumqttc: &mut EventLoop) {
         for polled in std::mem::take(&mut rumqttc.state.events) {
+            if let Polled::Incoming(Packet::SubAck(suback)) = &polled {
+                self.on_suback(suback);
+            }
             self.on_outcome(&polled);
         }
         self.ledger.lost();
