@@ -37,8 +37,10 @@ async fn a_device_of_the_old_protocol_reaches_an_appliance_of_the_new_one() {
         will: None,
         role: Role::Owner,
     };
-    let echo = mqtt::probe(&link, "lineside/a/echo", Clock::start(), PATIENCE).await.unwrap();
-    println!("echo {:?}", echo.round_trip);
+    let echo = mqtt::probe(&link, "lineside/a/echo", Clock::start(), PATIENCE)
+        .await
+        .unwrap();
+    assert!(echo.round_trip > Duration::ZERO);
     let (commands, for_link) = mpsc::channel(64);
     let (to_us, mut events) = mpsc::channel(64);
     tokio::spawn(mqtt::run(link, for_link, to_us, Clock::start(), 1, || {}));
@@ -47,9 +49,12 @@ async fn a_device_of_the_old_protocol_reaches_an_appliance_of_the_new_one() {
 
     let mut options = MqttOptions::new("device", address.ip().to_string(), address.port());
     options.set_keep_alive(Duration::from_secs(30));
-    let (device, mut line) = AsyncClient::new(options, 16);
-    tokio::spawn(async move { while line.poll().await.is_ok() {} });
-    device.publish("in/1", QoS::AtLeastOnce, false, "hello").await.unwrap();
+    let (device, mut socket) = AsyncClient::new(options, 16);
+    tokio::spawn(async move { while socket.poll().await.is_ok() {} });
+    device
+        .publish("in/1", QoS::AtLeastOnce, false, "hello")
+        .await
+        .unwrap();
     let event = timeout(PATIENCE, events.recv()).await.unwrap();
     match event {
         Some(Event::Message(message)) => {

@@ -14,11 +14,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// Connections at once; each costs some kilobytes.
@@ -29,6 +31,9 @@ const SEGMENT_BYTES: usize = 4 << 20;
 const SEGMENTS: usize = 4;
 /// Unacknowledged messages for each connection.
 const MAX_INFLIGHT: usize = 100;
+/// Room for what a broker adds to a message on its way. rumqttd ignores the size that a client
+/// announces, and a message that is too large for the appliance would come back for ever.
+const ENVELOPE_BYTES: usize = 1024;
 /// A client that connects and says nothing is dropped after this.
 const FIRST_PACKET_WITHIN: Duration = Duration::from_secs(5);
 /// rumqttd listens well within this, also on a slow board.
@@ -39,7 +44,7 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 pub struct Embedded {
     /// Where devices connect, with MQTT 3.1.1 or 5.
     pub listen: SocketAddr,
-    /// Largest message.
+    /// Largest packet that the appliance takes.
     pub max_packet_bytes: usize,
 }
 
@@ -62,8 +67,8 @@ pub enum EmbeddedError {
     Late,
 }
 
-/// Starts it on threads of its own and returns the address once it answers there. It ends with
-/// the process.
+/// Starts rumqttd on threads of its own and the porter on this runtime, and returns the address
+/// once it answers there. It ends with the process.
 pub async fn start(settings: Embedded) -> Result<SocketAddr, EmbeddedError> {
     let listen = settings.listen;
     let at = |why| EmbeddedError::Listen { listen, why };
@@ -105,7 +110,7 @@ fn config(max_packet_bytes: usize, inner: Inner) -> Config {
             next_connection_delay_ms: 1,
             connections: ConnectionSettings {
                 connection_timeout_ms: 5000,
-                max_payload_size: max_packet_bytes,
+                max_payload_size: max_packet_bytes.saturating_sub(ENVELOPE_BYTES),
                 max_inflight_count: MAX_INFLIGHT,
                 auth: None,
                 external_auth: None,
@@ -141,9 +146,16 @@ async fn answers(inner: Inner) {
 }
 
 async fn porter(door: TcpListener, inner: Inner) {
-    loop {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match door.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(lead_in(client, inner))),
+            Ok((client, _)) => {
+                tokio::spawn(async move {
+                    let led = lead_in(client, inner).await;
+                    tracing::debug!(?led, "embedded broker: connection over");
+                    drop(place);
+                });
+            }
             // Out of descriptors: others will be given back.
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
@@ -204,20 +216,23 @@ mod tests {
     #[test]
     fn the_version_stands_behind_the_name_however_long_the_packet_is() {
         assert_eq!(version_in(b"\x10\x20\x00\x04MQTT\x05"), Some(Version::V5));
-        assert_eq!(version_in(b"\x10\xff\x01\x00\x04MQTT\x04"), Some(Version::V4));
+        assert_eq!(
+            version_in(b"\x10\xff\x01\x00\x04MQTT\x04"),
+            Some(Version::V4)
+        );
         assert_eq!(version_in(b"\x10\xff\x01\x00\x04MQT"), None);
         assert_eq!(version_in(b"\x10"), None);
     }
 
     #[tokio::test]
     async fn an_address_that_is_taken_is_named() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = taken.local_addr().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listen = taken.local_addr().expect("an address");
         let settings = Embedded {
             listen,
-            max_packet_bytes: 1000,
+            max_packet_bytes: 10_000,
         };
-        let error = start(settings).await.unwrap_err();
+        let error = start(settings).await.expect_err("taken");
         assert!(error.to_string().contains(&listen.to_string()), "{error}");
     }
 }

@@ -61,17 +61,38 @@ impl Mosquitto {
 
     /// SIGTERM: with [`Setup::persistent`], it writes its store first.
     pub fn stop(&mut self) {
+        self.signal("-TERM");
         if let Some(mut child) = self.child.take() {
-            let id = child.id().to_string();
-            Command::new("kill").args(["-TERM", &id]).status().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// Holds its breath: the sockets stay open and nothing answers.
+    pub fn freeze(&mut self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends [`Self::freeze`].
+    pub fn thaw(&mut self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(child) = &self.child {
+            let id = child.id().to_string();
+            let sent = Command::new("kill").args([signal, &id]).status();
+            assert!(sent.unwrap().success());
         }
     }
 
     /// Starts it (again) on the same port and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let log = fs::File::create(self.dir.join("log")).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))
+            .unwrap();
         let child = Command::new(MOSQUITTO)
             .arg("-c")
             .arg(self.dir.join("mosquitto.conf"))
@@ -83,7 +104,11 @@ impl Mosquitto {
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let waited = begun.elapsed();
-            assert!(waited < Duration::from_secs(10), "see {:?}", self.dir);
+            assert!(
+                waited < Duration::from_secs(10),
+                "see {}",
+                self.dir.display()
+            );
             sleep(Duration::from_millis(20));
         }
     }
@@ -97,11 +122,7 @@ impl Mosquitto {
             self.port
         );
         if setup.persistent {
-            write!(
-                config,
-                "persistence true\npersistence_location {dir}/\n"
-            )
-            .unwrap();
+            write!(config, "persistence true\npersistence_location {dir}/\n").unwrap();
         }
         if setup.tls {
             make_certificates(&self.dir);
@@ -125,7 +146,11 @@ impl Mosquitto {
                     .args([name, password])
                     .status();
                 assert!(made.unwrap().success());
-                write!(config, "allow_anonymous false\npassword_file {dir}/passwords\n").unwrap();
+                write!(
+                    config,
+                    "allow_anonymous false\npassword_file {dir}/passwords\n"
+                )
+                .unwrap();
             }
         }
         // Started by root, it would otherwise drop to a user who cannot read the directory.

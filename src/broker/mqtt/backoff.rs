@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// that a broker which accepts and then drops us is not hammered. Longer than the longest pause:
 /// two clients with one id throw each other out, each holds the line for as long as the other
 /// pauses, and not every broker tells them why.
-const HELD: Duration = Duration::from_secs(60);
+const HELD: Duration = Duration::from_mins(1);
 
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,7 +86,7 @@ enum Line {
 
 #[derive(Debug)]
 struct Handed {
-    packed: Packed,
+    item: Packed,
     /// None for QoS 0.
     packet: Option<u16>,
     /// Whether an earlier connection sent it under this id.
@@ -95,7 +95,7 @@ struct Handed {
 
 #[derive(Debug)]
 struct Sent {
-    packed: Packed,
+    item: Packed,
     turn: u64,
 }
 
@@ -154,9 +154,9 @@ impl Ledger {
     }
 
     /// A parcel to carry out.
-    pub(super) fn accept(&mut self, packed: Packed) {
-        self.waiting_bytes += packed.packet_bytes;
-        self.waiting.push_back(packed);
+    pub(super) fn accept(&mut self, item: Packed) {
+        self.waiting_bytes += item.packet_bytes;
+        self.waiting.push_back(item);
     }
 
     /// A connection stands. Returns what must go out again first, in its order.
@@ -173,23 +173,23 @@ impl Ledger {
             Session::Resumed => old
                 .iter()
                 .take(self.capacity())
-                .take_while(|(_, sent)| self.never(&sent.packed).is_none())
+                .take_while(|(_, sent)| self.never(&sent.item).is_none())
                 .count(),
             Session::Fresh => 0,
         };
         for (_, sent) in old.drain(keep..).rev() {
-            self.wait_first(sent.packed);
+            self.wait_first(sent.item);
         }
         let again = old
             .iter()
             .map(|(packet, sent)| Again {
                 packet: *packet,
-                parcel: sent.packed.parcel.clone(),
+                parcel: sent.item.parcel.clone(),
             })
             .collect();
         self.handed
             .extend(old.into_iter().map(|(packet, sent)| Handed {
-                packed: sent.packed,
+                item: sent.item,
                 packet: Some(packet),
                 again: true,
             }));
@@ -203,12 +203,12 @@ impl Ledger {
         let mut unwritten = Vec::new();
         for handed in std::mem::take(&mut self.handed) {
             match (handed.packet, handed.again) {
-                (Some(packet), true) => self.note_sent(packet, handed.packed),
-                (Some(_), false) | (None, _) => unwritten.push(handed.packed),
+                (Some(packet), true) => self.note_sent(packet, handed.item),
+                (Some(_), false) | (None, _) => unwritten.push(handed.item),
             }
         }
-        for packed in unwritten.into_iter().rev() {
-            self.wait_first(packed);
+        for item in unwritten.into_iter().rev() {
+            self.wait_first(item);
         }
     }
 
@@ -222,7 +222,6 @@ impl Ledger {
     /// The next thing to give to the library, if anything may go now.
     pub(super) fn next(&mut self) -> Option<Step> {
         match self.line {
-            Line::Down | Line::Subscribing => None,
             Line::Settling if !self.listens => {
                 self.line = Line::Up;
                 self.next_parcel()
@@ -232,7 +231,7 @@ impl Ledger {
                 self.use_packet();
                 Some(Step::Subscribe)
             }
-            Line::Settling => None,
+            Line::Down | Line::Settling | Line::Subscribing => None,
             Line::Up => self.next_parcel(),
         }
     }
@@ -241,15 +240,15 @@ impl Ledger {
     pub(super) fn wrote(&mut self, packet: u16) -> Option<ParcelId> {
         let handed = self.handed.pop_front()?;
         if packet == 0 {
-            return Some(handed.packed.parcel.id);
+            return Some(handed.item.parcel.id);
         }
-        self.note_sent(packet, handed.packed);
+        self.note_sent(packet, handed.item);
         None
     }
 
     /// The broker answered a PUBLISH, well or ill: the parcel is at its end.
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<ParcelId> {
-        self.sent.remove(&packet).map(|sent| sent.packed.parcel.id)
+        self.sent.remove(&packet).map(|sent| sent.item.parcel.id)
     }
 
     /// A QoS 1 message came in.
@@ -272,8 +271,8 @@ impl Ledger {
     fn next_parcel(&mut self) -> Option<Step> {
         let first = self.waiting.front()?;
         if let Some(why) = self.never(first) {
-            let packed = self.take_first()?;
-            return Some(Step::Refuse(packed.parcel.id, why));
+            let item = self.take_first()?;
+            return Some(Step::Refuse(item.parcel.id, why));
         }
         if self.handed.len() >= MAX_HANDED {
             return None;
@@ -287,10 +286,10 @@ impl Ledger {
                 Some(self.use_packet())
             }
         };
-        let packed = self.take_first()?;
-        let parcel = packed.parcel.clone();
+        let item = self.take_first()?;
+        let parcel = item.parcel.clone();
         self.handed.push_back(Handed {
-            packed,
+            item,
             packet,
             again: false,
         });
@@ -298,11 +297,11 @@ impl Ledger {
     }
 
     /// Why this broker will never take it, if so.
-    fn never(&self, packed: &Packed) -> Option<String> {
+    fn never(&self, item: &Packed) -> Option<String> {
         let Packed {
             parcel,
             packet_bytes,
-        } = packed;
+        } = item;
         let max = self.terms.max_packet_bytes;
         if !is_topic_name(&parcel.topic) {
             Some("its topic is not one that may be published on".into())
@@ -324,7 +323,11 @@ impl Ledger {
     /// As the library counts: the id that equals the window is used, and then it starts over.
     fn use_packet(&mut self) -> u16 {
         let packet = self.last_packet + 1;
-        self.last_packet = if packet == self.terms.window { 0 } else { packet };
+        self.last_packet = if packet == self.terms.window {
+            0
+        } else {
+            packet
+        };
         packet
     }
 
@@ -342,21 +345,21 @@ impl Ledger {
         self.sent.contains_key(&packet) || self.handed.iter().any(|h| h.packet == Some(packet))
     }
 
-    fn note_sent(&mut self, packet: u16, packed: Packed) {
+    fn note_sent(&mut self, packet: u16, item: Packed) {
         let turn = self.turn;
         self.turn += 1;
-        self.sent.insert(packet, Sent { packed, turn });
+        self.sent.insert(packet, Sent { item, turn });
     }
 
-    fn wait_first(&mut self, packed: Packed) {
-        self.waiting_bytes += packed.packet_bytes;
-        self.waiting.push_front(packed);
+    fn wait_first(&mut self, item: Packed) {
+        self.waiting_bytes += item.packet_bytes;
+        self.waiting.push_front(item);
     }
 
     fn take_first(&mut self) -> Option<Packed> {
-        let packed = self.waiting.pop_front()?;
-        self.waiting_bytes -= packed.packet_bytes;
-        Some(packed)
+        let item = self.waiting.pop_front()?;
+        self.waiting_bytes -= item.packet_bytes;
+        Some(item)
     }
 }
 

@@ -171,7 +171,7 @@ async fn connected(rumqttc: &mut EventLoop) -> Result<ConnAck, ConnectionError> 
 async fn granted(rumqttc: &mut EventLoop) -> Result<Option<String>, ConnectionError> {
     loop {
         if let Event::Incoming(Packet::SubAck(suback)) = rumqttc.poll().await? {
-            return Ok(suback.return_codes.iter().find_map(wire::deafness));
+            return Ok(suback.return_codes.into_iter().find_map(wire::deafness));
         }
     }
 }

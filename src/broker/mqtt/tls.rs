@@ -67,7 +67,10 @@ pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
             cert_file,
             key_file,
         }) => builder
-            .with_client_auth_cert(certificates("client certificate", cert_file)?, key(key_file)?)
+            .with_client_auth_cert(
+                certificates("client certificate", cert_file)?,
+                key(key_file)?,
+            )
             .map_err(|why| TlsError::Identity {
                 cert: cert_file.clone(),
                 key: key_file.clone(),
@@ -79,28 +82,23 @@ pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in certificates("CA certificate", path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|why| file("CA certificate", path, &why))?;
-            }
+    if let Some(path) = ca_file {
+        for certificate in certificates("CA certificate", path)? {
+            roots
+                .add(certificate)
+                .map_err(|why| file("CA certificate", path, &why))?;
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoRoots);
-            }
+    } else {
+        // Single roots that cannot be read are the system's business, as long as some can.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(TlsError::NoRoots);
         }
     }
     Ok(roots)
 }
 
-fn certificates(
-    what: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| file(what, path, &why))?;

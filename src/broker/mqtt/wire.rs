@@ -72,6 +72,10 @@ fn without_delay() -> NetworkOptions {
     network
 }
 
+pub(super) fn is_filter(filter: &str) -> bool {
+    rumqttc::valid_filter(filter)
+}
+
 /// QoS 1 at most: a QoS 2 publisher's message arrives as QoS 1, and the spool tells duplicates.
 pub(super) fn filters(link: &Link, kept: &RetainForwardRule) -> Vec<Filter> {
     let filter = |path: &String| Filter {
@@ -173,7 +177,7 @@ pub(super) fn refusal(reason: PubAckReason) -> Option<String> {
 }
 
 /// Why the broker will not send what matches a filter, if it will not.
-pub(super) fn deafness(reason: &SubscribeReasonCode) -> Option<String> {
+pub(super) fn deafness(reason: SubscribeReasonCode) -> Option<String> {
     (!matches!(reason, SubscribeReasonCode::Success(_))).then(|| format!("{reason:?}"))
 }
 
