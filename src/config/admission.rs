@@ -97,18 +97,18 @@ fn exceptions(
 }
 
 /// How many requests, and how fast.
-pub(super) fn clients(checker: &mut Checker<'_>, intake: &file::Intake) -> Option<ClientLimits> {
+pub(super) fn clients(checker: &mut Checker<'_>, intake: &file::Intake) -> ClientLimits {
     checker.rule(
         intake.max_in_flight_per_client <= intake.max_in_flight,
         ["intake.max_in_flight_per_client", "intake.max_in_flight"],
         format!("at most intake.max_in_flight ({})", intake.max_in_flight),
     );
-    Some(ClientLimits {
+    ClientLimits {
         max_in_flight: intake.max_in_flight,
         max_in_flight_per_client: intake.max_in_flight_per_client,
         requests_per_s: intake.requests_per_client_per_s,
         burst: intake.requests_per_client_burst,
-    })
+    }
 }
 
 /// A classification's word; the table of keys let no other through, and the strictest would be

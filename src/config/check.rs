@@ -97,8 +97,8 @@ impl Checker<'_> {
             topics,
             link: link?,
             intake: intake?,
-            clients: clients?,
-            spool: spool?,
+            clients,
+            spool,
             model_package,
             console: console?,
             roots,
@@ -234,7 +234,7 @@ impl Checker<'_> {
         }
     }
 
-    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> Option<SpoolLimits> {
+    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> SpoolLimits {
         let limits = SpoolLimits {
             telemetry_bytes: spool.telemetry_max_bytes,
             outcomes_kept: spool.outcomes_kept,
@@ -252,7 +252,7 @@ impl Checker<'_> {
                 limits.inbox_bytes
             ),
         );
-        Some(limits)
+        limits
     }
 
     #[allow(clippy::option_option, reason = "as every part: none after a fault")]

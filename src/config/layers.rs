@@ -184,15 +184,15 @@ fn shown(key: &str, value: &Value) -> String {
     let secret = KEYS
         .iter()
         .any(|known| known.name == key && matches!(known.kind, Kind::SecretPath));
-    match value {
-        Value::String(text)
-            if secret && !text.starts_with('/') && !text.starts_with(secret::CREDENTIAL) =>
-        {
-            HIDDEN.to_owned()
-        }
+    let hide = value.as_str().is_some_and(|text| {
+        let is_path = text.starts_with('/') || text.starts_with(secret::CREDENTIAL);
         // A login in a URL is a secret too.
-        Value::String(text) if key == "broker.url" && text.contains('@') => HIDDEN.to_owned(),
-        other => keys::short(other),
+        (secret && !is_path) || (key == "broker.url" && text.contains('@'))
+    });
+    if hide {
+        HIDDEN.to_owned()
+    } else {
+        keys::short(value)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the configuration promises to those who write it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -169,7 +170,7 @@ fn sample(kind: Kind) -> String {
 fn the_table_of_keys_and_the_mirror_of_the_file_are_the_same() {
     let mut text = String::new();
     for key in KEYS {
-        text.push_str(&format!("{} = {}\n", key.name, sample(key.kind)));
+        writeln!(text, "{} = {}", key.name, sample(key.kind)).unwrap();
     }
     let mut faults = Faults::default();
     let layers = Layers::of_text(&text, Path::new("x"), &mut faults);
