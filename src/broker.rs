@@ -41,6 +41,8 @@ pub struct Parcel {
     pub content_type: Option<&'static str>,
     /// How long a broker keeps it for a device that is away.
     pub expiry_s: Option<u32>,
+    /// Copied pair for pair from the request.
+    pub user_properties: Vec<(String, String)>,
     /// How surely.
     pub delivery: Delivery,
     /// Whether late subscribers get it too.

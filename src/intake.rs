@@ -21,9 +21,9 @@ mod wire;
 
 use std::time::Duration;
 
-pub use gate::{Gate, GateLimits};
+pub use gate::{Gate, GateLimits, MAX_CLIENTS, Shut};
 pub use topics::{FilterError, Topics, filter_matches, is_topic_filter, is_topic_name};
-pub use wire::{digest_of, read};
+pub use wire::{digest_of, read, read_local};
 
 /// A message as the broker delivered it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,360 @@
+//! The dispatcher: carries each request from the broker to exactly one outcome.
+//!
+//! Purpose: it owns the life of every ticket. It is a plain struct: inputs are the `on_…`
+//! methods, each with the time; outputs pile up as [`Effects`], which the [`shell`] carries out.
+//! No clock, no channel, no disk in here, so that the scenarios can run it through years of bad
+//! luck in seconds.
+//!
+//! ```text
+//!            on_broker          on_spool         on_engine       on_local        on_timeout
+//!                │                  │                │               │               │
+//!  ┌─────────────▼──────────────────▼────────────────▼───────────────▼───────────────▼──┐
+//!  │ accept: read, known already?, gate      work: start, requeue, settle, deadlines     │
+//!  │ store:  transactions under way, redo    post: letters until the broker has them     │
+//!  └─────────────┬──────────────────┬────────────────┬───────────────┬──────────────────┘
+//!                ▼                  ▼                ▼               ▼
+//!          broker commands    spool commands   engine commands    answers
+//! ```
+//!
+//! What is durable when:
+//!
+//! - acceptance: inbox record; PUBACK only after it (invariant 1);
+//! - outcome: outcome record, letters and the end of the inbox record in one transaction; the
+//!   reply leaves only after it (invariants 2 and 9);
+//! - start, requeue and delivery ride with the next transaction, or go after [`LAZY`]: losing
+//!   one to a power cut costs a repetition, never a request.
+//!
+//! What is in memory for a request that waits: its number, priority and counts; its text stays on
+//! the disk until the engine has room.
+//!
+//! A request that cannot be taken is refused from memory, without a write: rubbish must not wear
+//! the flash. Its PUBACK waits until the broker has the refusal, so a crash in between brings the
+//! request again, not silence.
+//!
+//! How it fails: a failing store refuses new requests (`spool_full`) and keeps everything that
+//! was decided until it can be written; a lost broker leaves the letters where they are.
+
+mod accept;
+mod inquiry;
+mod post;
+mod recover;
+pub mod shell;
+mod store;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use recover::Recovered;
+
+use crate::broker;
+use crate::clock::{Mono, Now, Wall};
+use crate::engine;
+use crate::intake::{AckToken, Gate, GateLimits, Limits, Request, ReturnAddress, Topics};
+use crate::reply::{Condition, Connectivity};
+use crate::spool::PerTree;
+use crate::spool::shell as spool;
+use crate::ticket::{Known, Register, State, TicketNo, Window};
+
+/// How long a step that nobody waits for may stay in memory.
+pub const LAZY: Duration = Duration::from_millis(100);
+/// How long a record is leased; renewed at a third of it.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// Letters on their way to the broker at a time: enough to fill a slow link's round trip, small
+/// enough that a restart repeats few.
+pub const POST_WINDOW: usize = 64;
+/// Addresses that one open request may be answered to: a device that asks again from a new
+/// session each time must not grow a record without end.
+pub const MAX_ADDRESSES: usize = 4;
+/// Refusals on their way from memory, for messages that need no PUBACK.
+pub const MAX_VOLATILE: usize = 256;
+/// Questions to the spool under way.
+pub const MAX_QUESTIONS: usize = 1024;
+/// Crashes of the engine with the same request inside, after which it is not tried again.
+pub const MAX_CRASHES: u8 = 2;
+/// When a store that fails may be well again.
+const STORE_RETRY_MS: u64 = 2000;
+
+/// What the site decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// The appliance's topics.
+    pub topics: Topics,
+    /// What a request may be.
+    pub limits: Limits,
+    /// How many, how fast.
+    pub gate: GateLimits,
+    /// How long outcomes are kept.
+    pub window: Window,
+    /// Bytes of letters above which no more work is begun.
+    pub outbox_bytes: u64,
+    /// How long a broker keeps a reply for a device that is away.
+    pub reply_expiry_s: u32,
+}
+
+/// What is to be done now, in this order within each list.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For the broker's connection.
+    pub broker: Vec<broker::Command>,
+    /// For the spool.
+    pub spool: Vec<spool::Command>,
+    /// For the engine.
+    pub engine: Vec<engine::Command>,
+    /// For those who asked at the appliance.
+    pub answers: Vec<(SessionNo, Answer)>,
+}
+
+impl Effects {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.broker.is_empty()
+            && self.spool.is_empty()
+            && self.engine.is_empty()
+            && self.answers.is_empty()
+    }
+}
+
+/// The dispatcher.
+#[derive(Debug)]
+pub struct Dispatch {
+    setup: Setup,
+    gate: Gate,
+    register: Register,
+    slips: BTreeMap<TicketNo, Slip>,
+    deadlines: BTreeSet<(Mono, TicketNo)>,
+    held: HashMap<TicketNo, Held>,
+    addresses: HashMap<TicketNo, Vec<ReturnAddress>>,
+    callers: HashMap<TicketNo, SessionNo>,
+    engine: EngineView,
+    store: store::Store,
+    post: post::Post,
+    link: Link,
+    phase: Phase,
+    drafts: inquiry::Drafts,
+    counts: Counts,
+    next_no: u64,
+    renew_at: Mono,
+    out: Effects,
+}
+
+/// All that stays in memory of an open ticket.
+#[derive(Clone, Copy, Debug)]
+struct Slip {
+    state: State,
+    priority: crate::intake::Priority,
+    crashes: u8,
+    steps: u8,
+    /// When its time is up.
+    due: Mono,
+}
+
+/// A request that is in memory, because something is being done with it.
+#[derive(Debug)]
+struct Held {
+    request: Request,
+    accepted: Wall,
+    /// How long it had waited when it came into memory, and since when it is there.
+    waited: Duration,
+    since: Mono,
+    started: Option<Mono>,
+    inbox: InboxRecord,
+    /// To acknowledge when the acceptance is durable.
+    acks: Vec<AckToken>,
+}
+
+/// How far the inbox record of a held request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InboxRecord {
+    /// Not asked for yet.
+    Unwritten,
+    /// On its way.
+    Writing,
+    /// On the disk.
+    Written,
+}
+
+#[derive(Debug)]
+struct EngineView {
+    state: engine::State,
+    running: u32,
+    /// Tickets on disk that wait for a slot.
+    queued: u64,
+    /// A lease of waiting tickets is under way.
+    leasing: bool,
+    /// The last lease brought nothing, or the engine said `Busy`: wait for a reason to ask again.
+    pause: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Up,
+    Down,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining,
+}
+
+/// What was counted since the start. Names are stable: they are the metrics.
+pub type Counts = BTreeMap<(&'static str, &'static str), u64>;
+
+impl Dispatch {
+    /// Takes up where the disk says that the last process stopped.
+    pub fn new(setup: Setup, recovered: Recovered, now: Now) -> Self {
+        let mut dispatch = Self {
+            gate: Gate::new(setup.gate),
+            register: Register::new(setup.window),
+            slips: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            held: HashMap::new(),
+            addresses: HashMap::new(),
+            callers: HashMap::new(),
+            engine: EngineView {
+                state: engine::State::Starting,
+                running: 0,
+                queued: 0,
+                leasing: false,
+                pause: false,
+            },
+            store: store::Store::default(),
+            post: post::Post::default(),
+            link: Link::Down,
+            phase: Phase::Serving,
+            drafts: inquiry::Drafts::default(),
+            counts: Counts::new(),
+            next_no: 1,
+            renew_at: now.mono.after(LEASE / 3),
+            out: Effects::default(),
+            setup,
+        };
+        dispatch.recover(recovered, now);
+        dispatch
+    }
+
+    /// The connection has news.
+    pub fn on_broker(&mut self, event: broker::Event, now: Now) {
+        match event {
+            broker::Event::Up(_) => {
+                self.link = Link::Up;
+                self.announce();
+            }
+            broker::Event::Down { .. } => self.link = Link::Down,
+            broker::Event::Message(message) => self.on_message(&message, now),
+            broker::Event::Delivered(parcel) => self.on_parcel(parcel, Ok(()), now),
+            broker::Event::Undeliverable { parcel, why } => self.on_parcel(parcel, Err(why), now),
+        }
+        self.work(now);
+    }
+
+    /// The spool has news.
+    pub fn on_spool(&mut self, event: spool::Event, now: Now) {
+        match event {
+            spool::Event::Committed { token, live } => {
+                self.store.live = live;
+                self.on_committed(token, now);
+            }
+            spool::Event::Refused { token, tree } => self.on_full(token, tree, now),
+            spool::Event::Failed { token } => self.on_failed(token, now),
+            spool::Event::Records { token, records } => self.on_records(token, records, now),
+            spool::Event::Restored { live } => {
+                self.store.live = live;
+                self.on_restored();
+            }
+        }
+        self.work(now);
+    }
+
+    /// The engine has news.
+    pub fn on_engine(&mut self, event: engine::Event, now: Now) {
+        match event {
+            engine::Event::State(state) => {
+                self.engine.state = state;
+                self.engine.pause = false;
+            }
+            engine::Event::Ended { ticket, result } => self.on_ended(ticket, result, now),
+        }
+        self.work(now);
+    }
+
+    /// Time has passed; see [`Dispatch::deadline`].
+    pub fn on_timeout(&mut self, now: Now) {
+        self.expire(now);
+        self.renew(now);
+        self.retire(now);
+        self.flush_lazy_if_due(now);
+        self.work(now);
+    }
+
+    /// The process is asked to end: nothing new is taken, what is under way is finished.
+    pub fn on_drain(&mut self) {
+        self.phase = Phase::Draining;
+        self.flush_lazy();
+        self.announce();
+    }
+
+    /// Whether everything that could be finished is.
+    pub fn is_drained(&self) -> bool {
+        self.phase == Phase::Draining
+            && self.engine.running == 0
+            && self.store.is_quiet()
+            && (self.link == Link::Down || self.post.is_empty())
+    }
+
+    /// When [`Dispatch::on_timeout`] wants to be called, and why.
+    pub fn deadline(&self) -> (Mono, &'static str) {
+        let mut next = (self.renew_at, "leases to renew, outcomes to retire");
+        if let Some((at, _)) = self.deadlines.first() {
+            next = next.min((*at, "a request's time is up"));
+        }
+        if let Some(at) = self.store.lazy_due() {
+            next = next.min((at, "steps to write"));
+        }
+        next
+    }
+
+    /// Hands over what is to be done. Called once after each turn.
+    pub fn take_effects(&mut self, now: Now) -> Effects {
+        self.ride_along(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// What was counted since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Bytes alive in each tree, as the spool last said.
+    pub fn live(&self) -> PerTree {
+        self.store.live
+    }
+
+    /// Whether this request is known, for the scenarios' invariants.
+    pub fn known(&self, client: &crate::intake::Client, id: &str) -> Option<Known> {
+        self.register.find(crate::ticket::Key::of(client, id))
+    }
+
+    /// Requests that are open.
+    pub fn open_tickets(&self) -> usize {
+        self.slips.len()
+    }
+
+    fn count(&mut self, what: &'static str, why: &'static str) {
+        *self.counts.entry((what, why)).or_default() += 1;
+    }
+
+    /// How the appliance is, for a reply.
+    fn condition(&self) -> Condition {
+        Condition {
+            connectivity: match self.link {
+                Link::Up => Connectivity::Online,
+                Link::Down => Connectivity::Offline,
+            },
+            degraded: !matches!(self.engine.state, engine::State::Ready { .. })
+                || self.store.is_failing(),
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! From a message to a ticket, a duplicate or a refusal.
+
+use std::time::Duration;
+
+use super::store::{Again, Pending, Settling};
+use super::{
+    Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS, MAX_VOLATILE,
+    Phase, SessionNo, Slip,
+};
+use crate::broker::{self, Delivery, Parcel, Retain};
+use crate::clock::Now;
+use crate::engine;
+use crate::intake::{self, AckToken, Code, Message, Refusal, Request, RequestId, ReturnAddress};
+use crate::reply::{self, Reply};
+use crate::spool::forms::{Filed, Waiting};
+use crate::spool::{Op, Room, Tree};
+use crate::ticket::{Key, Known, State, Step, TicketNo, What};
+
+impl Dispatch {
+    pub(super) fn on_message(&mut self, message: &Message, now: Now) {
+        if self.phase == Phase::Draining {
+            // Not acknowledged: the broker keeps it for the next start, or for the pool.
+            self.count("left_with_broker", "draining");
+            return;
+        }
+        if message.retained && message.payload.is_empty() {
+            self.acknowledge(message.ack); // a retained topic being cleared
+            return;
+        }
+        match intake::read(message, &self.setup.topics, &self.setup.limits, now.wall) {
+            Ok(request) => {
+                let again = Again {
+                    request: Box::new(request),
+                    ack: message.ack,
+                    session: None,
+                    redelivered: message.redelivered,
+                };
+                self.on_request(again, now);
+            }
+            Err(refusal) => self.refuse(&refusal, message.ack, None, message.redelivered),
+        }
+    }
+
+    /// Somebody at the appliance asks.
+    pub(super) fn on_local_ask(&mut self, session: SessionNo, payload: &[u8], now: Now) {
+        let (topics, limits) = (&self.setup.topics, &self.setup.limits);
+        match intake::read_local(payload, topics, limits, now.wall) {
+            Ok(request) => {
+                let again = Again {
+                    request: Box::new(request),
+                    ack: None,
+                    session: Some(session),
+                    redelivered: false,
+                };
+                if self.phase == Phase::Draining {
+                    self.refuse_again(again, Code::Draining, "the appliance is going down", now);
+                } else {
+                    self.on_request(again, now);
+                }
+            }
+            Err(refusal) => self.refuse(&refusal, None, Some(session), false),
+        }
+    }
+
+    fn on_request(&mut self, mut again: Again, now: Now) {
+        if self.store.is_failing() {
+            self.refuse_again(again, Code::Spool, "the store fails", now);
+            return;
+        }
+        match self.find(&mut again) {
+            Some(Known::Open(no)) => self.again_open(no, again, now),
+            Some(Known::Settled(no)) => self.again_settled(no, again, now),
+            None => self.accept(again, now),
+        }
+    }
+
+    /// Looks a request up. One without an id of its own is the same as an earlier one only if
+    /// the broker says that it delivers it again; otherwise its made-up id is made unique.
+    fn find(&self, again: &mut Again) -> Option<Known> {
+        let request = &mut again.request;
+        let find = |id: &str| self.register.find(Key::of(&request.client, id));
+        match &request.id {
+            RequestId::Given(id) => find(id),
+            RequestId::Made(id) => {
+                let also = Key::of_content(&request.client, request.content);
+                if let (true, Some(known)) = (again.redelivered, self.register.find(also)) {
+                    return Some(known);
+                }
+                let unique = (2..)
+                    .map(|n| format!("{id}-{n}"))
+                    .find(|id| find(id).is_none());
+                if let (Some(_), Some(unique)) = (find(id), unique) {
+                    request.id = RequestId::Made(unique);
+                }
+                None
+            }
+        }
+    }
+
+    fn accept(&mut self, again: Again, now: Now) {
+        if let Err(shut) = self.gate.enter(&again.request.client, now.mono) {
+            let refusal = refusal_of(
+                &again.request,
+                shut.code,
+                shut.why,
+                Some(shut.retry_after_ms),
+            );
+            self.refuse(&refusal, again.ack, again.session, again.redelivered);
+            return;
+        }
+        let no = TicketNo(self.next_no);
+        self.next_no += 1;
+        let request = *again.request;
+        self.register.open(no, key(&request), also_key(&request));
+        let due = now.mono.after(request.deadline);
+        self.deadlines.insert((due, no));
+        self.slips.insert(
+            no,
+            Slip {
+                state: State::Waiting,
+                priority: request.priority,
+                crashes: 0,
+                steps: 0,
+                due,
+            },
+        );
+        if let Some(session) = again.session {
+            self.callers.insert(no, session);
+        }
+        let priority = request.priority;
+        self.held.insert(
+            no,
+            Held {
+                accepted: now.wall,
+                waited: Duration::ZERO,
+                since: now.mono,
+                started: None,
+                inbox: InboxRecord::Unwritten,
+                acks: again.ack.into_iter().collect(),
+                request,
+            },
+        );
+        self.count("requests", "accepted");
+        match self.engine.state {
+            engine::State::Absent => self.settle_without_engine(no, now),
+            engine::State::Starting | engine::State::Ready { .. } => {
+                let at_once = self.engine.queued == 0 && self.has_free_slot();
+                self.write_inbox(no, priority, at_once, now);
+                if at_once {
+                    self.start(no, now);
+                } else {
+                    self.engine.queued += 1;
+                }
+            }
+        }
+    }
+
+    fn write_inbox(&mut self, no: TicketNo, priority: intake::Priority, leased: bool, now: Now) {
+        let Some(held) = self.held.get_mut(&no) else {
+            return;
+        };
+        held.inbox = InboxRecord::Writing;
+        let record = Waiting {
+            no,
+            accepted: held.accepted,
+            request: held.request.clone(),
+        }
+        .seal();
+        let op = Op::Append {
+            tree: Tree::Inbox,
+            seq: no.inbox_seq(priority),
+            record,
+            room: Room::IfFree,
+            leased_until: leased.then(|| now.mono.after(LEASE)),
+        };
+        self.commit(vec![op], Pending::Accept(no));
+    }
+
+    /// The acceptance is on the disk.
+    pub(super) fn accepted(&mut self, no: TicketNo) {
+        let Some(held) = self.held.get_mut(&no) else {
+            return;
+        };
+        held.inbox = InboxRecord::Written;
+        let acks = std::mem::take(&mut held.acks);
+        for ack in acks {
+            self.acknowledge(Some(ack));
+        }
+        self.engine.pause = false;
+        if self
+            .slips
+            .get(&no)
+            .is_some_and(|slip| slip.state == State::Waiting)
+        {
+            self.held.remove(&no); // from here on it waits on the disk alone
+        }
+    }
+
+    /// The acceptance failed: nothing was accepted, whoever asked is told.
+    pub(super) fn withdraw(&mut self, no: TicketNo, why: &'static str, now: Now) {
+        let (Some(slip), Some(held)) = (self.slips.remove(&no), self.held.remove(&no)) else {
+            return;
+        };
+        match slip.state {
+            State::Running => {
+                self.engine.running -= 1;
+                self.out.engine.push(engine::Command::Cancel(no));
+            }
+            State::Waiting if held.inbox != InboxRecord::Unwritten => self.engine.queued -= 1,
+            State::Waiting | State::Settled | State::Delivered | State::Lost => {}
+        }
+        let request = held.request;
+        self.register.forget(no, key(&request), also_key(&request));
+        self.deadlines.remove(&(slip.due, no));
+        self.gate.leave(&request.client);
+        let mut traces = vec![Op::Ack {
+            tree: Tree::Inbox,
+            seq: no.inbox_seq(request.priority),
+        }];
+        traces.extend((0..u64::from(slip.steps)).map(|step| Op::Ack {
+            tree: Tree::Trail,
+            seq: no.trail_seq(step),
+        }));
+        self.undo(traces);
+        self.count("requests", "withdrawn");
+        let session = self.callers.remove(&no);
+        let mut refusal = refusal_of(&request, Code::Spool, why, self.store_retry_ms());
+        let mut acks = held.acks;
+        let first = acks.pop();
+        self.refuse(&refusal, first, session, false);
+        for address in self.addresses.remove(&no).unwrap_or_default() {
+            refusal.reply = Some(address);
+            self.refuse(&refusal, acks.pop(), None, false);
+        }
+        for ack in acks {
+            self.acknowledge(Some(ack));
+        }
+        let _ = now;
+    }
+
+    fn again_open(&mut self, no: TicketNo, again: Again, now: Now) {
+        if self
+            .slips
+            .get(&no)
+            .is_some_and(|slip| slip.state == State::Settled)
+        {
+            self.again_settled(no, again, now); // read behind the outcome that is being written
+            return;
+        }
+        let Some(held) = self.held.get_mut(&no) else {
+            let priority = self
+                .slips
+                .get(&no)
+                .map(|slip| slip.priority)
+                .unwrap_or_default();
+            let seq = no.inbox_seq(priority);
+            self.question(Tree::Inbox, seq, again, now, |again| Pending::AgainOpen {
+                no,
+                again,
+            });
+            return;
+        };
+        if held.request.content != again.request.content {
+            self.conflict(again);
+            return;
+        }
+        let first = held.request.reply.clone();
+        if held.inbox == InboxRecord::Writing {
+            let known = first == again.request.reply
+                || self
+                    .addresses
+                    .get(&no)
+                    .is_some_and(|more| more.contains(&again.request.reply));
+            if known {
+                held.acks.extend(again.ack);
+                self.count("requests", "duplicate");
+                return;
+            }
+        }
+        self.join(no, &first, again, now);
+    }
+
+    pub(super) fn again_open_read(
+        &mut self,
+        no: TicketNo,
+        again: Again,
+        record: Option<crate::spool::Numbered>,
+        now: Now,
+    ) {
+        let waiting = record.and_then(|(_, body)| Waiting::read(&body).ok());
+        let open = self
+            .slips
+            .get(&no)
+            .is_some_and(|slip| slip.state != State::Settled);
+        match waiting {
+            Some(waiting) if open && waiting.request.content != again.request.content => {
+                self.conflict(again);
+            }
+            Some(waiting) if open => self.join(no, &waiting.request.reply, again, now),
+            // Settled meanwhile: look again, there.
+            Some(_) | None if !open => self.on_request(again, now),
+            Some(_) | None => {
+                self.refuse_again(again, Code::Spool, "the record cannot be read", now);
+            }
+        }
+    }
+
+    /// The same request again, while it is open: its reply goes to the new address too.
+    fn join(&mut self, no: TicketNo, first: &ReturnAddress, again: Again, now: Now) {
+        self.count("requests", "duplicate");
+        let address = again.request.reply.clone();
+        if let Some(session) = again.session {
+            self.callers.insert(no, session);
+        }
+        let more = self.addresses.entry(no).or_default();
+        if *first == address || more.contains(&address) || address == ReturnAddress::Local {
+            self.acknowledge(again.ack);
+            return;
+        }
+        if more.len() + 1 >= MAX_ADDRESSES {
+            let why = "this request is already answered to as many addresses as it may be";
+            self.refuse_again(again, Code::Busy, why, now);
+            return;
+        }
+        more.push(address.clone());
+        let step = self.next_step(no);
+        let record = Step {
+            at: now.wall,
+            what: What::AlsoTo(address.clone()),
+        };
+        let op = trail_op(no, step, &record);
+        let pending = Pending::Join {
+            no,
+            address,
+            refuse: again,
+        };
+        self.commit(op.into_iter().collect(), pending);
+    }
+
+    fn again_settled(&mut self, no: TicketNo, again: Again, now: Now) {
+        self.question(Tree::Outcomes, no.0, again, now, |again| {
+            Pending::AgainSettled { no, again }
+        });
+    }
+
+    pub(super) fn again_settled_read(
+        &mut self,
+        no: TicketNo,
+        again: Again,
+        record: Option<crate::spool::Numbered>,
+        now: Now,
+    ) {
+        let filed = record.and_then(|(_, body)| Filed::read(&body).ok());
+        let Some(filed) = filed else {
+            let key = key(&again.request);
+            if self.register.find(key).is_none() && !self.store.is_failing() {
+                self.on_request(again, now); // it left the window while we looked
+            } else {
+                self.refuse_again(again, Code::Spool, "the outcome cannot be read", now);
+            }
+            return;
+        };
+        if filed.content != again.request.content {
+            self.conflict(again);
+            return;
+        }
+        self.count("requests", "duplicate");
+        match (&again.request.reply, again.session) {
+            (_, Some(session)) => self.out.answers.push((session, Answer::Reply(filed.reply))),
+            (ReturnAddress::Topic { topic, .. }, None) if self.post.carries(no, topic) => {
+                self.acknowledge(again.ack); // the reply is on its way there
+            }
+            (ReturnAddress::Topic { .. }, None) => {
+                let letter = self.letter(
+                    no,
+                    &again.request.reply,
+                    filed.reply,
+                    crate::ticket::MAX_STEPS - 1,
+                );
+                let Some(letter) = letter else { return };
+                let op = letter.op(Room::IfFree, now);
+                self.commit(
+                    vec![op],
+                    Pending::Copy {
+                        letter,
+                        refuse: again,
+                    },
+                );
+            }
+            (ReturnAddress::Local, None) => {}
+        }
+    }
+
+    fn question(
+        &mut self,
+        tree: Tree,
+        seq: u64,
+        again: Again,
+        now: Now,
+        pending: impl FnOnce(Again) -> Pending,
+    ) {
+        if self.store.questions() >= MAX_QUESTIONS {
+            self.refuse_again(again, Code::Busy, "too many repeated requests at once", now);
+        } else {
+            self.ask(tree, seq, seq, 1, pending(again));
+        }
+    }
+
+    fn conflict(&mut self, again: Again) {
+        let why = "this id was used for another request";
+        let refusal = refusal_of(&again.request, Code::IdConflict, why, None);
+        self.refuse(&refusal, again.ack, again.session, again.redelivered);
+    }
+
+    pub(super) fn refuse_again(&mut self, again: Again, code: Code, why: &str, _now: Now) {
+        let retry = self.store_retry_ms();
+        let refusal = refusal_of(&again.request, code, why, retry);
+        self.refuse(&refusal, again.ack, again.session, again.redelivered);
+    }
+
+    /// Refuses from memory. The message is acknowledged when the broker has the refusal, so that
+    /// a crash in between brings it again; one that was delivered before is acknowledged at
+    /// once, so that a refusal which breaks the connection cannot do so for ever.
+    pub(super) fn refuse(
+        &mut self,
+        refusal: &Refusal,
+        ack: Option<AckToken>,
+        session: Option<SessionNo>,
+        redelivered: bool,
+    ) {
+        self.count("refused", refusal.code.word());
+        tracing::info!(
+            request_id = refusal.id.as_deref(),
+            rule = "intake",
+            code = refusal.code.word(),
+            "refused"
+        );
+        let reply = Reply::to_refusal(refusal, self.condition());
+        if let Some(session) = session {
+            self.out
+                .answers
+                .push((session, Answer::Reply(reply.to_json())));
+            return;
+        }
+        match &refusal.reply {
+            Some(ReturnAddress::Topic {
+                topic,
+                correlation,
+                user_properties,
+            }) => {
+                if ack.is_none() && self.post.volatile_count() >= MAX_VOLATILE {
+                    self.count("dropped", "refusal");
+                    return;
+                }
+                let waits = if redelivered { None } else { ack };
+                let id = self.post.volatile(waits);
+                self.out.broker.push(broker::Command::Publish(Parcel {
+                    id,
+                    topic: topic.clone(),
+                    payload: reply.to_json(),
+                    correlation: correlation.clone(),
+                    content_type: Some(reply::CONTENT_TYPE),
+                    expiry_s: Some(self.setup.reply_expiry_s),
+                    user_properties: user_properties.clone(),
+                    delivery: Delivery::AtLeastOnce,
+                    retain: Retain::No,
+                }));
+                if redelivered {
+                    self.acknowledge(ack);
+                }
+            }
+            Some(ReturnAddress::Local) => {}
+            None => {
+                self.count("unaddressable", refusal.code.word());
+                self.acknowledge(ack);
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, ack: Option<AckToken>) {
+        if let Some(ack) = ack {
+            self.out.broker.push(broker::Command::Acknowledge(ack));
+        }
+    }
+
+    /// Takes the next free step of a ticket's trail.
+    pub(super) fn next_step(&mut self, no: TicketNo) -> u64 {
+        let Some(slip) = self.slips.get_mut(&no) else {
+            return crate::ticket::MAX_STEPS - 1;
+        };
+        let step = u64::from(slip.steps);
+        slip.steps = slip.steps.saturating_add(1);
+        step
+    }
+
+    /// Whether the broker is there, for the status.
+    pub(super) fn is_online(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// An outcome is on the disk: the slip goes, the letters leave, whoever waits is told.
+    pub(super) fn settled(&mut self, settling: Settling, now: Now) {
+        let no = settling.no;
+        let (Some(slip), Some(held)) = (self.slips.remove(&no), self.held.remove(&no)) else {
+            // Its acceptance failed before: what was written now is a trace.
+            let traces = settling.ops.iter().filter_map(|op| match op {
+                Op::Append { tree, seq, .. } => Some(Op::Ack {
+                    tree: *tree,
+                    seq: *seq,
+                }),
+                Op::Ack { .. } | Op::Extend { .. } | Op::Release { .. } => None,
+            });
+            self.undo(traces.collect());
+            return;
+        };
+        let request = &held.request;
+        self.addresses.remove(&no);
+        self.deadlines.remove(&(slip.due, no));
+        let (key, also) = (key(request), also_key(request));
+        self.register
+            .settle(no, key, also, now.wall, settling.steps);
+        self.gate.leave(&request.client);
+        for ack in held.acks {
+            self.acknowledge(Some(ack));
+        }
+        for letter in settling.letters {
+            self.post_letter(letter);
+        }
+        if let Some(session) = self.callers.remove(&no)
+            && let Some(reply) = reply_of(&settling.ops)
+        {
+            self.out.answers.push((session, Answer::Reply(reply)));
+        }
+    }
+}
+
+/// The reply inside the outcome record that was just written.
+fn reply_of(ops: &[Op]) -> Option<Vec<u8>> {
+    ops.iter().find_map(|op| match op {
+        Op::Append {
+            tree: Tree::Outcomes,
+            record,
+            ..
+        } => crate::spool::record::unseal(record)
+            .and_then(Filed::read)
+            .ok()
+            .map(|filed| filed.reply),
+        Op::Append { .. } | Op::Ack { .. } | Op::Extend { .. } | Op::Release { .. } => None,
+    })
+}
+
+pub(super) fn key(request: &Request) -> Key {
+    Key::of(&request.client, request.id.as_str())
+}
+
+/// The second key of a request whose id was made here.
+pub(super) fn also_key(request: &Request) -> Option<Key> {
+    match request.id {
+        RequestId::Given(_) => None,
+        RequestId::Made(_) => Some(Key::of_content(&request.client, request.content)),
+    }
+}
+
+pub(super) fn trail_op(no: TicketNo, step: u64, record: &Step) -> Option<Op> {
+    Some(Op::Append {
+        tree: Tree::Trail,
+        seq: no.trail_seq(step),
+        record: crate::spool::forms::seal_step(record)?,
+        room: Room::Always,
+        leased_until: None,
+    })
+}
+
+fn refusal_of(
+    request: &Request,
+    code: Code,
+    message: &str,
+    retry_after_ms: Option<u64>,
+) -> Refusal {
+    Refusal {
+        code,
+        message: message.into(),
+        retry_after_ms,
+        id: Some(request.id.as_str().into()),
+        reply: Some(request.reply.clone()),
+    }
+}

@@ -1,0 +1,321 @@
+//! Questions from the appliance's own surfaces: ask, status, trace.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::store::Pending;
+use super::{Dispatch, Phase, engine};
+use crate::clock::{Now, Wall};
+use crate::spool::forms::{Filed, Waiting, read_step};
+use crate::spool::{Numbered, Tree};
+use crate::ticket::{Known, MAX_STEPS, Step, What};
+
+/// Names whoever asked, so that the answer finds the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionNo(pub u64);
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// Answer this request, as one that came over MQTT.
+    Ask(Vec<u8>),
+    /// How are you?
+    Status,
+    /// What became of this id?
+    Trace(String),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The reply to [`Inquiry::Ask`], as a device would get it.
+    Reply(Vec<u8>),
+    /// To [`Inquiry::Status`].
+    Status(Box<StatusReport>),
+    /// To [`Inquiry::Trace`]; one for each client that used the id.
+    Trace(Vec<Timeline>),
+}
+
+/// How the appliance is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StatusReport {
+    /// `online`, `offline` or `draining`.
+    pub state: &'static str,
+    /// `absent`, `starting` or `ready`.
+    pub engine: &'static str,
+    /// `well` or `failing`.
+    pub store: &'static str,
+    /// Requests without an outcome.
+    pub open: usize,
+    /// Of those, being computed.
+    pub running: u32,
+    /// Of those, waiting on disk.
+    pub waiting: u64,
+    /// Replies that the broker does not have yet.
+    pub outbox: u64,
+    /// Outcomes on record.
+    pub outcomes: usize,
+    /// Bytes alive on disk, by tree.
+    pub bytes: Vec<(&'static str, u64)>,
+    /// What was counted since the start.
+    pub counts: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// A request's life, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Timeline {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub client: String,
+    /// Its ticket.
+    pub ticket: u64,
+    /// Where it stands.
+    pub state: &'static str,
+    /// The rule that decided, once one did.
+    pub rule: Option<String>,
+    /// How it ended, once it did.
+    pub verdict: Option<String>,
+    /// What happened, oldest first.
+    pub steps: Vec<TimelineStep>,
+}
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimelineStep {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// What happened.
+    pub what: String,
+}
+
+/// Tickets shown for one id.
+const MAX_TIMELINES: usize = 16;
+
+/// A piece of a timeline, read from the spool.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Inbox,
+    Outcome,
+    /// The last piece of a ticket.
+    Trail,
+}
+
+/// Timelines in the making, by who asked.
+pub(super) type Drafts = HashMap<SessionNo, Draft>;
+
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    done: Vec<Timeline>,
+    current: Timeline,
+    open_parts: usize,
+}
+
+impl Dispatch {
+    /// Somebody at the appliance wants something; the answer comes in [`super::Effects::answers`].
+    pub fn on_inquiry(&mut self, session: SessionNo, inquiry: Inquiry, now: Now) {
+        match inquiry {
+            Inquiry::Ask(payload) => self.on_local_ask(session, &payload, now),
+            Inquiry::Status => {
+                let report = Box::new(self.status());
+                self.out.answers.push((session, Answer::Status(report)));
+            }
+            Inquiry::Trace(id) => self.trace(session, &id),
+        }
+        self.work(now);
+    }
+
+    /// How the appliance is.
+    pub fn status(&self) -> StatusReport {
+        StatusReport {
+            state: self.state_word(),
+            engine: match self.engine.state {
+                engine::State::Absent => "absent",
+                engine::State::Starting => "starting",
+                engine::State::Ready { .. } => "ready",
+            },
+            store: if self.store.is_failing() {
+                "failing"
+            } else {
+                "well"
+            },
+            open: self.slips.len(),
+            running: self.engine.running,
+            waiting: self.engine.queued,
+            outbox: self.post.waiting(),
+            outcomes: self.register.settled_count(),
+            bytes: Tree::ALL
+                .iter()
+                .map(|tree| (tree.word(), self.store.live.of(*tree)))
+                .collect(),
+            counts: self
+                .counts
+                .iter()
+                .map(|((what, why), n)| (*what, *why, *n))
+                .collect(),
+        }
+    }
+
+    fn state_word(&self) -> &'static str {
+        match self.phase {
+            Phase::Draining => "draining",
+            Phase::Serving if self.is_online() => "online",
+            Phase::Serving => "offline",
+        }
+    }
+
+    /// The retained message on the status topic.
+    pub(super) fn status_message(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Message<'a> {
+            state: &'static str,
+            appliance: &'a str,
+            version: &'static str,
+            engine: &'static str,
+            store: &'static str,
+        }
+        let status = self.status();
+        let message = Message {
+            state: status.state,
+            appliance: &self.setup.topics.appliance,
+            version: env!("CARGO_PKG_VERSION"),
+            engine: status.engine,
+            store: status.store,
+        };
+        serde_json::to_vec(&message).expect("plain words always serialize")
+    }
+
+    fn trace(&mut self, session: SessionNo, id: &str) {
+        let mut known = self.register.find_id(id);
+        known.truncate(MAX_TIMELINES);
+        if known.is_empty() {
+            self.out.answers.push((session, Answer::Trace(Vec::new())));
+            return;
+        }
+        self.drafts.entry(session).or_default().open_parts = known.len() * 2;
+        for known in known {
+            let (no, tree, seq, part) = match known {
+                Known::Open(no) => {
+                    let priority = self.slips.get(&no).map(|slip| slip.priority);
+                    let seq = no.inbox_seq(priority.unwrap_or_default());
+                    (no, Tree::Inbox, seq, Part::Inbox)
+                }
+                Known::Settled(no) => (no, Tree::Outcomes, no.0, Part::Outcome),
+            };
+            self.ask(tree, seq, seq, 1, Pending::Trace { session, part });
+            let (first, last) = (no.trail_seq(0), no.trail_seq(MAX_STEPS - 1));
+            let part = Part::Trail;
+            let most = usize::try_from(MAX_STEPS).unwrap_or(usize::MAX);
+            self.ask(
+                Tree::Trail,
+                first,
+                last,
+                most,
+                Pending::Trace { session, part },
+            );
+        }
+    }
+
+    pub(super) fn trace_part(&mut self, session: SessionNo, part: Part, records: &[Numbered]) {
+        let Some(draft) = self.drafts.get_mut(&session) else {
+            return;
+        };
+        draft.open_parts -= 1;
+        let first = records.first().map(|(_, body)| body.as_slice());
+        match part {
+            Part::Inbox => {
+                if let Some(Ok(waiting)) = first.map(Waiting::read) {
+                    draft.current = begun(&waiting);
+                }
+            }
+            Part::Outcome => {
+                if let Some(Ok(filed)) = first.map(Filed::read) {
+                    draft.current = ended(&filed);
+                }
+            }
+            Part::Trail => {
+                let steps = records.iter().filter_map(|(_, body)| read_step(body).ok());
+                let timeline = std::mem::take(&mut draft.current);
+                if timeline.ticket != 0 {
+                    draft.done.push(told(timeline, steps.collect()));
+                }
+            }
+        }
+        if draft.open_parts == 0
+            && let Some(draft) = self.drafts.remove(&session)
+        {
+            self.out.answers.push((session, Answer::Trace(draft.done)));
+        }
+    }
+}
+
+fn begun(waiting: &Waiting) -> Timeline {
+    Timeline {
+        id: waiting.request.id.as_str().into(),
+        client: waiting.request.client.name().into(),
+        ticket: waiting.no.0,
+        steps: vec![line(waiting.accepted, &What::Accepted)],
+        ..Timeline::default()
+    }
+}
+
+fn ended(filed: &Filed) -> Timeline {
+    let (_, name) = filed.scope.split_once(':').unwrap_or_default();
+    let settled = if filed.verdict == "answered" {
+        "answered".into()
+    } else {
+        format!("refused: {}", filed.verdict)
+    };
+    Timeline {
+        id: filed.id.as_str().into(),
+        client: if name.is_empty() { "anonymous" } else { name }.into(),
+        ticket: filed.no.0,
+        state: "settled",
+        rule: Some(filed.rule.clone()),
+        verdict: Some(filed.verdict.clone()),
+        steps: vec![
+            line(filed.accepted, &What::Accepted),
+            TimelineStep {
+                at_ms: filed.settled.0,
+                what: settled,
+            },
+        ],
+    }
+}
+
+fn line(at: Wall, what: &What) -> TimelineStep {
+    TimelineStep {
+        at_ms: at.0,
+        what: what.word().into(),
+    }
+}
+
+/// The timeline with its trail: in the order of time, and in the order of writing within it.
+fn told(mut timeline: Timeline, trail: Vec<Step>) -> Timeline {
+    let settled = timeline
+        .verdict
+        .is_some()
+        .then(|| timeline.steps.pop())
+        .flatten();
+    let (before, after): (Vec<_>, Vec<_>) = trail.into_iter().partition(|step| match step.what {
+        What::Delivered | What::Undeliverable => false,
+        What::Accepted | What::AlsoTo(_) | What::Started | What::Requeued(_) | What::Settled(_) => {
+            true
+        }
+    });
+    let lines = |steps: Vec<Step>| steps.into_iter().map(|step| line(step.at, &step.what));
+    let mut state = match (&settled, before.last().map(|step| &step.what)) {
+        (Some(_), _) => "settled",
+        (None, Some(What::Started)) => "running",
+        (None, Some(_) | None) => "waiting",
+    };
+    if let Some(step) = after.last() {
+        state = step.what.word();
+    }
+    timeline.steps.extend(lines(before));
+    timeline.steps.extend(settled);
+    timeline.steps.extend(lines(after));
+    timeline.state = state;
+    timeline
+}

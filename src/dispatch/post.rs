@@ -1,0 +1,286 @@
+//! The post: letters (durable replies) and refusals (from memory) on their way to the broker.
+//!
+//! A letter is on the disk before it is sent and stays there until the broker has it. At most
+//! [`POST_WINDOW`] are under way; the rest wait on the disk (the backlog) and are leased as the
+//! window opens. A letter whose turn is right now is sent from memory, without reading it back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::store::Pending;
+use super::{Dispatch, LEASE, Link, POST_WINDOW};
+use crate::broker::{Command, Delivery, Parcel, ParcelId, Retain};
+use crate::clock::Now;
+use crate::intake::{AckToken, ReturnAddress};
+use crate::reply;
+use crate::spool::forms::Letter;
+use crate::spool::{Numbered, Op, Room, Tree};
+use crate::ticket::{Step, TicketNo, What};
+
+/// Parcels that carry no letter have this bit in their number.
+const VOLATILE: u64 = 1 << 63;
+/// The status of the appliance; always the last one counts.
+const STATUS: ParcelId = ParcelId(u64::MAX);
+
+#[derive(Debug, Default)]
+pub(super) struct Post {
+    next_seq: u64,
+    next_volatile: u64,
+    /// Letters whose slot in the window is taken: being written or being sent.
+    under_way: BTreeMap<u64, UnderWay>,
+    /// Letters on disk that nobody has leased.
+    backlog: u64,
+    leasing: bool,
+    volatile: HashMap<ParcelId, Option<AckToken>>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    no: TicketNo,
+    step: u64,
+    topic: String,
+}
+
+/// A letter and its number in the outbox.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub seq: u64,
+    pub letter: Letter,
+    turn: Turn,
+}
+
+/// Whether a letter has a slot in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Now,
+    Later,
+}
+
+impl Post {
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty() && self.backlog == 0 && self.volatile.is_empty()
+    }
+
+    /// Letters that the broker does not have yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.under_way.len() as u64 + self.backlog
+    }
+
+    /// Whether a letter of this ticket is on its way to this topic.
+    pub(super) fn carries(&self, no: TicketNo, topic: &str) -> bool {
+        self.under_way
+            .values()
+            .any(|letter| letter.no == no && letter.topic == topic)
+    }
+
+    /// Whether a letter of this ticket has a slot in the window.
+    pub(super) fn concerns(&self, no: TicketNo) -> bool {
+        self.under_way.values().any(|letter| letter.no == no)
+    }
+
+    /// What the disk held at the start.
+    pub(super) fn recover(&mut self, next_seq: u64, backlog: u64) {
+        self.next_seq = next_seq;
+        self.backlog = backlog;
+    }
+
+    /// A number for a refusal from memory; its delivery acknowledges `ack`.
+    pub(super) fn volatile(&mut self, ack: Option<AckToken>) -> ParcelId {
+        self.next_volatile += 1;
+        let id = ParcelId(VOLATILE | self.next_volatile);
+        self.volatile.insert(id, ack);
+        id
+    }
+
+    pub(super) fn volatile_count(&self) -> usize {
+        self.volatile.len()
+    }
+
+    /// A letter was not written after all.
+    pub(super) fn give_up(&mut self, seq: u64) {
+        if self.under_way.remove(&seq).is_none() {
+            self.backlog = self.backlog.saturating_sub(1);
+        }
+    }
+}
+
+impl Envelope {
+    /// The operation that writes it: leased at once if its turn is now.
+    pub(super) fn op(&self, room: Room, now: Now) -> Op {
+        Op::Append {
+            tree: Tree::Outbox,
+            seq: self.seq,
+            record: self.letter.seal(),
+            room,
+            leased_until: match self.turn {
+                Turn::Now => Some(now.mono.after(LEASE)),
+                Turn::Later => None,
+            },
+        }
+    }
+}
+
+impl Dispatch {
+    /// Makes a letter for an address over MQTT, with a slot in the window if there is one.
+    pub(super) fn letter(
+        &mut self,
+        no: TicketNo,
+        address: &ReturnAddress,
+        payload: Vec<u8>,
+        step: u64,
+    ) -> Option<Envelope> {
+        let ReturnAddress::Topic {
+            topic,
+            correlation,
+            user_properties,
+        } = address
+        else {
+            return None;
+        };
+        let seq = self.post.next_seq;
+        self.post.next_seq += 1;
+        let turn = if self.post.backlog == 0 && self.post.under_way.len() < POST_WINDOW {
+            self.post.under_way.insert(
+                seq,
+                UnderWay {
+                    no,
+                    step,
+                    topic: topic.clone(),
+                },
+            );
+            Turn::Now
+        } else {
+            self.post.backlog += 1;
+            Turn::Later
+        };
+        Some(Envelope {
+            seq,
+            letter: Letter {
+                no,
+                step,
+                topic: topic.clone(),
+                correlation: correlation.clone(),
+                user_properties: user_properties.clone(),
+                payload,
+            },
+            turn,
+        })
+    }
+
+    /// A letter is on the disk.
+    pub(super) fn post_letter(&mut self, envelope: Envelope) {
+        if envelope.turn == Turn::Now {
+            self.send(envelope.seq, envelope.letter);
+        }
+    }
+
+    fn send(&mut self, seq: u64, letter: Letter) {
+        self.out.broker.push(Command::Publish(Parcel {
+            id: ParcelId(seq),
+            topic: letter.topic,
+            payload: letter.payload,
+            correlation: letter.correlation,
+            content_type: Some(reply::CONTENT_TYPE),
+            expiry_s: Some(self.setup.reply_expiry_s),
+            user_properties: letter.user_properties,
+            delivery: Delivery::AtLeastOnce,
+            retain: Retain::No,
+        }));
+    }
+
+    /// Leases letters from the disk while the window has room.
+    pub(super) fn pump(&mut self, now: Now) {
+        let room = POST_WINDOW.saturating_sub(self.post.under_way.len());
+        let wants = self.post.backlog > 0 && room > 0 && !self.post.leasing;
+        if wants && self.link == Link::Up && !self.store.is_failing() {
+            self.post.leasing = true;
+            let until = now.mono.after(LEASE);
+            self.ask_lease(Tree::Outbox, until, room, Pending::LeaseOutbox);
+        }
+    }
+
+    pub(super) fn letters_leased(&mut self, records: Vec<Numbered>, now: Now) {
+        self.post.leasing = false;
+        if records.is_empty() && !self.store.is_failing() && !self.store.has_letters_coming() {
+            self.post.backlog = 0; // damaged letters were set aside
+        }
+        for (seq, body) in records {
+            self.post.backlog = self.post.backlog.saturating_sub(1);
+            match Letter::read(&body) {
+                Ok(_) if self.post.under_way.contains_key(&seq) => {}
+                Ok(letter) => {
+                    let under_way = UnderWay {
+                        no: letter.no,
+                        step: letter.step,
+                        topic: letter.topic.clone(),
+                    };
+                    self.post.under_way.insert(seq, under_way);
+                    self.send(seq, letter);
+                }
+                Err(damage) => {
+                    tracing::error!(error = %damage, "a letter cannot be read and is dropped");
+                    self.count("lost", "damaged letter");
+                    let tree = Tree::Outbox;
+                    self.lazily(Op::Ack { tree, seq }, now);
+                }
+            }
+        }
+    }
+
+    /// The broker has a parcel, or never will.
+    pub(super) fn on_parcel(&mut self, id: ParcelId, result: Result<(), String>, now: Now) {
+        if id == STATUS {
+            return;
+        }
+        if let Some(ack) = self.post.volatile.remove(&id) {
+            if result.is_err() {
+                self.count("undeliverable", "refusal");
+            }
+            self.acknowledge(ack);
+            return;
+        }
+        let Some(letter) = self.post.under_way.remove(&id.0) else {
+            return;
+        };
+        let what = match result {
+            Ok(()) => {
+                self.count("replies", "delivered");
+                What::Delivered
+            }
+            Err(why) => {
+                self.count("undeliverable", "reply");
+                tracing::warn!(
+                    ticket = letter.no.0,
+                    error = why,
+                    "the broker refused a reply"
+                );
+                What::Undeliverable
+            }
+        };
+        let tree = Tree::Outbox;
+        self.lazily(Op::Ack { tree, seq: id.0 }, now);
+        let step = Step { at: now.wall, what };
+        if let Some(op) = super::accept::trail_op(letter.no, letter.step, &step) {
+            self.lazily(op, now);
+        }
+    }
+
+    /// Keeps the leases of letters under way.
+    pub(super) fn letters_to_renew(&self) -> Vec<u64> {
+        self.post.under_way.keys().copied().collect()
+    }
+
+    /// Says on the status topic how the appliance is.
+    pub(super) fn announce(&mut self) {
+        self.out.broker.push(Command::Publish(Parcel {
+            id: STATUS,
+            topic: self.setup.topics.status(),
+            payload: self.status_message(),
+            correlation: None,
+            content_type: Some(reply::CONTENT_TYPE),
+            expiry_s: None,
+            user_properties: Vec::new(),
+            delivery: Delivery::AtLeastOnce,
+            retain: Retain::Yes,
+        }));
+    }
+}

@@ -1,0 +1,209 @@
+//! What the disk says at the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accept::{also_key, key};
+use super::{Dispatch, MAX_ADDRESSES, Slip};
+use crate::clock::{Now, Wall};
+use crate::intake::{Client, Priority, RequestId, ReturnAddress};
+use crate::spool::forms::{Filed, Waiting, read_step};
+use crate::spool::{Disk, DiskError, Op, PerTree, Spool, Tree};
+use crate::ticket::{Key, MAX_STEPS, Requeue, State, TicketNo, What};
+
+/// Everything the dispatcher needs of an earlier process.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    open: Vec<Open>,
+    settled: Vec<Settled>,
+    trails: BTreeMap<TicketNo, Trail>,
+    letters: u64,
+    next_letter: u64,
+    unreadable: Vec<Op>,
+    live: PerTree,
+}
+
+#[derive(Debug)]
+struct Open {
+    no: TicketNo,
+    key: Key,
+    also: Option<Key>,
+    client: Client,
+    priority: Priority,
+    accepted: Wall,
+    due: Wall,
+    reply: ReturnAddress,
+}
+
+#[derive(Debug)]
+struct Settled {
+    no: TicketNo,
+    key: Key,
+    also: Option<Key>,
+    at: Wall,
+    steps: u64,
+}
+
+#[derive(Debug, Default)]
+struct Trail {
+    steps: u8,
+    crashes: u8,
+    also_to: Vec<ReturnAddress>,
+}
+
+impl Recovered {
+    /// Reads what is needed of every record. Records that do not decode are noted for removal.
+    pub fn read<D: Disk>(spool: &Spool<D>) -> Result<Self, DiskError> {
+        let mut found = Self {
+            live: spool.live(),
+            ..Self::default()
+        };
+        let mut unreadable = Vec::new();
+        spool.each(Tree::Inbox, &mut |seq, body| match Waiting::read(body) {
+            Ok(waiting) => found.open.push(Open::of(waiting)),
+            Err(_) => unreadable.push((Tree::Inbox, seq)),
+        })?;
+        spool.each(Tree::Outcomes, &mut |seq, body| match Filed::read(body) {
+            Ok(filed) => found.settled.push(Settled::of(&filed)),
+            Err(_) => unreadable.push((Tree::Outcomes, seq)),
+        })?;
+        spool.each(Tree::Trail, &mut |seq, body| {
+            let trail = found
+                .trails
+                .entry(TicketNo::from_trail_seq(seq))
+                .or_default();
+            let index = u8::try_from(seq % MAX_STEPS).unwrap_or(u8::MAX);
+            trail.steps = trail.steps.max(index + 1);
+            match read_step(body).map(|step| step.what) {
+                Ok(What::Requeued(Requeue::Crashed)) => trail.crashes += 1,
+                Ok(What::AlsoTo(address)) => trail.also_to.push(address),
+                Ok(
+                    What::Accepted
+                    | What::Started
+                    | What::Requeued(Requeue::Busy)
+                    | What::Settled(_)
+                    | What::Delivered
+                    | What::Undeliverable,
+                ) => {}
+                Err(_) => unreadable.push((Tree::Trail, seq)),
+            }
+        })?;
+        spool.each(Tree::Outbox, &mut |seq, _| {
+            found.letters += 1;
+            found.next_letter = found.next_letter.max(seq + 1);
+        })?;
+        found.unreadable = unreadable
+            .into_iter()
+            .map(|(tree, seq)| Op::Ack { tree, seq })
+            .collect();
+        Ok(found)
+    }
+}
+
+impl Open {
+    fn of(waiting: Waiting) -> Self {
+        let request = waiting.request;
+        Self {
+            no: waiting.no,
+            key: key(&request),
+            also: also_key(&request),
+            priority: request.priority,
+            accepted: waiting.accepted,
+            due: waiting.accepted.after(request.deadline),
+            reply: request.reply,
+            client: request.client,
+        }
+    }
+}
+
+impl Settled {
+    fn of(filed: &Filed) -> Self {
+        Self {
+            no: filed.no,
+            key: Key::in_scope(&filed.scope, filed.id.as_str()),
+            also: match filed.id {
+                RequestId::Given(_) => None,
+                RequestId::Made(_) => Some(Key::of_content_in_scope(&filed.scope, filed.content)),
+            },
+            at: filed.settled,
+            steps: filed.steps,
+        }
+    }
+}
+
+impl Dispatch {
+    pub(super) fn recover(&mut self, recovered: Recovered, now: Now) {
+        let mut known = BTreeSet::new();
+        let mut redundant = recovered.unreadable;
+        let mut settled = recovered.settled;
+        settled.sort_by_key(|outcome| (outcome.at, outcome.no));
+        for outcome in settled {
+            known.insert(outcome.no);
+            self.next_no = self.next_no.max(outcome.no.0 + 1);
+            self.register.settle(
+                outcome.no,
+                outcome.key,
+                outcome.also,
+                outcome.at,
+                outcome.steps,
+            );
+        }
+        for open in recovered.open {
+            self.next_no = self.next_no.max(open.no.0 + 1);
+            if !known.insert(open.no) {
+                // Its outcome is on record, and that is what counts.
+                redundant.push(Op::Ack {
+                    tree: Tree::Inbox,
+                    seq: open.no.inbox_seq(open.priority),
+                });
+                continue;
+            }
+            self.take_up(open, &recovered.trails, now);
+        }
+        for (no, trail) in &recovered.trails {
+            self.next_no = self.next_no.max(no.0 + 1);
+            if !known.contains(no) {
+                redundant.extend((0..u64::from(trail.steps)).map(|step| Op::Ack {
+                    tree: Tree::Trail,
+                    seq: no.trail_seq(step),
+                }));
+            }
+        }
+        self.post.recover(recovered.next_letter, recovered.letters);
+        self.store.live = recovered.live;
+        self.undo(redundant);
+        if !self.slips.is_empty() {
+            tracing::info!(
+                count = self.slips.len(),
+                "open requests were taken up again"
+            );
+        }
+    }
+
+    fn take_up(&mut self, open: Open, trails: &BTreeMap<TicketNo, Trail>, now: Now) {
+        self.register.open(open.no, open.key, open.also);
+        self.gate.resume(&open.client, now.mono);
+        let trail = trails.get(&open.no);
+        // Time on the disk counts; a wall clock that went back since counts as no time.
+        let waited = now.wall.since(open.accepted);
+        let left = open.due.since(open.accepted).saturating_sub(waited);
+        let due = now.mono.after(left);
+        self.deadlines.insert((due, open.no));
+        self.engine.queued += 1;
+        self.slips.insert(
+            open.no,
+            Slip {
+                state: State::Waiting,
+                priority: open.priority,
+                crashes: trail.map_or(0, |trail| trail.crashes),
+                steps: trail.map_or(0, |trail| trail.steps),
+                due,
+            },
+        );
+        let mut also_to: Vec<_> = trail.map(|trail| trail.also_to.clone()).unwrap_or_default();
+        also_to.retain(|address| *address != open.reply);
+        also_to.truncate(MAX_ADDRESSES - 1);
+        if !also_to.is_empty() {
+            self.addresses.insert(open.no, also_to);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Transactions under way: what waits for them, and what happens when the store fails.
+//!
+//! Every write is keyed by numbers that the dispatcher chose, so sending it again is harmless.
+//! That makes failure simple: what was decided (an outcome, a delivery) is kept in `redo` and
+//! sent again when the store is back; what was only wished (an acceptance) is refused, and its
+//! possible traces on the disk are removed by another entry in `redo`.
+
+use std::collections::HashMap;
+
+use super::{Dispatch, LAZY, STORE_RETRY_MS, SessionNo, post::Envelope};
+use crate::clock::{Mono, Now};
+use crate::intake::{AckToken, Code, Request, ReturnAddress};
+use crate::spool::shell::{Command, Token};
+use crate::spool::{Numbered, Op, PerTree, Tree};
+use crate::ticket::{State, TicketNo};
+
+/// Lazy operations that are not waited with any longer.
+const MAX_LAZY_OPS: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pending: HashMap<Token, Pending>,
+    next_token: u64,
+    health: Health,
+    redo: Vec<(Pending, Vec<Op>)>,
+    lazy: Vec<Op>,
+    lazy_since: Option<Mono>,
+    questions: usize,
+    retiring: bool,
+    pub(super) live: PerTree,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Well,
+    Failing,
+}
+
+/// What goes on when an answer comes.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A request becomes durable.
+    Accept(TicketNo),
+    /// An outcome becomes durable (and, where it came at once, the acceptance with it).
+    Settle(Settling),
+    /// A second address becomes durable.
+    Join {
+        no: TicketNo,
+        address: ReturnAddress,
+        refuse: Again,
+    },
+    /// A copy of a recorded reply becomes durable.
+    Copy { letter: Envelope, refuse: Again },
+    /// Steps that nobody waits for.
+    Lazy(Vec<Op>),
+    /// Traces of what was not accepted after all.
+    Undo(Vec<Op>),
+    /// Outcomes that leave the window.
+    Retire(Vec<Op>),
+    /// Waiting tickets for the engine.
+    LeaseInbox,
+    /// Letters for the broker.
+    LeaseOutbox,
+    /// The record of an open request that came again.
+    AgainOpen { no: TicketNo, again: Again },
+    /// The outcome of a settled request that came again.
+    AgainSettled { no: TicketNo, again: Again },
+    /// The record of a request whose time is up.
+    Expire(TicketNo),
+    /// A part of a timeline.
+    Trace {
+        session: SessionNo,
+        part: super::inquiry::Part,
+    },
+}
+
+/// An outcome on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Settling {
+    pub no: TicketNo,
+    pub letters: Vec<Envelope>,
+    pub steps: u64,
+    pub ops: Vec<Op>,
+}
+
+/// A request that came again, and what to acknowledge when it was dealt with.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub request: Box<Request>,
+    pub ack: Option<AckToken>,
+    pub session: Option<SessionNo>,
+    pub redelivered: bool,
+}
+
+impl Store {
+    pub(super) fn is_failing(&self) -> bool {
+        self.health == Health::Failing
+    }
+
+    /// Nothing under way, nothing kept back.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && self.redo.is_empty() && self.lazy.is_empty()
+    }
+
+    pub(super) fn lazy_due(&self) -> Option<Mono> {
+        self.lazy_since.map(|since| since.after(LAZY))
+    }
+
+    pub(super) fn is_retiring(&self) -> bool {
+        self.retiring
+    }
+
+    pub(super) fn retiring(&mut self, yes: bool) {
+        self.retiring = yes;
+    }
+
+    /// A letter that is not leased yet is being written.
+    pub(super) fn has_letters_coming(&self) -> bool {
+        self.pending
+            .values()
+            .any(|pending| matches!(pending, Pending::Settle(_) | Pending::Copy { .. }))
+            || !self.redo.is_empty()
+    }
+
+    pub(super) fn questions(&self) -> usize {
+        self.questions
+    }
+}
+
+impl Dispatch {
+    fn token(&mut self) -> Token {
+        self.store.next_token += 1;
+        Token(self.store.next_token)
+    }
+
+    pub(super) fn commit(&mut self, ops: Vec<Op>, pending: Pending) {
+        let token = self.token();
+        self.store.pending.insert(token, pending);
+        self.out.spool.push(Command::Commit { token, ops });
+    }
+
+    pub(super) fn ask_lease(&mut self, tree: Tree, until: Mono, max: usize, pending: Pending) {
+        let token = self.token();
+        self.store.pending.insert(token, pending);
+        self.out.spool.push(Command::Lease {
+            token,
+            tree,
+            until,
+            max,
+        });
+    }
+
+    pub(super) fn ask(&mut self, tree: Tree, from: u64, to: u64, max: usize, pending: Pending) {
+        let token = self.token();
+        self.store.questions += 1;
+        self.store.pending.insert(token, pending);
+        self.out.spool.push(Command::Look {
+            token,
+            tree,
+            from,
+            to,
+            max,
+        });
+    }
+
+    /// Writes this some time soon.
+    pub(super) fn lazily(&mut self, op: Op, now: Now) {
+        self.store.lazy_since.get_or_insert(now.mono);
+        self.store.lazy.push(op);
+    }
+
+    pub(super) fn flush_lazy_if_due(&mut self, now: Now) {
+        if self.store.lazy_due().is_some_and(|due| due <= now.mono) {
+            self.flush_lazy();
+        }
+    }
+
+    /// Where a transaction goes out anyway, the lazy ones ride along in the same group.
+    pub(super) fn ride_along(&mut self, now: Now) {
+        let commits = self
+            .out
+            .spool
+            .iter()
+            .any(|command| matches!(command, Command::Commit { .. }));
+        if commits || self.store.lazy.len() > MAX_LAZY_OPS {
+            self.flush_lazy();
+        } else {
+            self.flush_lazy_if_due(now);
+        }
+    }
+
+    pub(super) fn flush_lazy(&mut self) {
+        self.store.lazy_since = None;
+        let ops = std::mem::take(&mut self.store.lazy);
+        if ops.is_empty() {
+            return;
+        }
+        if self.store.is_failing() {
+            self.store.redo.push((Pending::Lazy(Vec::new()), ops));
+        } else {
+            self.commit(ops.clone(), Pending::Lazy(ops));
+        }
+    }
+
+    pub(super) fn on_committed(&mut self, token: Token, now: Now) {
+        let Some(pending) = self.store.pending.remove(&token) else {
+            return;
+        };
+        match pending {
+            Pending::Accept(no) => self.accepted(no),
+            Pending::Settle(settling) => self.settled(settling, now),
+            Pending::Join { refuse, .. } => self.acknowledge(refuse.ack),
+            Pending::Copy { letter, refuse } => {
+                self.acknowledge(refuse.ack);
+                self.post_letter(letter);
+            }
+            Pending::Lazy(_) | Pending::Undo(_) => {}
+            Pending::Retire(_) => self.store.retiring = false,
+            Pending::LeaseInbox
+            | Pending::LeaseOutbox
+            | Pending::AgainOpen { .. }
+            | Pending::AgainSettled { .. }
+            | Pending::Expire(_)
+            | Pending::Trace { .. } => unreachable_answer("a question was answered by a commit"),
+        }
+    }
+
+    pub(super) fn on_full(&mut self, token: Token, tree: Tree, now: Now) {
+        let why = match tree {
+            Tree::Inbox => "the disk's share for waiting requests is used up",
+            Tree::Outbox => "the disk's share for replies is used up",
+            Tree::Cloud
+            | Tree::Review
+            | Tree::Telemetry
+            | Tree::Outcomes
+            | Tree::Trail
+            | Tree::Aside => "the disk's share is used up",
+        };
+        if let Some(pending) = self.store.pending.remove(&token) {
+            self.came_to_nothing(pending, why, now);
+        }
+    }
+
+    pub(super) fn on_failed(&mut self, token: Token, now: Now) {
+        if self.store.health == Health::Well {
+            tracing::error!("the store fails: new requests are refused until it is back");
+        }
+        self.store.health = Health::Failing;
+        self.count("store", "failed");
+        let Some(pending) = self.store.pending.remove(&token) else {
+            return;
+        };
+        match pending {
+            Pending::Settle(settling) if self.slips.contains_key(&settling.no) => {
+                let ops = settling.ops.clone();
+                let came_at_once = self.is_unaccepted(settling.no);
+                if came_at_once {
+                    self.came_to_nothing(Pending::Settle(settling), STORE_FAILS, now);
+                } else {
+                    self.store.redo.push((Pending::Settle(settling), ops));
+                }
+            }
+            Pending::Lazy(ops) => self.store.redo.push((Pending::Lazy(Vec::new()), ops)),
+            Pending::Undo(ops) => self.store.redo.push((Pending::Undo(Vec::new()), ops)),
+            Pending::Retire(ops) => {
+                self.store.retiring = false;
+                self.store.redo.push((Pending::Undo(Vec::new()), ops));
+            }
+            pending @ (Pending::Settle(_)
+            | Pending::Accept(_)
+            | Pending::Join { .. }
+            | Pending::Copy { .. }
+            | Pending::LeaseInbox
+            | Pending::LeaseOutbox
+            | Pending::AgainOpen { .. }
+            | Pending::AgainSettled { .. }
+            | Pending::Expire(_)
+            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
+        }
+    }
+
+    /// A wish that was not granted: whoever waits is told, traces are removed.
+    fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
+        match pending {
+            Pending::Accept(no) => self.withdraw(no, why, now),
+            Pending::Settle(settling) => {
+                self.undo(settling.ops.iter().filter_map(taken_back).collect());
+                self.withdraw(settling.no, why, now);
+            }
+            Pending::Join {
+                no,
+                address,
+                refuse,
+            } => {
+                if let Some(addresses) = self.addresses.get_mut(&no) {
+                    addresses.retain(|known| *known != address);
+                }
+                self.refuse_again(refuse, Code::Spool, why, now);
+            }
+            Pending::Copy { letter, refuse } => {
+                self.post.give_up(letter.seq);
+                self.undo(vec![Op::Ack {
+                    tree: Tree::Outbox,
+                    seq: letter.seq,
+                }]);
+                self.refuse_again(refuse, Code::Spool, why, now);
+            }
+            Pending::Lazy(ops) | Pending::Undo(ops) | Pending::Retire(ops) => self.undo(ops),
+            Pending::LeaseInbox
+            | Pending::LeaseOutbox
+            | Pending::AgainOpen { .. }
+            | Pending::AgainSettled { .. }
+            | Pending::Expire(_)
+            | Pending::Trace { .. } => unreachable_answer("a question was refused"),
+        }
+    }
+
+    /// Operations that must happen, now or when the store is back.
+    pub(super) fn undo(&mut self, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        if self.store.is_failing() {
+            self.store.redo.push((Pending::Undo(Vec::new()), ops));
+        } else {
+            self.commit(ops.clone(), Pending::Undo(ops));
+        }
+    }
+
+    /// A decided transaction: sent now, or when the store is back.
+    pub(super) fn decide(&mut self, ops: Vec<Op>, pending: Pending) {
+        if self.store.is_failing() {
+            self.store.redo.push((pending, ops));
+        } else {
+            self.commit(ops, pending);
+        }
+    }
+
+    pub(super) fn on_restored(&mut self) {
+        tracing::warn!("the store is back");
+        self.store.health = Health::Well;
+        self.engine.pause = false;
+        self.count("store", "restored");
+        for (pending, ops) in std::mem::take(&mut self.store.redo) {
+            let pending = match pending {
+                Pending::Lazy(_) => Pending::Lazy(ops.clone()),
+                Pending::Undo(_) => Pending::Undo(ops.clone()),
+                pending => pending,
+            };
+            self.commit(ops, pending);
+        }
+    }
+
+    pub(super) fn on_records(&mut self, token: Token, records: Vec<Numbered>, now: Now) {
+        let Some(pending) = self.store.pending.remove(&token) else {
+            return;
+        };
+        match pending {
+            Pending::LeaseInbox => self.leased(records, now),
+            Pending::LeaseOutbox => self.letters_leased(records, now),
+            pending => {
+                self.store.questions -= 1;
+                if let Pending::Trace { session, part } = pending {
+                    self.trace_part(session, part, &records);
+                    return;
+                }
+                let record = records.into_iter().next();
+                match pending {
+                    Pending::AgainOpen { no, again } => {
+                        self.again_open_read(no, again, record, now)
+                    }
+                    Pending::AgainSettled { no, again } => {
+                        self.again_settled_read(no, again, record, now);
+                    }
+                    Pending::Expire(no) => self.expired_read(no, record, now),
+                    Pending::Trace { .. }
+                    | Pending::Accept(_)
+                    | Pending::Settle(_)
+                    | Pending::Join { .. }
+                    | Pending::Copy { .. }
+                    | Pending::Lazy(_)
+                    | Pending::Undo(_)
+                    | Pending::Retire(_)
+                    | Pending::LeaseInbox
+                    | Pending::LeaseOutbox => {
+                        unreachable_answer("a commit was answered by records")
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a store that fails may be well again.
+    pub(super) fn store_retry_ms(&self) -> Option<u64> {
+        Some(STORE_RETRY_MS)
+    }
+
+    fn is_unaccepted(&self, no: TicketNo) -> bool {
+        self.slips
+            .get(&no)
+            .is_some_and(|slip| slip.state == State::Settled)
+            && self
+                .held
+                .get(&no)
+                .is_some_and(|held| held.inbox == super::InboxRecord::Unwritten)
+    }
+}
+
+const STORE_FAILS: &str = "the store fails";
+
+/// The operation that removes what `op` may have left.
+fn taken_back(op: &Op) -> Option<Op> {
+    match op {
+        Op::Append { tree, seq, .. } => Some(Op::Ack {
+            tree: *tree,
+            seq: *seq,
+        }),
+        Op::Ack { .. } | Op::Extend { .. } | Op::Release { .. } => None,
+    }
+}
+
+/// The spool answers a commit by a verdict and a question by records; the port says so.
+fn unreachable_answer(what: &'static str) {
+    debug_assert!(false, "{what}");
+    tracing::error!(what, "the spool broke its contract");
+}

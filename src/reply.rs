@@ -1,0 +1,369 @@
+//! Replies: what became of a request, as the device reads it.
+//!
+//! A [`Reply`] is the domain's word; [`Reply::to_json`] its wire form. Every reply says who
+//! answered, by which rule, how sure, from which model, and whether it is final.
+
+use serde::Serialize;
+
+use crate::engine::{Model, Tokens};
+use crate::intake::{Code, Refusal};
+
+/// MIME type of every reply.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The request's id.
+    pub id: Option<String>,
+    /// Answer or refusal.
+    pub outcome: Outcome,
+    /// Whether this is the last word.
+    pub finality: Finality,
+    /// Whether the appliance was cut off or weakened when it decided.
+    pub condition: Condition,
+    /// By which rule, for which reasons.
+    pub route: Route,
+    /// Spans of time.
+    pub timing: Timing,
+}
+
+/// Answer or refusal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// There is an answer.
+    Answered {
+        /// What it says.
+        text: String,
+        /// Who says so.
+        source: Source,
+        /// Calibrated probability that it is right.
+        confidence: f32,
+        /// Which model, where one answered.
+        model: Option<Model>,
+        /// What it cost.
+        tokens: Tokens,
+    },
+    /// There is none.
+    Refused {
+        /// For programs.
+        code: Code,
+        /// For people.
+        message: String,
+        /// When another try makes sense.
+        retry_after_ms: Option<u64>,
+    },
+}
+
+/// Who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The local model.
+    Edge,
+}
+
+/// Whether more may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// The last word.
+    Final,
+}
+
+/// How the appliance was when it decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether the broker was connected.
+    pub connectivity: Connectivity,
+    /// Whether something it needs was missing.
+    pub degraded: bool,
+}
+
+/// Whether the appliance had its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    /// It had.
+    Online,
+    /// It had not.
+    Offline,
+}
+
+impl Connectivity {
+    /// The word in replies and status.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// By which rule, for which reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Name of the rule.
+    pub rule: String,
+    /// What decided.
+    pub reasons: Vec<String>,
+}
+
+/// Spans of time, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// From acceptance to the engine.
+    pub queued: f64,
+    /// From the engine's start to its first token.
+    pub first_token: Option<f64>,
+    /// From acceptance to the outcome.
+    pub total: f64,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    status: &'static str,
+    #[serde(rename = "final")]
+    is_final: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<f32>,
+    degraded: bool,
+    connectivity: &'static str,
+    route: WireRoute<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<WireModel<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<WireTokens>,
+    timing_ms: WireTiming,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<WireError<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireRoute<'a> {
+    rule: &'a str,
+    reasons: &'a [String],
+}
+
+#[derive(Serialize)]
+struct WireModel<'a> {
+    package: &'a str,
+    seq: u64,
+    digest: &'a str,
+    prompt_version: &'a str,
+}
+
+#[derive(Serialize)]
+struct WireTokens {
+    prompt: u32,
+    cached: u32,
+    completion: u32,
+}
+
+#[derive(Serialize)]
+struct WireTiming {
+    queued: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_token: Option<f64>,
+    total: f64,
+}
+
+#[derive(Serialize)]
+struct WireError<'a> {
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+impl Reply {
+    /// The last word on a message that never became a request.
+    pub fn to_refusal(refusal: &Refusal, condition: Condition) -> Self {
+        Self {
+            id: refusal.id.clone(),
+            outcome: Outcome::Refused {
+                code: refusal.code,
+                message: refusal.message.clone(),
+                retry_after_ms: refusal.retry_after_ms,
+            },
+            finality: Finality::Final,
+            condition,
+            route: Route {
+                rule: "intake".into(),
+                reasons: vec![refusal.code.word().into()],
+            },
+            timing: Timing::default(),
+        }
+    }
+
+    /// The wire form.
+    pub fn to_json(&self) -> Vec<u8> {
+        let (text, source, confidence, model, tokens, error) = match &self.outcome {
+            Outcome::Answered {
+                text,
+                source,
+                confidence,
+                model,
+                tokens,
+            } => (
+                Some(text.as_str()),
+                Some(source.word()),
+                Some(*confidence),
+                model.as_ref().map(WireModel::of),
+                Some(WireTokens::of(*tokens)),
+                None,
+            ),
+            Outcome::Refused {
+                code,
+                message,
+                retry_after_ms,
+            } => (
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some(WireError {
+                    code: code.word(),
+                    message,
+                    retry_after_ms: *retry_after_ms,
+                }),
+            ),
+        };
+        let wire = Wire {
+            id: self.id.as_deref(),
+            status: match &self.outcome {
+                Outcome::Answered { .. } => "answered",
+                Outcome::Refused { .. } => "refused",
+            },
+            is_final: match self.finality {
+                Finality::Final => true,
+            },
+            text,
+            source,
+            confidence,
+            degraded: self.condition.degraded,
+            connectivity: self.condition.connectivity.word(),
+            route: WireRoute {
+                rule: &self.route.rule,
+                reasons: &self.route.reasons,
+            },
+            model,
+            tokens,
+            timing_ms: WireTiming {
+                queued: tenths(self.timing.queued),
+                first_token: self.timing.first_token.map(tenths),
+                total: tenths(self.timing.total),
+            },
+            error,
+        };
+        serde_json::to_vec(&wire).expect("strings and finite numbers always serialize")
+    }
+}
+
+/// A tenth of a millisecond is as fine as a device can use.
+fn tenths(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
+}
+
+impl Source {
+    /// The word in the reply.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+        }
+    }
+}
+
+impl<'a> WireModel<'a> {
+    fn of(model: &'a Model) -> Self {
+        Self {
+            package: &model.package,
+            seq: model.seq,
+            digest: &model.digest,
+            prompt_version: &model.prompt_version,
+        }
+    }
+}
+
+impl WireTokens {
+    fn of(tokens: Tokens) -> Self {
+        Self {
+            prompt: tokens.prompt,
+            cached: tokens.cached,
+            completion: tokens.completion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONLINE: Condition = Condition {
+        connectivity: Connectivity::Online,
+        degraded: false,
+    };
+
+    #[test]
+    fn an_answer_says_who_how_sure_and_from_which_model() {
+        let reply = Reply {
+            id: Some("press7-1".into()),
+            outcome: Outcome::Answered {
+                text: "stop".into(),
+                source: Source::Edge,
+                confidence: 0.5,
+                model: Some(Model {
+                    package: "factory-triage".into(),
+                    seq: 7,
+                    digest: "sha256:00".into(),
+                    prompt_version: "3".into(),
+                }),
+                tokens: Tokens {
+                    prompt: 9,
+                    cached: 8,
+                    completion: 1,
+                },
+            },
+            finality: Finality::Final,
+            condition: ONLINE,
+            route: Route {
+                rule: "edge-only".into(),
+                reasons: vec![],
+            },
+            timing: Timing {
+                queued: 1.24,
+                first_token: Some(8.4),
+                total: 31.0,
+            },
+        };
+        let json = String::from_utf8(reply.to_json()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":"press7-1","status":"answered","final":true,"text":"stop","source":"edge","confidence":0.5,"degraded":false,"connectivity":"online","route":{"rule":"edge-only","reasons":[]},"model":{"package":"factory-triage","seq":7,"digest":"sha256:00","prompt_version":"3"},"tokens":{"prompt":9,"cached":8,"completion":1},"timing_ms":{"queued":1.2,"first_token":8.4,"total":31.0}}"#
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_when_to_come_back() {
+        let refusal = Refusal {
+            code: Code::Busy,
+            message: "later".into(),
+            retry_after_ms: Some(500),
+            id: Some("x".into()),
+            reply: None,
+        };
+        let json = String::from_utf8(Reply::to_refusal(&refusal, ONLINE).to_json()).unwrap();
+        assert!(
+            json.contains(r#""status":"refused","final":true"#),
+            "{json}"
+        );
+        assert!(
+            json.contains(r#""error":{"code":"busy","message":"later","retry_after_ms":500}"#),
+            "{json}"
+        );
+    }
+}

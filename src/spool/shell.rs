@@ -1,0 +1,84 @@
+//! The thread that owns the spool: commands in, groups down, events out.
+//!
+//! It waits for one command, then takes whatever else has come meanwhile, commits it as one
+//! group and answers. So an idle store commits at once and the group grows only with load.
+//! Reads are answered in turn, after the group before them.
+
+use super::{Numbered, Op, PerTree, Tree};
+use crate::clock::Mono;
+
+/// Names a transaction or a question; comes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What the owner of a tree asks of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make this durable, all or nothing.
+    Commit {
+        /// Comes back.
+        token: Token,
+        /// The changes.
+        ops: Vec<Op>,
+    },
+    /// Hand out the next records.
+    Lease {
+        /// Comes back.
+        token: Token,
+        /// From which tree.
+        tree: Tree,
+        /// Until when.
+        until: Mono,
+        /// How many at most.
+        max: usize,
+    },
+    /// Show records, leased or not.
+    Look {
+        /// Comes back.
+        token: Token,
+        /// From which tree.
+        tree: Tree,
+        /// First number.
+        from: u64,
+        /// Last number.
+        to: u64,
+        /// How many at most.
+        max: usize,
+    },
+}
+
+/// What the spool answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The transaction is on the disk.
+    Committed {
+        /// Which.
+        token: Token,
+        /// Bytes alive now.
+        live: PerTree,
+    },
+    /// Nothing of it was done: this tree is full.
+    Refused {
+        /// Which.
+        token: Token,
+        /// What is full.
+        tree: Tree,
+    },
+    /// It may or may not be on the disk.
+    Failed {
+        /// Which.
+        token: Token,
+    },
+    /// The records asked for by `Lease` or `Look`; none if the store is failing.
+    Records {
+        /// Which question.
+        token: Token,
+        /// The answer.
+        records: Vec<Numbered>,
+    },
+    /// The store is back after a failure: what failed can be sent again.
+    Restored {
+        /// Bytes alive now.
+        live: PerTree,
+    },
+}

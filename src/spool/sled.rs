@@ -1,0 +1,1 @@
+//! The disk below the spool, in sled.

@@ -1,0 +1,216 @@
+//! The register: every ticket that is open, and those settled within the window.
+//!
+//! Invariant: a key is in the register from the moment its ticket is accepted until its outcome
+//! leaves the window; within that time the same request never runs twice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::{Key, TicketNo};
+use crate::clock::Wall;
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Accepted, without an outcome.
+    Open(TicketNo),
+    /// It has its outcome on record.
+    Settled(TicketNo),
+}
+
+/// How long outcomes are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// This many.
+    pub count: usize,
+    /// This long.
+    pub age: Duration,
+    /// In this many bytes on disk.
+    pub bytes: u64,
+}
+
+/// An outcome that leaves the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// Whose record goes.
+    pub no: TicketNo,
+    /// Steps of its trail, which go with it.
+    pub steps: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    no: TicketNo,
+    key: Key,
+    also: Option<Key>,
+    settled: Wall,
+    steps: u64,
+}
+
+/// Keys and outcomes.
+#[derive(Debug)]
+pub struct Register {
+    window: Window,
+    keys: BTreeMap<Key, Known>,
+    kept: VecDeque<Kept>,
+}
+
+impl Register {
+    /// An empty register.
+    pub fn new(window: Window) -> Self {
+        Self {
+            window,
+            keys: BTreeMap::new(),
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// What is known of a key.
+    pub fn find(&self, key: Key) -> Option<Known> {
+        self.keys.get(&key).copied()
+    }
+
+    /// Every ticket with this id, whoever the client.
+    pub fn find_id(&self, id: &str) -> Vec<Known> {
+        self.keys
+            .range(Key::range_of(id))
+            .map(|(_, known)| *known)
+            .collect()
+    }
+
+    /// A ticket was accepted. `also` is a second key by which it is found.
+    pub fn open(&mut self, no: TicketNo, key: Key, also: Option<Key>) {
+        for key in std::iter::once(key).chain(also) {
+            self.keys.insert(key, Known::Open(no));
+        }
+    }
+
+    /// The acceptance came to nothing.
+    pub fn forget(&mut self, no: TicketNo, key: Key, also: Option<Key>) {
+        for key in std::iter::once(key).chain(also) {
+            if self.keys.get(&key) == Some(&Known::Open(no)) {
+                self.keys.remove(&key);
+            }
+        }
+    }
+
+    /// A ticket has its outcome, with so many steps in its trail.
+    pub fn settle(&mut self, no: TicketNo, key: Key, also: Option<Key>, settled: Wall, steps: u64) {
+        for key in std::iter::once(key).chain(also) {
+            self.keys.insert(key, Known::Settled(no));
+        }
+        self.kept.push_back(Kept {
+            no,
+            key,
+            also,
+            settled,
+            steps,
+        });
+    }
+
+    /// Takes out the oldest outcomes while the window is exceeded, `max` at most; `spare` names
+    /// those that must stay because their reply is still on its way. `bytes` is what the
+    /// outcomes take on disk now.
+    pub fn retire(
+        &mut self,
+        now: Wall,
+        bytes: u64,
+        max: usize,
+        spare: impl Fn(TicketNo) -> bool,
+    ) -> Vec<Retired> {
+        let mut gone = Vec::new();
+        let mut bytes = bytes;
+        while gone.len() < max {
+            let Some(oldest) = self.kept.front() else {
+                break;
+            };
+            let outgrown = self.kept.len() > self.window.count
+                || now.since(oldest.settled) > self.window.age
+                || bytes > self.window.bytes;
+            if !outgrown || spare(oldest.no) {
+                break;
+            }
+            bytes = bytes.saturating_sub(bytes / self.kept.len() as u64);
+            let Some(old) = self.kept.pop_front() else {
+                break;
+            };
+            for key in std::iter::once(old.key).chain(old.also) {
+                if self.keys.get(&key) == Some(&Known::Settled(old.no)) {
+                    self.keys.remove(&key);
+                }
+            }
+            gone.push(Retired {
+                no: old.no,
+                steps: old.steps,
+            });
+        }
+        gone
+    }
+
+    /// Outcomes in the window.
+    pub fn settled_count(&self) -> usize {
+        self.kept.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::Client;
+
+    fn key(n: u64) -> Key {
+        Key::of(&Client::Anonymous, &n.to_string())
+    }
+
+    fn register(count: usize) -> Register {
+        Register::new(Window {
+            count,
+            age: Duration::from_secs(10),
+            bytes: 1000,
+        })
+    }
+
+    fn settled(register: &mut Register, n: u64, at: u64) {
+        register.open(TicketNo(n), key(n), None);
+        register.settle(TicketNo(n), key(n), None, Wall(at), 0);
+    }
+
+    #[test]
+    fn the_oldest_outcomes_go_first_when_there_are_too_many() {
+        let mut register = register(2);
+        for n in 1..=4 {
+            settled(&mut register, n, 0);
+        }
+        let gone = register.retire(Wall(0), 0, 10, |_| false);
+        assert_eq!(gone.iter().map(|old| old.no.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(register.find(key(1)), None);
+        assert_eq!(register.find(key(3)), Some(Known::Settled(TicketNo(3))));
+    }
+
+    #[test]
+    fn outcomes_go_when_they_are_old_and_when_they_take_too_much_room() {
+        let mut register = register(100);
+        for n in 1..=4 {
+            settled(&mut register, n, n * 1000);
+        }
+        assert_eq!(register.retire(Wall(11_500), 0, 10, |_| false).len(), 1);
+        assert_eq!(register.retire(Wall(11_500), 1500, 10, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn an_outcome_whose_reply_is_on_its_way_stays() {
+        let mut register = register(0);
+        settled(&mut register, 1, 0);
+        assert!(register.retire(Wall(0), 0, 10, |_| true).is_empty());
+        assert_eq!(register.find(key(1)), Some(Known::Settled(TicketNo(1))));
+    }
+
+    #[test]
+    fn a_request_that_came_back_under_its_old_id_is_not_forgotten_with_the_old_outcome() {
+        let mut register = register(0);
+        settled(&mut register, 1, 0);
+        register.open(TicketNo(2), key(1), None);
+        register.retire(Wall(0), 0, 10, |_| false);
+        assert_eq!(register.find(key(1)), Some(Known::Open(TicketNo(2))));
+    }
+}
