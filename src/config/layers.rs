@@ -118,6 +118,11 @@ impl Layers {
         root.try_into()
     }
 
+    /// The text of a key.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        Some(self.leaves.get(key)?.value.as_str()?.to_owned())
+    }
+
     /// Where a key was set, if the site set it.
     pub(super) fn place(&self, key: &str) -> Option<&Place> {
         match &self.leaves.get(key)?.origin {

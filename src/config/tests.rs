@@ -114,7 +114,7 @@ fn the_default_run_needs_no_file() {
         ["lineside/#", "devices/+/answers"]
     );
     assert_eq!(settings.console, None);
-    assert_eq!(settings.log.level, tracing::Level::INFO);
+    assert_eq!(settings.log.levels, "info".parse().unwrap());
 }
 
 #[test]
@@ -267,7 +267,7 @@ config.toml:20: intake.classification.topic = "lineside/+/requests"
 config.toml:24: cloud = (a section)
     wanted: a section that this version knows: {sections}
 config.toml:28: log.level = "loud"
-    wanted: one of "error", "warn", "info", "debug", "trace"
+    wanted: off, error, warn, info, debug or trace, or directives such as "lineside=debug,rumqttc=warn" ("loud" is neither)
 "#
     );
     let faults = folder.faults();
@@ -410,6 +410,23 @@ fn a_credential_is_found_in_the_folder_that_systemd_names() {
         faults.contains("the name of a systemd credential"),
         "{faults}"
     );
+}
+
+#[test]
+fn the_control_socket_is_found_without_reading_a_secret() {
+    let folder = Folder::new();
+    folder.write("secret", "hunter2", 0o604);
+    let text = "appliance.state_dir = 'state'\n[broker]\nurl = 'mqtt://b'\nusername = 'u'\npassword_file = 'secret'\n";
+    folder.write("config.toml", text, 0o644);
+    assert!(folder.load().is_err());
+    let socket = control_socket(&folder.around()).unwrap();
+    assert_eq!(socket, folder.0.join("state/control.sock"));
+    let mut around = folder.around();
+    around
+        .env
+        .insert("RUNTIME_DIRECTORY".into(), "/run/lineside".into());
+    let socket = control_socket(&around).unwrap();
+    assert_eq!(socket, Path::new("/run/lineside/control.sock"));
 }
 
 #[test]
