@@ -307,6 +307,49 @@ fn fragments_are_laid_over_the_file_in_the_order_of_their_names() {
 }
 
 #[test]
+fn the_last_of_many_fragments_wins_however_the_disk_lists_them() {
+    let folder = Folder::new();
+    for number in (10..40).rev() {
+        let text = format!("broker.keep_alive_s = {number}");
+        folder.write(&format!("conf.d/{number}.toml"), &text, 0o644);
+    }
+    folder.write("config.toml", "", 0o644);
+    let settings = folder.load().unwrap();
+    assert_eq!(settings.link.keep_alive.as_secs(), 39);
+    assert!(settings.files[1..].is_sorted());
+}
+
+#[test]
+fn a_reply_filter_is_judged_by_what_it_covers() {
+    let judged = |prefix: &str, filter: &str| {
+        let text = format!("broker.prefix = '{prefix}'\nintake.reply_topics = ['{filter}']");
+        settings_of(&text).is_ok()
+    };
+    for filter in [
+        "#",
+        "+/+",
+        "a/b",
+        "lineside/#",
+        "lineside/+/reply/#",
+        "lineside/+/+/a",
+    ] {
+        assert!(judged("lineside", filter), "{filter}");
+    }
+    for filter in [
+        "lineside/+",
+        "lineside/pool/#",
+        "lineside/+/status",
+        "$SYS/#",
+        "",
+    ] {
+        assert!(!judged("lineside", filter), "{filter}");
+    }
+    // Whatever the prefix is called, a filter that also covers other topics is of use.
+    assert!(judged("reply", "+/a") && judged("x", "+/a"));
+    assert!(judged("plant/hall", "plant/#") && !judged("plant/hall", "plant/hall/a/status"));
+}
+
+#[test]
 fn the_usual_places_are_looked_through_in_order() {
     let folder = Folder::new();
     let mut around = Surroundings {
