@@ -43,8 +43,8 @@ pub use fault::{Fault, Faults, Place};
 pub use layers::REFERENCE;
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, ClientCertificate, ClientLimits, Console, Endpoint, Link, Log, LogTarget, Login,
-    Roots, Settings, SpoolLimits, Trust,
+    ApplianceName, ClientCertificate, Console, Endpoint, Link, Log, Login, Roots, Settings,
+    SpoolLimits, Trust,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).
@@ -103,4 +103,12 @@ pub fn load(around: &Surroundings) -> Result<Settings, Faults> {
     let mut faults = Faults::default();
     let layers = layers::Layers::read(around, &mut faults);
     check::check(layers, around, faults)
+}
+
+/// Reads where the command line reaches the running service, and checks nothing else of the
+/// settings. For the subcommands that only talk to it: their users may not read its secrets.
+pub fn control_socket(around: &Surroundings) -> Result<PathBuf, Faults> {
+    let mut faults = Faults::default();
+    let layers = layers::Layers::read(around, &mut faults);
+    check::control_socket(layers, around, faults)
 }

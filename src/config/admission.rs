@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::intake::{Classification, DeadlineLimits, Limits, Topics};
+use crate::intake::{Classification, DeadlineLimits, GateLimits, Limits, Topics};
 
 use super::check::Checker;
 use super::file::{self, File};
-use super::settings::ClientLimits;
 use super::{keys, topic_rules};
 
 /// Bytes of a packet besides the payload: topic, response topic, correlation data, user
@@ -97,18 +96,18 @@ fn exceptions(
 }
 
 /// How many requests, and how fast.
-pub(super) fn clients(checker: &mut Checker<'_>, intake: &file::Intake) -> Option<ClientLimits> {
+pub(super) fn gate(checker: &mut Checker<'_>, intake: &file::Intake) -> GateLimits {
     checker.rule(
         intake.max_in_flight_per_client <= intake.max_in_flight,
         ["intake.max_in_flight_per_client", "intake.max_in_flight"],
         format!("at most intake.max_in_flight ({})", intake.max_in_flight),
     );
-    Some(ClientLimits {
-        max_in_flight: intake.max_in_flight,
-        max_in_flight_per_client: intake.max_in_flight_per_client,
-        requests_per_s: intake.requests_per_client_per_s,
-        burst: intake.requests_per_client_burst,
-    })
+    GateLimits {
+        total: intake.max_in_flight,
+        per_client: intake.max_in_flight_per_client,
+        rate_per_s: intake.requests_per_client_per_s.into(),
+        burst: intake.requests_per_client_burst.into(),
+    }
 }
 
 /// A classification's word; the table of keys let no other through, and the strictest would be

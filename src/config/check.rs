@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::intake::{Topics, is_topic_name};
+use crate::service::{Destination, Levels};
 
 use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
-use super::settings::{
-    ApplianceName, Console, Log, LogTarget, Roots, Settings, SpoolLimits, is_level,
-};
-use super::{Surroundings, admission, link, secret};
+use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
+use super::{Surroundings, admission, keys, link, secret};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -54,6 +53,26 @@ pub(super) fn check(
     }
 }
 
+/// Only where the command line reaches the running service. Looks at nothing else, and opens no
+/// secret: whoever may use the socket need not be able to read the service's passwords.
+pub(super) fn control_socket(
+    layers: Layers,
+    around: &Surroundings,
+    faults: Faults,
+) -> Result<PathBuf, Faults> {
+    let given = layers.text("appliance.state_dir").map(PathBuf::from);
+    let mut checker = Checker {
+        layers,
+        around,
+        faults,
+    };
+    let state_dir = checker.state_dir(given.as_deref());
+    match state_dir {
+        Some(state_dir) if checker.faults.0.is_empty() => Ok(checker.control_socket(&state_dir)),
+        Some(_) | None => Err(checker.faults.sorted()),
+    }
+}
+
 /// The layers, and the faults so far.
 pub(super) struct Checker<'a> {
     pub(super) layers: Layers,
@@ -75,21 +94,19 @@ impl Checker<'_> {
         let state_dir = self.state_dir(file.appliance.state_dir.as_deref());
         let link = link::check(self, &file.broker, &topics.appliance);
         let intake = admission::limits(self, file, &topics);
-        let clients = admission::clients(self, &file.intake);
+        let gate = admission::gate(self, &file.intake);
         let spool = self.spool(&file.spool, file.broker.max_packet_bytes);
         let console = self.console(&file.console);
         let model_package =
             (file.model.package.as_deref()).map(|package| self.beside("model.package", package));
+        let log = self.log(&file.log);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
             procfs: self.beside("governor.procfs_root", &file.governor.procfs_root),
         };
         let (name, _, _) = (name?, prefix?, pool?);
         let state_dir = state_dir?;
-        let control_socket = match self.around.folder("RUNTIME_DIRECTORY") {
-            Some(folder) => folder.join("control.sock"),
-            None => state_dir.join("control.sock"),
-        };
+        let control_socket = self.control_socket(&state_dir);
         Some(Settings {
             name,
             state_dir,
@@ -97,12 +114,12 @@ impl Checker<'_> {
             topics,
             link: link?,
             intake: intake?,
-            clients: clients?,
-            spool: spool?,
+            gate,
+            spool,
             model_package,
             console: console?,
             roots,
-            log: log(&file.log),
+            log: log?,
             drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),
             files: self.layers.files.clone(),
             effective: String::new(),
@@ -234,7 +251,14 @@ impl Checker<'_> {
         }
     }
 
-    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> Option<SpoolLimits> {
+    fn control_socket(&self, state_dir: &Path) -> PathBuf {
+        match self.around.folder("RUNTIME_DIRECTORY") {
+            Some(folder) => folder.join("control.sock"),
+            None => state_dir.join("control.sock"),
+        }
+    }
+
+    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> SpoolLimits {
         let limits = SpoolLimits {
             telemetry_bytes: spool.telemetry_max_bytes,
             outcomes_kept: spool.outcomes_kept,
@@ -252,7 +276,7 @@ impl Checker<'_> {
                 limits.inbox_bytes
             ),
         );
-        Some(limits)
+        limits
     }
 
     #[allow(clippy::option_option, reason = "as every part: none after a fault")]
@@ -280,16 +304,25 @@ impl Checker<'_> {
             pin,
         }))
     }
-}
 
-fn log(log: &file::Log) -> Log {
-    Log {
-        // Both words went through the table of keys.
-        level: log.level.parse().unwrap_or(tracing::Level::INFO),
-        to: match log.to.as_str() {
-            "journald" => LogTarget::Journald,
-            "stderr" => LogTarget::Stderr,
-            _ => LogTarget::Auto,
-        },
+    fn log(&mut self, log: &file::Log) -> Option<Log> {
+        let to = match log.to.as_str() {
+            "journald" => Destination::Journald,
+            "stderr" => Destination::Stderr,
+            // The table of keys let only one more word through.
+            _ => Destination::Auto,
+        };
+        match log.level.parse::<Levels>() {
+            Ok(levels) => Some(Log { levels, to }),
+            Err(fault) => {
+                let part = keys::short(&toml::Value::String(fault.directive));
+                let wanted = format!(
+                    "off, error, warn, info, debug or trace, or directives such as \
+                     \"lineside=debug,rumqttc=warn\" ({part} is neither)"
+                );
+                self.fault("log.level", wanted);
+                None
+            }
+        }
     }
 }

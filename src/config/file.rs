@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
     key("console.pin_file", Kind::SecretPath),
-    key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"])),
+    key("log.level", Kind::Text),
     key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
 ];

@@ -221,13 +221,12 @@ fn unknown_section(section: &str, body: &DeValue<'_>, place: Place) -> Fault {
         .map(|known| format!("[{known}]"))
         .collect::<Vec<_>>()
         .join(" ");
-    let wanted = match (is_section, home) {
-        (false, Some(key)) => format!("this key in its section; did you mean {}?", key.name),
-        (true | false, _) => {
-            let meant = nearest(section, sections()).map(|near| format!("[{near}]"));
-            let meant = did_you_mean(meant.as_deref());
-            format!("a section that this version knows: {known}{meant}")
-        }
+    let wanted = if let (false, Some(key)) = (is_section, home) {
+        format!("this key in its section; did you mean {}?", key.name)
+    } else {
+        let meant = nearest(section, sections()).map(|near| format!("[{near}]"));
+        let meant = did_you_mean(meant.as_deref());
+        format!("a section that this version knows: {known}{meant}")
     };
     Fault {
         key: shown_key(section),

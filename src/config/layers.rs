@@ -118,6 +118,11 @@ impl Layers {
         root.try_into()
     }
 
+    /// The text of a key.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        Some(self.leaves.get(key)?.value.as_str()?.to_owned())
+    }
+
     /// Where a key was set, if the site set it.
     pub(super) fn place(&self, key: &str) -> Option<&Place> {
         match &self.leaves.get(key)?.origin {
@@ -184,15 +189,15 @@ fn shown(key: &str, value: &Value) -> String {
     let secret = KEYS
         .iter()
         .any(|known| known.name == key && matches!(known.kind, Kind::SecretPath));
-    match value {
-        Value::String(text)
-            if secret && !text.starts_with('/') && !text.starts_with(secret::CREDENTIAL) =>
-        {
-            HIDDEN.to_owned()
-        }
+    let hide = value.as_str().is_some_and(|text| {
+        let is_path = text.starts_with('/') || text.starts_with(secret::CREDENTIAL);
         // A login in a URL is a secret too.
-        Value::String(text) if key == "broker.url" && text.contains('@') => HIDDEN.to_owned(),
-        other => keys::short(other),
+        (secret && !is_path) || (key == "broker.url" && text.contains('@'))
+    });
+    if hide {
+        HIDDEN.to_owned()
+    } else {
+        keys::short(value)
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::intake::{Limits, Topics};
+use crate::intake::{GateLimits, Limits, Topics};
+use crate::service::{Destination, Levels};
 
 use super::secret::Secret;
 
@@ -25,7 +26,7 @@ pub struct Settings {
     /// What a single request may be.
     pub intake: Limits,
     /// How many, and how fast.
-    pub clients: ClientLimits,
+    pub gate: GateLimits,
     /// What the disk may hold.
     pub spool: SpoolLimits,
     /// Folder of the model package, if one is set.
@@ -179,19 +180,6 @@ pub struct Login {
     pub password: Secret,
 }
 
-/// How many requests, and how fast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientLimits {
-    /// Open requests of all clients together.
-    pub max_in_flight: u32,
-    /// Open requests of one client.
-    pub max_in_flight_per_client: u32,
-    /// Requests of one client in a second, over time.
-    pub requests_per_s: u32,
-    /// Requests of one client at once, after a pause.
-    pub burst: u32,
-}
-
 /// What the disk may hold. Bytes are those of records alive; the store's files take about
 /// [`SpoolLimits::DISK_FACTOR_PERCENT`] of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,21 +283,10 @@ pub struct Roots {
 }
 
 /// What is logged, and where to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// From this level up.
-    pub level: tracing::Level,
+    /// How much each crate says.
+    pub levels: Levels,
     /// Where to.
-    pub to: LogTarget,
-}
-
-/// Where the log goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogTarget {
-    /// To the journal where there is one, else to stderr.
-    Auto,
-    /// To the journal.
-    Journald,
-    /// To stderr.
-    Stderr,
+    pub to: Destination,
 }

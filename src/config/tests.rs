@@ -1,6 +1,7 @@
 //! What the configuration promises to those who write it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -113,7 +114,7 @@ fn the_default_run_needs_no_file() {
         ["lineside/#", "devices/+/answers"]
     );
     assert_eq!(settings.console, None);
-    assert_eq!(settings.log.level, tracing::Level::INFO);
+    assert_eq!(settings.log.levels, "info".parse().unwrap());
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn sample(kind: Kind) -> String {
 fn the_table_of_keys_and_the_mirror_of_the_file_are_the_same() {
     let mut text = String::new();
     for key in KEYS {
-        text.push_str(&format!("{} = {}\n", key.name, sample(key.kind)));
+        writeln!(text, "{} = {}", key.name, sample(key.kind)).unwrap();
     }
     let mut faults = Faults::default();
     let layers = Layers::of_text(&text, Path::new("x"), &mut faults);
@@ -266,7 +267,7 @@ config.toml:20: intake.classification.topic = "lineside/+/requests"
 config.toml:24: cloud = (a section)
     wanted: a section that this version knows: {sections}
 config.toml:28: log.level = "loud"
-    wanted: one of "error", "warn", "info", "debug", "trace"
+    wanted: off, error, warn, info, debug or trace, or directives such as "lineside=debug,rumqttc=warn" ("loud" is neither)
 "#
     );
     let faults = folder.faults();
@@ -303,6 +304,49 @@ fn fragments_are_laid_over_the_file_in_the_order_of_their_names() {
     let from = format!("# {}/conf.d/20-site.toml:2", folder.0.display());
     assert!(effective.contains(&from), "{effective}");
     assert_eq!(settings.files.len(), 3);
+}
+
+#[test]
+fn the_last_of_many_fragments_wins_however_the_disk_lists_them() {
+    let folder = Folder::new();
+    for number in (10..40).rev() {
+        let text = format!("broker.keep_alive_s = {number}");
+        folder.write(&format!("conf.d/{number}.toml"), &text, 0o644);
+    }
+    folder.write("config.toml", "", 0o644);
+    let settings = folder.load().unwrap();
+    assert_eq!(settings.link.keep_alive.as_secs(), 39);
+    assert!(settings.files[1..].is_sorted());
+}
+
+#[test]
+fn a_reply_filter_is_judged_by_what_it_covers() {
+    let judged = |prefix: &str, filter: &str| {
+        let text = format!("broker.prefix = '{prefix}'\nintake.reply_topics = ['{filter}']");
+        settings_of(&text).is_ok()
+    };
+    for filter in [
+        "#",
+        "+/+",
+        "a/b",
+        "lineside/#",
+        "lineside/+/reply/#",
+        "lineside/+/+/a",
+    ] {
+        assert!(judged("lineside", filter), "{filter}");
+    }
+    for filter in [
+        "lineside/+",
+        "lineside/pool/#",
+        "lineside/+/status",
+        "$SYS/#",
+        "",
+    ] {
+        assert!(!judged("lineside", filter), "{filter}");
+    }
+    // Whatever the prefix is called, a filter that also covers other topics is of use.
+    assert!(judged("reply", "+/a") && judged("x", "+/a"));
+    assert!(judged("plant/hall", "plant/#") && !judged("plant/hall", "plant/hall/a/status"));
 }
 
 #[test]
@@ -409,6 +453,23 @@ fn a_credential_is_found_in_the_folder_that_systemd_names() {
         faults.contains("the name of a systemd credential"),
         "{faults}"
     );
+}
+
+#[test]
+fn the_control_socket_is_found_without_reading_a_secret() {
+    let folder = Folder::new();
+    folder.write("secret", "hunter2", 0o604);
+    let text = "appliance.state_dir = 'state'\n[broker]\nurl = 'mqtt://b'\nusername = 'u'\npassword_file = 'secret'\n";
+    folder.write("config.toml", text, 0o644);
+    assert!(folder.load().is_err());
+    let socket = control_socket(&folder.around()).unwrap();
+    assert_eq!(socket, folder.0.join("state/control.sock"));
+    let mut around = folder.around();
+    around
+        .env
+        .insert("RUNTIME_DIRECTORY".into(), "/run/lineside".into());
+    let socket = control_socket(&around).unwrap();
+    assert_eq!(socket, Path::new("/run/lineside/control.sock"));
 }
 
 #[test]
