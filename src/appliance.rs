@@ -30,7 +30,6 @@ use crate::console::socket::ControlSocket;
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Recovered, Setup};
 use crate::engine;
-use crate::intake::GateLimits;
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
@@ -235,12 +234,7 @@ fn setup(settings: &Settings) -> Setup {
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),
-        gate: GateLimits {
-            per_client: settings.clients.max_in_flight_per_client,
-            total: settings.clients.max_in_flight,
-            rate_per_s: f64::from(settings.clients.requests_per_s),
-            burst: f64::from(settings.clients.burst),
-        },
+        gate: settings.gate,
         window: Window {
             count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
             age: settings.spool.outcomes_kept_for,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lineside::clock::Clock;
-use lineside::config::{self, LogTarget, Settings, Surroundings};
-use lineside::service::{Destination, LogGuard, LogSettings, Signals, Stopper};
+use lineside::config::{self, Settings, Surroundings};
+use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
 use lineside::{appliance, cli};
 
 /// `EX_SOFTWARE`: the appliance ended for a reason of its own.
@@ -116,17 +116,13 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
 fn start_log(
     settings: &Settings,
     clock: Clock,
-) -> Result<LogGuard, Box<dyn std::error::Error>> {
+) -> Result<LogGuard, LogError> {
     let log = LogSettings {
-        levels: settings.log.level.to_string().to_lowercase().parse()?,
-        to: match settings.log.to {
-            LogTarget::Auto => Destination::Auto,
-            LogTarget::Journald => Destination::Journald,
-            LogTarget::Stderr => Destination::Stderr,
-        },
+        levels: settings.log.levels.clone(),
+        to: settings.log.to,
         appliance: settings.name.as_str().to_owned(),
     };
-    Ok(lineside::service::install(log, clock)?)
+    lineside::service::install(log, clock)
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {

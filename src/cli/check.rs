@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::selfcheck::{self, Item, State};
 use crate::clock::{Clock, Wall};
-use crate::config::{self, Endpoint, Faults, Link, REFERENCE, Settings, Surroundings};
+use crate::config::{self, Endpoint, Faults, REFERENCE, Settings, Surroundings};
 
 /// The process's exit code where something needed is unavailable (`EX_UNAVAILABLE`).
 pub const EXIT_UNAVAILABLE: u8 = 69;
