@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::selfcheck::{self, Item, State};
 use crate::clock::{Clock, Wall};
-use crate::config::{self, Endpoint, Faults, Link, REFERENCE, Settings, Surroundings};
+use crate::config::{self, Endpoint, Faults, REFERENCE, Settings, Surroundings};
 
 /// The process's exit code where something needed is unavailable (`EX_UNAVAILABLE`).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -58,7 +58,7 @@ pub struct Report {
 /// long an echo took, or why there was none.
 pub async fn command<P>(args: &Args, probe: P) -> io::Result<u8>
 where
-    P: AsyncFnOnce(&Link) -> Result<Duration, String>,
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
 {
     let mut out = io::stdout();
     if args.reference {
@@ -92,12 +92,12 @@ where
 /// Looks at everything.
 pub async fn run<P>(settings: &Settings, machine: &Machine, probe: P) -> Report
 where
-    P: AsyncFnOnce(&Link) -> Result<Duration, String>,
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
 {
     Report {
         items: vec![
             configuration(settings),
-            broker(&settings.link, PROBE_TIMEOUT, probe).await,
+            broker(settings, PROBE_TIMEOUT, probe).await,
             selfcheck::state_dir(settings),
             selfcheck::file_system(settings),
             selfcheck::disk_room(settings),
@@ -122,18 +122,19 @@ fn configuration(settings: &Settings) -> Item {
     Item::new("configuration", State::Ok, what)
 }
 
-async fn broker<P>(link: &Link, patience: Duration, probe: P) -> Item
+async fn broker<P>(settings: &Settings, patience: Duration, probe: P) -> Item
 where
-    P: AsyncFnOnce(&Link) -> Result<Duration, String>,
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
 {
     let name = "broker";
+    let link = &settings.link;
     let at = match &link.endpoint {
         Endpoint::Embedded { listen } => return embedded(*listen).await,
         Endpoint::Plain { host, port } | Endpoint::Tls { host, port, .. } => {
             format!("{host}:{port}")
         }
     };
-    let echo = match tokio::time::timeout(patience, probe(link)).await {
+    let echo = match tokio::time::timeout(patience, probe(settings)).await {
         Ok(Ok(echo)) => echo,
         Ok(Err(why)) => {
             return Item::new(name, State::Fail, format!("{at}: {why}"))
