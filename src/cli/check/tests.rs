@@ -34,8 +34,8 @@ async fn a_broker_that_echoes_is_ok_and_a_slow_one_a_warning() {
     let folder = Folder::new();
     let settings = settings(&folder);
     for (echo_ms, state) in [(1, State::Ok), (90, State::Warn)] {
-        let probe = async |link: &Link| {
-            assert_eq!(link.client_id, "lineside-line-3");
+        let probe = async |settings: &Settings| {
+            assert_eq!(settings.link.client_id, "lineside-line-3");
             Ok(Duration::from_millis(echo_ms))
         };
         let report = run(&settings, &machine(&folder), probe).await;
@@ -48,7 +48,7 @@ async fn a_broker_that_echoes_is_ok_and_a_slow_one_a_warning() {
 async fn a_broker_out_of_reach_ends_with_unavailable_and_says_why() {
     let folder = Folder::new();
     let settings = settings(&folder);
-    let refused = async |_: &Link| Err("connection refused".into());
+    let refused = async |_: &Settings| Err("connection refused".into());
     let report = run(&settings, &machine(&folder), refused).await;
     assert_eq!(
         item(&report, "broker").what,
@@ -59,9 +59,9 @@ async fn a_broker_out_of_reach_ends_with_unavailable_and_says_why() {
 
 #[tokio::test]
 async fn a_broker_that_never_answers_does_not_hold_the_check() {
-    let link = settings(&Folder::new()).link;
-    let silent = async |_: &Link| std::future::pending().await;
-    let item = broker(&link, Duration::from_millis(1), silent).await;
+    let settings = settings(&Folder::new());
+    let silent = async |_: &Settings| std::future::pending().await;
+    let item = broker(&settings, Duration::from_millis(1), silent).await;
     assert_eq!(item.state, State::Fail);
 }
 
