@@ -188,10 +188,7 @@ impl Store {
     }
 }
 
-fn open_spool(
-    settings: SledSettings,
-    caps: Caps,
-) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
+fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
     let dir: PathBuf = settings.dir.clone();
     let context = || format!("cannot open the store in {}", dir.display());
     let (disk, opened) = SledDisk::open(settings).with_context(context)?;

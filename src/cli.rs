@@ -7,4 +7,4 @@ pub mod selfcheck;
 pub mod status;
 pub mod trace;
 
-pub use reach::{EXIT_UNAVAILABLE, EXIT_USAGE, ReachError, Target};
+pub use reach::{EXIT_USAGE, ReachError, Target};

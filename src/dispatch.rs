@@ -248,7 +248,11 @@ impl Dispatch {
                 self.link = Link::Down;
             }
             broker::Event::Deaf { filter, why } => {
-                tracing::error!(topic = filter, error = why, "the broker refuses a subscription");
+                tracing::error!(
+                    topic = filter,
+                    error = why,
+                    "the broker refuses a subscription"
+                );
                 self.count("broker", "subscription refused");
             }
             broker::Event::Message(message) => self.on_message(&message, now),

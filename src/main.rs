@@ -47,7 +47,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print(); // nobody is left to tell
-            return ExitCode::from(if error.use_stderr() { cli::EXIT_USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() {
+                cli::EXIT_USAGE
+            } else {
+                0
+            });
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -113,10 +117,7 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
     code
 }
 
-fn start_log(
-    settings: &Settings,
-    clock: Clock,
-) -> Result<LogGuard, LogError> {
+fn start_log(settings: &Settings, clock: Clock) -> Result<LogGuard, LogError> {
     let log = LogSettings {
         levels: settings.log.levels.clone(),
         to: settings.log.to,

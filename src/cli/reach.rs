@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::check::EXIT_UNAVAILABLE;
 use crate::config::{self, Surroundings};
 use crate::console::client::ClientError;
 
-/// `EX_UNAVAILABLE`: no appliance is running, or it did not answer.
-pub const EXIT_UNAVAILABLE: u8 = 69;
 /// `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
 
@@ -59,11 +58,12 @@ impl Target {
             return Ok(socket.clone());
         }
         let around = Surroundings::of_process(self.config.as_deref());
-        let settings = config::load(&around).map_err(ReachError::Config)?;
+        // Not the whole settings: a technician may not read the broker's password.
+        let configured = config::control_socket(&around).map_err(ReachError::Config)?;
         let system = Path::new(SYSTEM_SOCKET);
-        if !settings.control_socket.exists() && system.exists() {
+        if !configured.exists() && system.exists() {
             return Ok(system.into());
         }
-        Ok(settings.control_socket)
+        Ok(configured)
     }
 }

@@ -70,7 +70,14 @@ impl Report {
             .filter(|(_, bytes)| *bytes > 0)
             .map(|(tree, bytes)| format!("{tree} {bytes} B"))
             .collect();
-        line("on disk", if bytes.is_empty() { "nothing".into() } else { bytes.join(", ") });
+        line(
+            "on disk",
+            if bytes.is_empty() {
+                "nothing".into()
+            } else {
+                bytes.join(", ")
+            },
+        );
         for (what, why, count) in &self.counts {
             line("counted", format!("{count:>8}  {what}: {why}"));
         }

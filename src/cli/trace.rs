@@ -53,11 +53,19 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
             args.id
         )
     } else {
-        timelines.iter().map(Timeline::told).collect::<Vec<_>>().join("\n")
+        timelines
+            .iter()
+            .map(Timeline::told)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     // A reader that hung up is no fault of the appliance.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(if timelines.is_empty() { EXIT_UNKNOWN } else { 0 })
+    Ok(if timelines.is_empty() {
+        EXIT_UNKNOWN
+    } else {
+        0
+    })
 }
 
 impl Timeline {

@@ -84,24 +84,72 @@ pub enum Event {
 }
 
 /// tmp
-pub fn spawn<D: super::Disk + Send + 'static>(mut spool: super::Spool<D>, mut commands: tokio::sync::mpsc::Receiver<Command>, events: tokio::sync::mpsc::Sender<Event>, clock: crate::clock::Clock, beat: impl Fn() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name("spool".into()).spawn(move || {
-        while let Some(first) = commands.blocking_recv() {
-            beat();
-            let mut group = vec![first];
-            while let Ok(c) = commands.try_recv() { group.push(c); }
-            let mut txs = Vec::new(); let mut tokens = Vec::new(); let mut rest = Vec::new();
-            for c in group { match c { Command::Commit{token, ops} => { txs.push(ops); tokens.push(token);} other => rest.push(other) } }
-            let verdicts = spool.commit(txs);
-            for (t, v) in tokens.into_iter().zip(verdicts) {
-                let e = match v { super::Verdict::Committed => Event::Committed{token:t, live: spool.live()}, super::Verdict::Full(tree) => Event::Refused{token:t, tree}, super::Verdict::Failed => Event::Failed{token:t} };
-                let _ = events.blocking_send(e);
+pub fn spawn<D: super::Disk + Send + 'static>(
+    mut spool: super::Spool<D>,
+    mut commands: tokio::sync::mpsc::Receiver<Command>,
+    events: tokio::sync::mpsc::Sender<Event>,
+    clock: crate::clock::Clock,
+    beat: impl Fn() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("spool".into())
+        .spawn(move || {
+            while let Some(first) = commands.blocking_recv() {
+                beat();
+                let mut group = vec![first];
+                while let Ok(c) = commands.try_recv() {
+                    group.push(c);
+                }
+                let mut txs = Vec::new();
+                let mut tokens = Vec::new();
+                let mut rest = Vec::new();
+                for c in group {
+                    match c {
+                        Command::Commit { token, ops } => {
+                            txs.push(ops);
+                            tokens.push(token);
+                        }
+                        other => rest.push(other),
+                    }
+                }
+                let verdicts = spool.commit(txs);
+                for (t, v) in tokens.into_iter().zip(verdicts) {
+                    let e = match v {
+                        super::Verdict::Committed => Event::Committed {
+                            token: t,
+                            live: spool.live(),
+                        },
+                        super::Verdict::Full(tree) => Event::Refused { token: t, tree },
+                        super::Verdict::Failed => Event::Failed { token: t },
+                    };
+                    let _ = events.blocking_send(e);
+                }
+                for c in rest {
+                    match c {
+                        Command::Lease {
+                            token,
+                            tree,
+                            until,
+                            max,
+                        } => {
+                            let records = spool
+                                .lease(tree, clock.now().mono, until, max)
+                                .unwrap_or_default();
+                            let _ = events.blocking_send(Event::Records { token, records });
+                        }
+                        Command::Look {
+                            token,
+                            tree,
+                            from,
+                            to,
+                            max,
+                        } => {
+                            let records = spool.look(tree, from, to, max).unwrap_or_default();
+                            let _ = events.blocking_send(Event::Records { token, records });
+                        }
+                        Command::Commit { .. } => {}
+                    }
+                }
             }
-            for c in rest { match c {
-                Command::Lease{token, tree, until, max} => { let records = spool.lease(tree, clock.now().mono, until, max).unwrap_or_default(); let _ = events.blocking_send(Event::Records{token, records}); }
-                Command::Look{token, tree, from, to, max} => { let records = spool.look(tree, from, to, max).unwrap_or_default(); let _ = events.blocking_send(Event::Records{token, records}); }
-                Command::Commit{..} => {}
-            } }
-        }
-    })
+        })
 }
