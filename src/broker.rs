@@ -34,6 +34,7 @@
 pub mod embedded;
 mod link;
 pub mod mqtt;
+pub mod pool;
 
 pub use link::{Identity, Link, Role, Secret, Tls, Will};
 

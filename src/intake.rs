@@ -51,8 +51,10 @@ pub struct Message {
 }
 
 /// The right to acknowledge one delivery of one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AckToken {
+    /// Which of the appliance's lines to the broker; 0 is the main one.
+    pub line: u16,
     /// Which connection delivered it.
     pub generation: u32,
     /// MQTT packet id within that connection.

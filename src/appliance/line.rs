@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::broker::mqtt::{self, TlsError};
-use crate::broker::{self, Command, End, Event, Link, Retain, Role, Will};
+use crate::broker::{self, Command, End, Event, Link, Retain, Role, Will, pool};
 use crate::clock::{Clock, millis};
 use crate::config::{Endpoint, Settings, Trust};
 use crate::dispatch::farewell;
@@ -38,14 +38,16 @@ pub(super) async fn start(
     let echo = settings.topics.echo();
     tokio::spawn(self_test(link.clone(), echo, clock));
     let beat = move || pulse.beat(clock.now());
-    let task = tokio::spawn(mqtt::run(
-        link,
-        commands,
-        events,
-        clock,
-        fastrand::u64(..),
-        beat,
-    ));
+    let task = match settings.topics.pool.clone() {
+        None => {
+            let seed = fastrand::u64(..);
+            tokio::spawn(mqtt::run(link, commands, events, clock, seed, beat))
+        }
+        Some(pool) => {
+            let topics = settings.topics.clone();
+            tokio::spawn(pool::run(link, topics, pool, commands, events, clock, beat))
+        }
+    };
     let goodbye = Command::Publish(farewell(&settings.topics));
     Ok(Line { task, goodbye })
 }

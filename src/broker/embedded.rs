@@ -151,8 +151,9 @@ async fn porter(door: TcpListener, inner: Inner) {
         match door.accept().await {
             Ok((client, _)) => {
                 tokio::spawn(async move {
-                    let led = lead_in(client, inner).await;
-                    tracing::debug!(?led, "embedded broker: connection over");
+                    if let Err(error) = lead_in(client, inner).await {
+                        tracing::debug!(%error, "embedded broker: connection over");
+                    }
                     drop(place);
                 });
             }

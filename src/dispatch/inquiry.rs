@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::store::Pending;
 use super::{Dispatch, Phase, engine};
 use crate::clock::{Now, Wall};
+use crate::intake::Topics;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, Step, What};
@@ -171,6 +172,8 @@ impl Dispatch {
         struct Message<'a> {
             state: &'static str,
             appliance: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pool: Option<&'a str>,
             version: &'static str,
             engine: &'static str,
             store: &'static str,
@@ -179,6 +182,7 @@ impl Dispatch {
         let message = Message {
             state: status.state,
             appliance: &self.setup.topics.appliance,
+            pool: self.setup.topics.pool.as_deref(),
             version: env!("CARGO_PKG_VERSION"),
             engine: status.engine,
             store: status.store,
@@ -251,14 +255,20 @@ impl Dispatch {
 }
 
 /// The status of an appliance that is gone.
-pub(super) fn offline_message(appliance: &str) -> Vec<u8> {
+pub(super) fn offline_message(topics: &Topics) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message<'a> {
         state: &'static str,
         appliance: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<&'a str>,
     }
-    let state = "offline";
-    serde_json::to_vec(&Message { state, appliance }).expect("plain words always serialize")
+    let message = Message {
+        state: "offline",
+        appliance: &topics.appliance,
+        pool: topics.pool.as_deref(),
+    };
+    serde_json::to_vec(&message).expect("plain words always serialize")
 }
 
 fn begun(waiting: &Waiting) -> Timeline {

@@ -283,7 +283,7 @@ pub fn farewell(topics: &Topics) -> Parcel {
     Parcel {
         id: STATUS,
         topic: topics.status(),
-        payload: super::inquiry::offline_message(&topics.appliance),
+        payload: super::inquiry::offline_message(topics),
         correlation: None,
         content_type: Some(reply::CONTENT_TYPE),
         expiry_s: None,

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
 use crate::clock::Clock;
@@ -127,7 +127,7 @@ pub async fn run(
             return End::Drained;
         }
         let (due, _why) = dispatch.deadline();
-        let wake = clock.instant(due).min((Instant::now() + BEAT).into_std());
+        let wake = due.min(clock.now().mono.after(BEAT));
         tokio::select! {
             biased;
             event = inlets.spool.recv() => match event {
@@ -155,7 +155,7 @@ pub async fn run(
             () = outlets.broker.has_room() => {}
             () = outlets.spool.has_room() => {}
             () = outlets.engine.has_room() => {}
-            () = sleep_until(wake.into()) => {
+            () = sleep_until(clock.instant(wake).into()) => {
                 let now = clock.now();
                 if due <= now.mono {
                     dispatch.on_timeout(now);

@@ -82,11 +82,24 @@ impl Topics {
 
     /// What the appliance subscribes to.
     pub fn subscriptions(&self) -> Vec<String> {
-        let mut filters = vec![self.own("request"), self.own("request/+")];
-        if let Some(pool) = &self.pool {
-            filters.push(format!("$share/{pool}/{}/pool/{pool}/request", self.prefix));
-        }
-        filters
+        vec![self.own("request"), self.own("request/+")]
+    }
+
+    /// What a member of a pool subscribes to on the pool's line: its share of the requests.
+    pub fn pool_requests(&self, pool: &str) -> String {
+        format!("$share/{pool}/{}/pool/{pool}/request", self.prefix)
+    }
+
+    /// The status of every appliance under the same prefix.
+    pub fn every_status(&self) -> String {
+        format!("{}/+/status", self.prefix)
+    }
+
+    /// The appliance whose status topic this is.
+    pub fn status_of<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
+        let name = rest.strip_suffix("/status")?;
+        (!name.contains('/')).then_some(name)
     }
 
     /// Where the appliance says how it is.

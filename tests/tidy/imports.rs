@@ -9,10 +9,8 @@ const TIERS: &[(&[&str], &str)] = &[
     (&["main"], "arguments, then everything"),
     (&["cli"], "the subcommands, called by main only"),
     (&["appliance"], "the wiring: knows every stage"),
-    (
-        &["dispatch", "console", "panel"],
-        "drive the stages and show them",
-    ),
+    (&["console", "panel"], "show the appliance to people"),
+    (&["dispatch"], "drives the stages"),
     (
         &["uplink", "review", "telemetry"],
         "escalations and figures, which wait in the spool",

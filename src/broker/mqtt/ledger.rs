@@ -255,6 +255,7 @@ impl Ledger {
     pub(super) fn received(&mut self, packet: u16) -> AckToken {
         self.unacknowledged.insert(packet);
         AckToken {
+            line: 0,
             generation: self.generation,
             packet,
         }
