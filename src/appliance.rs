@@ -33,7 +33,7 @@ use crate::engine;
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
-use crate::spool::{Caps, PerTree, Spool, Tree};
+use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
 
 /// Items between two tasks before the sender waits: a group commit's worth.
@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     };
     let outlets = Outlets {
         broker: Outlet::new(broker_commands.clone()),
-        spool: Outlet::new(store.commands),
+        spool: store.commands,
         engine: Outlet::new(engine_commands),
     };
     announce_ready(&notifier, &settings);
@@ -104,7 +104,8 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     // The dispatcher's end closed the store's channel; its thread makes the last commit.
     let joined = tokio::task::spawn_blocking(move || store.thread.join());
     match timeout(GOODBYE, joined).await {
-        Ok(Ok(Ok(()))) => tracing::info!("stopped"),
+        Ok(Ok(Ok(Ok(())))) => tracing::info!("stopped"),
+        Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "the store ended with a fault"),
         Ok(Ok(Err(_)) | Err(_)) => tracing::error!("the store's thread did not end well"),
         Err(_) => tracing::error!("the store did not close in time"),
     }
@@ -159,8 +160,8 @@ fn make_state_dir(path: &Path) -> anyhow::Result<()> {
 
 /// The store's thread, and what it found.
 struct Store {
-    thread: JoinHandle<()>,
-    commands: mpsc::Sender<spool_shell::Command>,
+    thread: JoinHandle<Result<(), DiskError>>,
+    commands: std::sync::mpsc::Sender<spool_shell::Command>,
     events: mpsc::Receiver<spool_shell::Event>,
     recovered: Recovered,
 }
@@ -171,14 +172,16 @@ impl Store {
         let disk = SledSettings {
             dir: settings.state_dir.join("spool"),
             ballast_bytes: settings.spool.ballast_bytes,
-            headroom_bytes: settings.spool.headroom_bytes,
         };
         let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps));
         let (spool, recovered) = opening.await.context("opening the store")??;
-        let (commands, inlet) = mpsc::channel(CHANNEL);
+        let (commands, inlet) = std::sync::mpsc::channel();
         let (outlet, events) = mpsc::channel(CHANNEL);
+        let tell = move |event| {
+            let _ = outlet.blocking_send(event); // the dispatcher is gone: nobody waits
+        };
         let beat = move || pulse.beat(clock.now());
-        let thread = spool_shell::spawn(spool, inlet, outlet, clock, beat)?;
+        let thread = spool_shell::spawn(spool, inlet, tell, clock, beat)?;
         Ok(Self {
             thread,
             commands,
@@ -191,14 +194,14 @@ impl Store {
 fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
     let dir: PathBuf = settings.dir.clone();
     let context = || format!("cannot open the store in {}", dir.display());
-    let (disk, opened) = SledDisk::open(settings).with_context(context)?;
+    let opened = SledDisk::open(settings).with_context(context)?;
     if let Some(aside) = opened.set_aside {
         tracing::error!(
             path = %aside.display(),
             "the store could not be opened; it was moved aside and a fresh one begun"
         );
     }
-    let spool = Spool::open(disk, caps).with_context(context)?;
+    let spool = Spool::open(opened.disk, caps).with_context(context)?;
     if spool.set_aside() > 0 {
         tracing::error!(count = spool.set_aside(), "damaged records were set aside");
     }

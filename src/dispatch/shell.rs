@@ -49,8 +49,9 @@ pub struct Inlets {
 pub struct Outlets {
     /// To the broker's connection.
     pub broker: Outlet<broker::Command>,
-    /// To the spool.
-    pub spool: Outlet<spool::Command>,
+    /// To the spool, whose thread is no task. Without a bound of its own: each command waits for
+    /// a message that the broker counts, a letter in the window or a job, all of them bounded.
+    pub spool: std::sync::mpsc::Sender<spool::Command>,
     /// To the engine.
     pub engine: Outlet<engine::Command>,
 }
@@ -153,7 +154,6 @@ pub async fn run(
                 None => return End::Abandoned("the broker's connection"),
             },
             () = outlets.broker.has_room() => {}
-            () = outlets.spool.has_room() => {}
             () = outlets.engine.has_room() => {}
             () = sleep_until(clock.instant(wake).into()) => {
                 let now = clock.now();
@@ -181,7 +181,9 @@ impl Outlets {
         effects: Effects,
         callers: &mut HashMap<SessionNo, oneshot::Sender<Answer>>,
     ) {
-        self.spool.extend(effects.spool);
+        for command in effects.spool {
+            let _ = self.spool.send(command); // its thread is gone: so is its inlet, next turn
+        }
         self.engine.extend(effects.engine);
         self.broker.extend(effects.broker);
         for (session, answer) in effects.answers {

@@ -98,6 +98,8 @@ pub const FIELDS: &[&str] = &[
 const VENDOR_CEILING: LevelFilter = LevelFilter::INFO;
 /// What it says where the settings do not name it.
 const VENDOR_DEFAULT: LevelFilter = LevelFilter::WARN;
+/// Calls every client that hangs up an error, so it is heard only where the settings ask for it.
+const EMBEDDED_BROKER: &str = "rumqttd";
 /// Our own crates' targets begin with this.
 const OWN: &str = "lineside";
 /// How long the end of the process waits for the last lines, where nobody has flushed before.
@@ -148,6 +150,7 @@ impl FromStr for Levels {
     fn from_str(text: &str) -> Result<Self, LevelsFault> {
         let mut targets = Targets::new()
             .with_default(VENDOR_DEFAULT)
+            .with_target(EMBEDDED_BROKER, LevelFilter::OFF)
             .with_target(OWN, LevelFilter::INFO);
         for directive in text.split(',').map(str::trim) {
             let fault = || LevelsFault {

@@ -1,0 +1,505 @@
+//! The record level: transactions in, atomic batches down, leases in memory.
+//!
+//! Owned: the [`Disk`], the count of bytes alive, the leases. No clock and no channel: the
+//! [shell](super::shell) brings both.
+//!
+//! A transaction is weighed against what is alive *at its turn*: what an earlier one in the same
+//! group removes has made room for it, and a record that is sent again weighs only by how much
+//! it grew. So a writer that repeats itself after a failure is never refused what it already has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Caps, Disk, DiskError, Numbered, Op, PerTree, Room, Scan, Tree, Verdict, Write, record,
+};
+use crate::clock::Mono;
+
+/// Bytes that a record costs in a tree beside its value: its key.
+const KEY_BYTES: u64 = 9;
+
+/// Writes that go down as one batch, at least one transaction. The store pays for large batches
+/// more than in proportion: it keeps every replaced page in memory until the batch ends.
+const BATCH_WRITES: usize = 64;
+
+/// Damaged records that are held in memory at once while they are moved.
+const ASIDE_AT_ONCE: usize = 64;
+
+type Key = (Tree, u64);
+
+/// The record level over one disk.
+#[derive(Debug)]
+pub struct Spool<D> {
+    disk: D,
+    caps: Caps,
+    live: PerTree,
+    /// The highest number seen in each tree: a record above it replaces nothing.
+    highest: PerTree,
+    leases: Leases,
+    set_aside: u64,
+}
+
+impl<D: Disk> Spool<D> {
+    /// Takes over an open disk: counts what is alive and sets damaged records aside.
+    pub fn open(disk: D, caps: Caps) -> Result<Self, DiskError> {
+        let mut spool = Self {
+            disk,
+            caps,
+            live: PerTree::default(),
+            highest: PerTree::default(),
+            leases: Leases::default(),
+            set_aside: 0,
+        };
+        spool.take_stock()?;
+        Ok(spool)
+    }
+
+    /// Carries out the transactions as one group: one sync for all of them. The verdicts stand
+    /// in their order.
+    pub fn commit(&mut self, transactions: Vec<Vec<Op>>) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(transactions.len());
+        match self.carry_out(transactions, &mut verdicts) {
+            Ok(()) => verdicts,
+            Err(_) => fail(verdicts),
+        }
+    }
+
+    /// Leases up to `max` records, lowest number first, for as long as until `until`.
+    pub fn lease(
+        &mut self,
+        tree: Tree,
+        now: Mono,
+        until: Mono,
+        max: usize,
+    ) -> Result<Vec<Numbered>, DiskError> {
+        self.leases.expire(now);
+        loop {
+            let (found, damaged) = self.free_records(tree, max)?;
+            let again = found.is_empty() && !damaged.is_empty();
+            self.put_aside(tree, damaged)?;
+            for (seq, _) in &found {
+                self.leases.set((tree, *seq), until);
+            }
+            if let Some((last, _)) = found.last() {
+                self.leases.all_taken_up_to(tree, *last);
+            }
+            if !again {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The first records that nobody has, and the damaged ones met on the way.
+    fn free_records(
+        &self,
+        tree: Tree,
+        max: usize,
+    ) -> Result<(Vec<Numbered>, Vec<Numbered>), DiskError> {
+        let mut found = Vec::new();
+        let mut damaged = Vec::new();
+        let first = self.leases.first_free(tree);
+        self.disk.scan(tree, first, &mut |seq, value| {
+            if found.len() == max || damaged.len() == ASIDE_AT_ONCE {
+                return Scan::Stop;
+            }
+            if !self.leases.holds((tree, seq)) {
+                match body(tree, value) {
+                    Ok(bytes) => found.push((seq, bytes.to_vec())),
+                    Err(_) => damaged.push((seq, value.to_vec())),
+                }
+            }
+            Scan::More
+        })?;
+        Ok((found, damaged))
+    }
+
+    /// Reads up to `max` records numbered from `from` to `to`, leased or not.
+    pub fn look(
+        &self,
+        tree: Tree,
+        from: u64,
+        to: u64,
+        max: usize,
+    ) -> Result<Vec<Numbered>, DiskError> {
+        let mut found = Vec::new();
+        self.disk.scan(tree, from, &mut |seq, value| {
+            if seq > to || found.len() == max {
+                return Scan::Stop;
+            }
+            if let Ok(bytes) = body(tree, value) {
+                found.push((seq, bytes.to_vec()));
+            }
+            Scan::More
+        })?;
+        Ok(found)
+    }
+
+    /// Visits every sound record of a tree, in order.
+    pub fn each(&self, tree: Tree, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
+        self.disk.scan(tree, 0, &mut |seq, value| {
+            if let Ok(bytes) = body(tree, value) {
+                visit(seq, bytes);
+            }
+            Scan::More
+        })
+    }
+
+    /// After [`Verdict::Failed`]: reopens the disk and takes stock anew. Leases stay.
+    pub fn repair(&mut self) -> Result<(), DiskError> {
+        self.disk.reopen()?;
+        self.take_stock()
+    }
+
+    /// Bytes alive in each tree.
+    pub fn live(&self) -> PerTree {
+        self.live
+    }
+
+    /// Records that were found damaged since the start.
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
+    /// The disk, to look at.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// The disk, to close it.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+
+    /// Weighs and writes transaction by transaction, syncs once, and only then changes what it
+    /// remembers. On an error the memory is as before; the disk may be ahead of it.
+    fn carry_out(
+        &mut self,
+        transactions: Vec<Vec<Op>>,
+        verdicts: &mut Vec<Verdict>,
+    ) -> Result<(), DiskError> {
+        let short_of_space = self.disk.free_bytes() < self.caps.headroom_bytes;
+        let mut draft = Draft {
+            live: self.live,
+            highest: self.highest,
+            ..Draft::default()
+        };
+        let mut failed = None;
+        for ops in transactions {
+            if failed.is_some() {
+                verdicts.push(Verdict::Failed); // still one verdict for each transaction
+                continue;
+            }
+            match self.weigh(&ops, &draft, short_of_space) {
+                Ok(Ok(live)) => {
+                    draft.take(ops, live);
+                    verdicts.push(Verdict::Committed);
+                    if draft.writes.len() >= BATCH_WRITES {
+                        failed = self.write(&mut draft).err();
+                    }
+                }
+                Ok(Err(tree)) => verdicts.push(Verdict::Full(tree)),
+                Err(error) => {
+                    failed = Some(error);
+                    verdicts.push(Verdict::Failed);
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.write(&mut draft)?;
+        if draft.dirty {
+            self.disk.sync()?;
+        }
+        self.live = draft.live;
+        self.highest = draft.highest;
+        for (key, change) in draft.leases {
+            match change {
+                Change::Until(until) => self.leases.set(key, until),
+                Change::Joins => self.leases.join(key),
+                Change::Free => self.leases.free(key),
+                Change::Gone => self.leases.drop_entry(key),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, draft: &mut Draft) -> Result<(), DiskError> {
+        if draft.writes.is_empty() {
+            return Ok(());
+        }
+        draft.dirty = true;
+        let batch = std::mem::take(&mut draft.writes);
+        self.disk.write(
+            batch
+                .into_iter()
+                .map(|((tree, seq), value)| Write { tree, seq, value })
+                .collect(),
+        )
+    }
+
+    /// What would be alive after `ops`, or the tree that has no room for them.
+    fn weigh(
+        &self,
+        ops: &[Op],
+        draft: &Draft,
+        short_of_space: bool,
+    ) -> Result<Result<PerTree, Tree>, DiskError> {
+        let mut live = draft.live;
+        let mut own: BTreeMap<Key, u64> = BTreeMap::new();
+        for op in ops {
+            match op {
+                Op::Append {
+                    tree,
+                    seq,
+                    record,
+                    room,
+                    ..
+                } => {
+                    let held = self.held((*tree, *seq), &own, draft)?;
+                    let cost = cost(record.len());
+                    live.take(*tree, held);
+                    live.add(*tree, cost);
+                    let grows = cost > held;
+                    let over = live.of(*tree) > self.caps.bytes.of(*tree);
+                    if *room == Room::IfFree && grows && (over || short_of_space) {
+                        return Ok(Err(*tree));
+                    }
+                    own.insert((*tree, *seq), cost);
+                }
+                Op::Ack { tree, seq } => {
+                    live.take(*tree, self.held((*tree, *seq), &own, draft)?);
+                    own.insert((*tree, *seq), 0);
+                }
+                Op::Extend { .. } | Op::Release { .. } => {}
+            }
+        }
+        Ok(Ok(live))
+    }
+
+    /// What the record under `key` weighs at this turn; zero if there is none.
+    fn held(&self, key: Key, own: &BTreeMap<Key, u64>, draft: &Draft) -> Result<u64, DiskError> {
+        if let Some(cost) = own.get(&key) {
+            return Ok(*cost);
+        }
+        if let Some(pending) = draft.writes.get(&key) {
+            return Ok(pending.as_ref().map_or(0, |value| cost(value.len())));
+        }
+        if key.1 > draft.highest.of(key.0) {
+            return Ok(0);
+        }
+        let old = self.disk.get(key.0, key.1)?;
+        Ok(old.map_or(0, |value| cost(value.len())))
+    }
+
+    fn take_stock(&mut self) -> Result<(), DiskError> {
+        self.live = PerTree::default();
+        self.highest = PerTree::default();
+        for tree in Tree::ALL {
+            let (live, highest) = (&mut self.live, &mut self.highest);
+            self.disk.scan(tree, 0, &mut |seq, value| {
+                live.add(tree, cost(value.len()));
+                highest.set(tree, seq);
+                Scan::More
+            })?;
+        }
+        for tree in Tree::ALL {
+            self.inspect(tree)?;
+        }
+        Ok(())
+    }
+
+    /// Sets every damaged record of a tree aside, a bounded number at a time.
+    fn inspect(&mut self, tree: Tree) -> Result<(), DiskError> {
+        loop {
+            let mut damaged = Vec::new();
+            self.disk.scan(tree, 0, &mut |seq, value| {
+                if body(tree, value).is_err() {
+                    damaged.push((seq, value.to_vec()));
+                }
+                if damaged.len() < ASIDE_AT_ONCE {
+                    Scan::More
+                } else {
+                    Scan::Stop
+                }
+            })?;
+            if damaged.is_empty() {
+                return Ok(());
+            }
+            self.put_aside(tree, damaged)?;
+        }
+    }
+
+    /// Moves damaged records out of the way, as far as the cap of [`Tree::Aside`] allows.
+    fn put_aside(&mut self, tree: Tree, damaged: Vec<Numbered>) -> Result<(), DiskError> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let found = damaged.len() as u64;
+        let (mut live, mut highest) = (self.live, self.highest);
+        let mut batch = Vec::new();
+        for (seq, value) in damaged {
+            let weight = cost(value.len());
+            live.take(tree, weight);
+            batch.push(Write {
+                tree,
+                seq,
+                value: None,
+            });
+            if live.of(Tree::Aside) + weight <= self.caps.bytes.of(Tree::Aside) {
+                live.add(Tree::Aside, weight);
+                highest.add(Tree::Aside, 1);
+                batch.push(Write {
+                    tree: Tree::Aside,
+                    seq: highest.of(Tree::Aside),
+                    value: Some(value),
+                });
+            }
+        }
+        self.disk.write(batch)?;
+        self.disk.sync()?;
+        self.live = live;
+        self.highest = highest;
+        self.set_aside += found;
+        Ok(())
+    }
+}
+
+/// What is inside a stored value. What was set aside is shown as it was found.
+fn body(tree: Tree, value: &[u8]) -> Result<&[u8], record::Damage> {
+    if tree == Tree::Aside {
+        return Ok(value);
+    }
+    record::unseal(value)
+}
+
+/// What a record weighs against its tree's cap.
+fn cost(value_bytes: usize) -> u64 {
+    KEY_BYTES + value_bytes as u64
+}
+
+/// A refusal stays true when the group fails: nothing of that transaction was ever written.
+fn fail(verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    verdicts
+        .into_iter()
+        .map(|verdict| match verdict {
+            Verdict::Committed | Verdict::Failed => Verdict::Failed,
+            Verdict::Full(tree) => Verdict::Full(tree),
+        })
+        .collect()
+}
+
+/// A group in the making.
+#[derive(Debug, Default)]
+struct Draft {
+    /// The last word on each key, in key order, not written yet.
+    writes: BTreeMap<Key, Option<Vec<u8>>>,
+    /// Something was written that is not synced yet.
+    dirty: bool,
+    live: PerTree,
+    highest: PerTree,
+    leases: Vec<(Key, Change)>,
+}
+
+/// What becomes of a lease once the group is on the disk.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// The record is taken until then.
+    Until(Mono),
+    /// The record is new; or it was sent again, and who has it keeps it.
+    Joins,
+    /// The record is there for the next reader.
+    Free,
+    /// There is no record any more.
+    Gone,
+}
+
+impl Draft {
+    fn take(&mut self, ops: Vec<Op>, live: PerTree) {
+        self.live = live;
+        for op in ops {
+            match op {
+                Op::Append {
+                    tree,
+                    seq,
+                    record,
+                    leased_until,
+                    ..
+                } => {
+                    let highest = self.highest.of(tree).max(seq);
+                    self.highest.set(tree, highest);
+                    self.writes.insert((tree, seq), Some(record));
+                    let change = leased_until.map_or(Change::Joins, Change::Until);
+                    self.leases.push(((tree, seq), change));
+                }
+                Op::Ack { tree, seq } => {
+                    self.writes.insert((tree, seq), None);
+                    self.leases.push(((tree, seq), Change::Gone));
+                }
+                Op::Extend { tree, seq, until } => {
+                    self.leases.push(((tree, seq), Change::Until(until)));
+                }
+                Op::Release { tree, seq } => self.leases.push(((tree, seq), Change::Free)),
+            }
+        }
+    }
+}
+
+/// Who has which record until when, and where the next free one may be.
+#[derive(Debug, Default)]
+struct Leases {
+    until: BTreeMap<Key, Mono>,
+    /// The same, by time: expiry costs only what expires.
+    ends: BTreeSet<(Mono, Key)>,
+    /// No record below this is free: a reader need not pass a long row of leased ones again.
+    first_free: PerTree,
+}
+
+impl Leases {
+    fn holds(&self, key: Key) -> bool {
+        self.until.contains_key(&key)
+    }
+
+    fn first_free(&self, tree: Tree) -> u64 {
+        self.first_free.of(tree)
+    }
+
+    fn set(&mut self, key: Key, until: Mono) {
+        self.drop_entry(key);
+        self.until.insert(key, until);
+        self.ends.insert((until, key));
+    }
+
+    fn drop_entry(&mut self, key: Key) {
+        if let Some(until) = self.until.remove(&key) {
+            self.ends.remove(&(until, key));
+        }
+    }
+
+    fn join(&mut self, key: Key) {
+        if !self.holds(key) {
+            self.free(key);
+        }
+    }
+
+    fn free(&mut self, key: Key) {
+        self.drop_entry(key);
+        let first = self.first_free.of(key.0).min(key.1);
+        self.first_free.set(key.0, first);
+    }
+
+    fn expire(&mut self, now: Mono) {
+        while let Some((until, key)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.free(key);
+        }
+    }
+
+    /// A scan from the first free record on has leased everything free up to `seq`.
+    fn all_taken_up_to(&mut self, tree: Tree, seq: u64) {
+        self.first_free.set(tree, seq.saturating_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests;
