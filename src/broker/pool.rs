@@ -242,8 +242,11 @@ async fn forward(
             Event::Deaf { filter, why } => {
                 tracing::error!(topic = filter, error = why, "the broker refuses the pool");
             }
-            Event::Up(_) | Event::Down { .. } => {}
-            Event::Delivered(_) | Event::Undeliverable { .. } => {}
+            // It carries nothing out, and the main line says whether the broker is there.
+            Event::Up(_)
+            | Event::Down { .. }
+            | Event::Delivered(_)
+            | Event::Undeliverable { .. } => {}
         }
     }
     let end = match task.await {
