@@ -24,9 +24,10 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::broker::mqtt::TlsError;
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::console::socket::ControlSocket;
+use crate::config::{self, Settings};
+use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Recovered, Setup};
 use crate::engine;
@@ -36,6 +37,10 @@ use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
 
+/// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// `EX_SOFTWARE`: it ended for a reason of its own.
+const EXIT_INTERNAL: u8 = 70;
 /// Items between two tasks before the sender waits: a group commit's worth.
 const CHANNEL: usize = 1024;
 /// A stage that has not moved for this long has stalled. A commit on a slow card can take
@@ -252,6 +257,14 @@ pub async fn probe(settings: &Settings) -> Result<Duration, String> {
 
 /// The process's exit code for an appliance that could not start or go on.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let _ = error;
-    70
+    let is_unavailable = error.is::<SocketError>()
+        || error.downcast_ref::<DiskError>().is_some()
+        || line::is_unavailable(error);
+    if error.is::<TlsError>() {
+        config::EXIT_CODE
+    } else if is_unavailable {
+        EXIT_UNAVAILABLE
+    } else {
+        EXIT_INTERNAL
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -35,6 +34,7 @@ pub(super) async fn start(
         start_embedded(listen, settings.link.max_packet_bytes).await?;
     }
     let link = link_of(settings);
+    mqtt::check(&link)?;
     let echo = settings.topics.echo();
     tokio::spawn(self_test(link.clone(), echo, clock));
     let beat = move || pulse.beat(clock.now());
@@ -75,9 +75,7 @@ async fn start_embedded(listen: std::net::SocketAddr, max_packet_bytes: u32) -> 
         listen,
         max_packet_bytes: max_packet_bytes as usize,
     };
-    broker::embedded::start(embedded)
-        .await
-        .context("set broker.url to use a broker that runs already")?;
+    broker::embedded::start(embedded).await?;
     tracing::info!(%listen, "the embedded broker listens");
     Ok(())
 }
@@ -85,6 +83,19 @@ async fn start_embedded(listen: std::net::SocketAddr, max_packet_bytes: u32) -> 
 #[cfg(not(feature = "embedded-broker"))]
 async fn start_embedded(_: std::net::SocketAddr, _: u32) -> anyhow::Result<()> {
     anyhow::bail!("this build has no embedded broker: set broker.url")
+}
+
+/// Whether the embedded broker's port could not be had.
+#[cfg(feature = "embedded-broker")]
+pub(super) fn is_unavailable(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<broker::embedded::EmbeddedError>()
+        .is_some()
+}
+
+#[cfg(not(feature = "embedded-broker"))]
+pub(super) fn is_unavailable(_: &anyhow::Error) -> bool {
+    false
 }
 
 /// The connection that the settings describe.

@@ -52,7 +52,10 @@ pub struct Embedded {
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// Most often: another broker runs there.
-    #[error("embedded broker cannot listen on {listen}: {why}")]
+    #[error(
+        "the embedded broker cannot listen on {listen}: {why}; to use a broker that runs there \
+         already, set broker.url = \"mqtt://{listen}\""
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,

@@ -31,6 +31,11 @@ use crate::clock::Clock;
 use backoff::Backoff;
 use line::{Left, Line, Pause};
 
+/// Whether the files that the link names can be used, before anything is connected.
+pub fn check(link: &Link) -> Result<(), TlsError> {
+    wire::options(link).map(|_| ())
+}
+
 /// Keeps the link until it is closed. `seed` is for the jitter of the pauses; `beat` is called
 /// at least once a second as long as the loop turns.
 pub async fn run<B: Fn()>(
