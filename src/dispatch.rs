@@ -35,6 +35,7 @@
 //! was decided until it can be written; a lost broker leaves the letters where they are.
 
 mod accept;
+mod audit;
 mod inquiry;
 mod post;
 mod recover;
@@ -72,6 +73,9 @@ pub const MAX_ADDRESSES: usize = 4;
 pub const MAX_VOLATILE: usize = 256;
 /// Questions to the spool under way.
 pub const MAX_QUESTIONS: usize = 1024;
+/// When an engine that said `Busy`, or an inbox that had nothing, is asked again although nobody
+/// said that anything changed.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Crashes of the engine with the same request inside, after which it is not tried again.
 pub const MAX_CRASHES: u8 = 2;
 /// When a store that fails may be well again.
@@ -126,14 +130,15 @@ pub struct Dispatch {
     slips: BTreeMap<TicketNo, Slip>,
     deadlines: BTreeSet<(Mono, TicketNo)>,
     held: HashMap<TicketNo, Held>,
-    addresses: HashMap<TicketNo, Vec<ReturnAddress>>,
-    callers: HashMap<TicketNo, SessionNo>,
+    addresses: HashMap<TicketNo, Vec<Also>>,
+    callers: HashMap<TicketNo, Vec<SessionNo>>,
     engine: EngineView,
     store: store::Store,
     post: post::Post,
     link: Link,
     phase: Phase,
     drafts: inquiry::Drafts,
+    next_draft: u64,
     counts: Counts,
     next_no: u64,
     renew_at: Mono,
@@ -149,6 +154,18 @@ struct Slip {
     steps: u8,
     /// When its time is up.
     due: Mono,
+    /// How often its record was looked for and not found.
+    missed: u8,
+}
+
+/// A further address for an open request's reply.
+#[derive(Debug)]
+struct Also {
+    address: ReturnAddress,
+    /// Where it stands in the trail.
+    step: u64,
+    /// Whether it is on the disk.
+    written: bool,
 }
 
 /// A request that is in memory, because something is being done with it.
@@ -184,8 +201,9 @@ struct EngineView {
     queued: u64,
     /// A lease of waiting tickets is under way.
     leasing: bool,
-    /// The last lease brought nothing, or the engine said `Busy`: wait for a reason to ask again.
-    pause: bool,
+    /// The last lease brought nothing, or the engine said `Busy`: wait for a reason to ask again,
+    /// or until then.
+    pause: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,13 +237,14 @@ impl Dispatch {
                 running: 0,
                 queued: 0,
                 leasing: false,
-                pause: false,
+                pause: None,
             },
             store: store::Store::default(),
             post: post::Post::default(),
             link: Link::Down,
             phase: Phase::Serving,
             drafts: inquiry::Drafts::default(),
+            next_draft: 0,
             counts: Counts::new(),
             next_no: 1,
             renew_at: now.mono.after(LEASE / 3),
@@ -285,7 +304,7 @@ impl Dispatch {
         match event {
             engine::Event::State(state) => {
                 self.engine.state = state;
-                self.engine.pause = false;
+                self.engine.pause = None;
             }
             engine::Event::Ended { ticket, result } => self.on_ended(ticket, result, now),
         }
@@ -298,6 +317,9 @@ impl Dispatch {
         self.renew(now);
         self.retire(now);
         self.flush_lazy_if_due(now);
+        if self.engine.pause.is_some_and(|until| until <= now.mono) {
+            self.engine.pause = None;
+        }
         self.work(now);
     }
 
@@ -325,6 +347,11 @@ impl Dispatch {
         if let Some(at) = self.store.lazy_due() {
             next = next.min((at, "steps to write"));
         }
+        if let Some(at) = self.engine.pause
+            && self.engine.queued > 0
+        {
+            next = next.min((at, "the engine to be offered work again"));
+        }
         next
     }
 
@@ -347,6 +374,11 @@ impl Dispatch {
     /// Whether this request is known, for the scenarios' invariants.
     pub fn known(&self, client: &crate::intake::Client, id: &str) -> Option<Known> {
         self.register.find(crate::ticket::Key::of(client, id))
+    }
+
+    /// Refusals from memory that the broker does not have yet.
+    pub fn refusals_under_way(&self) -> usize {
+        self.post.volatile_count()
     }
 
     /// Requests that are open.

@@ -32,6 +32,9 @@ pub struct TicketNo(pub u64);
 /// Steps that one ticket's trail may hold. A request that needs more was requeued without end,
 /// and the two-crash rule ends that long before.
 pub const MAX_STEPS: u64 = 32;
+/// Steps after which `Started` and `Requeued: busy` are no longer written down: what is left of
+/// the trail belongs to steps that a restart needs (second addresses, crashes) and to deliveries.
+pub const ROUTINE_STEPS: u64 = 20;
 
 impl TicketNo {
     /// Where the record of the waiting request lies: the inbox is read in this order, so a

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::store::{Again, Pending, Settling};
 use super::{
-    Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS, MAX_VOLATILE,
+    Also, Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS, MAX_VOLATILE,
     Phase, SessionNo, Slip,
 };
 use crate::broker::{self, Delivery, Parcel, Retain};
@@ -122,10 +122,11 @@ impl Dispatch {
                 crashes: 0,
                 steps: 0,
                 due,
+                missed: 0,
             },
         );
         if let Some(session) = again.session {
-            self.callers.insert(no, session);
+            self.callers.insert(no, vec![session]);
         }
         let priority = request.priority;
         self.held.insert(
@@ -183,10 +184,8 @@ impl Dispatch {
         };
         held.inbox = InboxRecord::Written;
         let acks = std::mem::take(&mut held.acks);
-        for ack in acks {
-            self.acknowledge(Some(ack));
-        }
-        self.engine.pause = false;
+        self.acknowledge_all(acks);
+        self.engine.pause = None;
         if self
             .slips
             .get(&no)
@@ -196,8 +195,21 @@ impl Dispatch {
         }
     }
 
-    /// The acceptance failed: nothing was accepted, whoever asked is told.
-    pub(super) fn withdraw(&mut self, no: TicketNo, why: &'static str, now: Now) {
+    /// The acceptance failed. Where the outcome is on its way already, that one decides: it
+    /// carries all that is needed, and taking back half of it could leave a second outcome.
+    pub(super) fn not_accepted(&mut self, no: TicketNo, why: &'static str, now: Now) {
+        let settling = self
+            .slips
+            .get(&no)
+            .is_some_and(|slip| slip.state == State::Settled);
+        match self.held.get_mut(&no) {
+            Some(held) if settling => held.inbox = InboxRecord::Unwritten,
+            Some(_) | None => self.withdraw(no, why, now),
+        }
+    }
+
+    /// Nothing was accepted after all, whoever asked is told.
+    pub(super) fn withdraw(&mut self, no: TicketNo, why: &'static str, _now: Now) {
         let (Some(slip), Some(held)) = (self.slips.remove(&no), self.held.remove(&no)) else {
             return;
         };
@@ -222,20 +234,18 @@ impl Dispatch {
             seq: no.trail_seq(step),
         }));
         self.undo(traces);
+        self.engine.pause = None;
         self.count("requests", "withdrawn");
-        let session = self.callers.remove(&no);
-        let mut refusal = refusal_of(&request, Code::Spool, why, self.store_retry_ms());
-        let mut acks = held.acks;
-        let first = acks.pop();
-        self.refuse(&refusal, first, session, false);
-        for address in self.addresses.remove(&no).unwrap_or_default() {
-            refusal.reply = Some(address);
-            self.refuse(&refusal, acks.pop(), None, false);
+        // Each further address is on its own way to the disk, and dealt with when it arrives.
+        self.addresses.remove(&no);
+        let refusal = refusal_of(&request, Code::Spool, why, self.store_retry_ms());
+        let sessions = self.callers.remove(&no).unwrap_or_default();
+        if sessions.is_empty() {
+            self.refuse_all(&refusal, held.acks, false);
         }
-        for ack in acks {
-            self.acknowledge(Some(ack));
+        for session in sessions {
+            self.refuse(&refusal, None, Some(session), false);
         }
-        let _ = now;
     }
 
     fn again_open(&mut self, no: TicketNo, again: Again, now: Now) {
@@ -265,17 +275,11 @@ impl Dispatch {
             return;
         }
         let first = held.request.reply.clone();
-        if held.inbox == InboxRecord::Writing {
-            let known = first == again.request.reply
-                || self
-                    .addresses
-                    .get(&no)
-                    .is_some_and(|more| more.contains(&again.request.reply));
-            if known {
-                held.acks.extend(again.ack);
-                self.count("requests", "duplicate");
-                return;
-            }
+        let same = again.session.is_none() && first == again.request.reply;
+        if same && held.inbox == InboxRecord::Writing {
+            held.acks.extend(again.ack);
+            self.count("requests", "duplicate");
+            return;
         }
         self.join(no, &first, again, now);
     }
@@ -307,34 +311,94 @@ impl Dispatch {
 
     /// The same request again, while it is open: its reply goes to the new address too.
     fn join(&mut self, no: TicketNo, first: &ReturnAddress, again: Again, now: Now) {
-        self.count("requests", "duplicate");
         let address = again.request.reply.clone();
         if let Some(session) = again.session {
-            self.callers.insert(no, session);
+            self.join_here(no, session, again, now);
+            return;
         }
-        let more = self.addresses.entry(no).or_default();
-        if *first == address || more.contains(&address) || address == ReturnAddress::Local {
+        let also = self.addresses.get(&no).into_iter().flatten();
+        let also = also.into_iter().find(|also| also.address == address);
+        if *first == address || also.is_some_and(|also| also.written) {
+            self.count("requests", "duplicate");
             self.acknowledge(again.ack);
             return;
         }
-        if more.len() + 1 >= MAX_ADDRESSES {
-            let why = "this request is already answered to as many addresses as it may be";
-            self.refuse_again(again, Code::Busy, why, now);
-            return;
-        }
-        more.push(address.clone());
-        let step = self.next_step(no);
+        let step = match also.map(|also| also.step) {
+            Some(step) => step, // on its way; written once more, so that this message waits for it
+            None if self.is_crowded(no) => {
+                let why = "this request is already answered to as many addresses as it may be";
+                self.refuse_again(again, Code::Busy, why, now);
+                return;
+            }
+            None => self.add_address(no, address.clone(), None),
+        };
+        self.count("requests", "duplicate");
         let record = Step {
             at: now.wall,
-            what: What::AlsoTo(address.clone()),
+            what: What::AlsoTo(address),
         };
         let op = trail_op(no, step, &record);
-        let pending = Pending::Join {
-            no,
-            address,
-            refuse: again,
-        };
+        let pending = Pending::Join { no, step, again };
         self.commit(op.into_iter().collect(), pending);
+    }
+
+    /// The same for somebody at the appliance.
+    fn join_here(&mut self, no: TicketNo, session: SessionNo, again: Again, now: Now) {
+        let callers = self.callers.entry(no).or_default();
+        if callers.contains(&session) {
+            return;
+        }
+        if callers.len() < MAX_ADDRESSES {
+            callers.push(session);
+            self.count("requests", "duplicate");
+        } else {
+            let why = "as many as may wait for this request's answer already";
+            self.refuse_again(again, Code::Busy, why, now);
+        }
+    }
+
+    /// No room for another address, or for it in the trail.
+    fn is_crowded(&self, no: TicketNo) -> bool {
+        let more = self.addresses.get(&no).map_or(0, Vec::len);
+        let steps = self.slips.get(&no).map_or(0, |slip| u64::from(slip.steps));
+        more + 1 >= MAX_ADDRESSES || steps + 1 >= crate::ticket::MAX_STEPS
+    }
+
+    fn add_address(&mut self, no: TicketNo, address: ReturnAddress, written: Option<u64>) -> u64 {
+        let step = written.unwrap_or_else(|| self.next_step(no));
+        self.addresses.entry(no).or_default().push(Also {
+            address,
+            step,
+            written: written.is_some(),
+        });
+        step
+    }
+
+    /// A further address is on the disk.
+    pub(super) fn joined(&mut self, no: TicketNo, step: u64, again: Again, now: Now) {
+        let open = self.slips.get(&no).map(|slip| slip.state);
+        let also = self.addresses.get_mut(&no).into_iter().flatten();
+        match (open, also.into_iter().find(|also| also.step == step)) {
+            (Some(_), Some(also)) => {
+                also.written = true;
+                self.acknowledge(again.ack);
+            }
+            // An earlier try failed and was refused; this one did not.
+            (Some(State::Waiting | State::Running), None) => {
+                self.add_address(no, again.request.reply.clone(), Some(step));
+                self.acknowledge(again.ack);
+            }
+            (Some(State::Settled | State::Delivered | State::Lost), None) => {
+                self.on_request(again, now);
+            }
+            (None, _) => {
+                if !self.register.holds(no) {
+                    let (tree, seq) = (Tree::Trail, no.trail_seq(step));
+                    self.undo(vec![Op::Ack { tree, seq }]);
+                }
+                self.on_request(again, now);
+            }
+        }
     }
 
     fn again_settled(&mut self, no: TicketNo, again: Again, now: Now) {
@@ -367,7 +431,7 @@ impl Dispatch {
         self.count("requests", "duplicate");
         match (&again.request.reply, again.session) {
             (_, Some(session)) => self.out.answers.push((session, Answer::Reply(filed.reply))),
-            (ReturnAddress::Topic { topic, .. }, None) if self.post.carries(no, topic) => {
+            (address, None) if self.post.carries(no, address) => {
                 self.acknowledge(again.ack); // the reply is on its way there
             }
             (ReturnAddress::Topic { .. }, None) => {
@@ -435,24 +499,35 @@ impl Dispatch {
             code = refusal.code.word(),
             "refused"
         );
-        let reply = Reply::to_refusal(refusal, self.condition());
         if let Some(session) = session {
+            let reply = Reply::to_refusal(refusal, self.condition());
             self.out
                 .answers
                 .push((session, Answer::Reply(reply.to_json())));
             return;
         }
+        self.refuse_all(refusal, ack.into_iter().collect(), redelivered);
+    }
+
+    /// One refusal for several deliveries of the same message.
+    fn refuse_all(&mut self, refusal: &Refusal, acks: Vec<AckToken>, redelivered: bool) {
+        let reply = Reply::to_refusal(refusal, self.condition());
         match &refusal.reply {
             Some(ReturnAddress::Topic {
                 topic,
                 correlation,
                 user_properties,
             }) => {
-                if ack.is_none() && self.post.volatile_count() >= MAX_VOLATILE {
+                let waits: Vec<_> = if redelivered {
+                    Vec::new()
+                } else {
+                    acks.clone()
+                };
+                if waits.is_empty() && self.post.volatile_count() >= MAX_VOLATILE {
                     self.count("dropped", "refusal");
+                    self.acknowledge_all(acks);
                     return;
                 }
-                let waits = if redelivered { None } else { ack };
                 let id = self.post.volatile(waits);
                 self.out.broker.push(broker::Command::Publish(Parcel {
                     id,
@@ -466,14 +541,20 @@ impl Dispatch {
                     retain: Retain::No,
                 }));
                 if redelivered {
-                    self.acknowledge(ack);
+                    self.acknowledge_all(acks);
                 }
             }
             Some(ReturnAddress::Local) => {}
             None => {
                 self.count("unaddressable", refusal.code.word());
-                self.acknowledge(ack);
+                self.acknowledge_all(acks);
             }
+        }
+    }
+
+    pub(super) fn acknowledge_all(&mut self, acks: Vec<AckToken>) {
+        for ack in acks {
+            self.acknowledge(Some(ack));
         }
     }
 
@@ -511,6 +592,9 @@ impl Dispatch {
                 Op::Ack { .. } | Op::Extend { .. } | Op::Release { .. } => None,
             });
             self.undo(traces.collect());
+            for letter in &settling.letters {
+                self.post.give_up(letter.seq);
+            }
             return;
         };
         let request = &held.request;
@@ -520,16 +604,16 @@ impl Dispatch {
         self.register
             .settle(no, key, also, now.wall, settling.steps);
         self.gate.leave(&request.client);
-        for ack in held.acks {
-            self.acknowledge(Some(ack));
-        }
+        self.acknowledge_all(held.acks);
         for letter in settling.letters {
             self.post_letter(letter);
         }
-        if let Some(session) = self.callers.remove(&no)
-            && let Some(reply) = reply_of(&settling.ops)
-        {
-            self.out.answers.push((session, Answer::Reply(reply)));
+        let sessions = self.callers.remove(&no).unwrap_or_default();
+        if let (false, Some(reply)) = (sessions.is_empty(), reply_of(&settling.ops)) {
+            let answers = sessions
+                .into_iter()
+                .map(|session| (session, Answer::Reply(reply.clone())));
+            self.out.answers.extend(answers);
         }
     }
 }

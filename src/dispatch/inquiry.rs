@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::store::Pending;
-use super::{Dispatch, Phase, engine};
+use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
 use crate::intake::Topics;
 use crate::spool::forms::{Filed, Waiting, read_step};
@@ -103,11 +103,13 @@ pub(super) enum Part {
     Trail,
 }
 
-/// Timelines in the making, by who asked.
-pub(super) type Drafts = HashMap<SessionNo, Draft>;
+/// Timelines in the making, by a number of their own: a session may ask again before it has
+/// its answer.
+pub(super) type Drafts = HashMap<u64, Draft>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Draft {
+    session: SessionNo,
     done: Vec<Timeline>,
     current: Timeline,
     open_parts: usize,
@@ -193,11 +195,26 @@ impl Dispatch {
     fn trace(&mut self, session: SessionNo, id: &str) {
         let mut known = self.register.find_id(id);
         known.truncate(MAX_TIMELINES);
+        let parts = known.len() * 2;
+        if parts > 0 && self.store.questions() + parts > MAX_QUESTIONS {
+            self.count("dropped", "trace");
+            known.clear();
+        }
         if known.is_empty() {
             self.out.answers.push((session, Answer::Trace(Vec::new())));
             return;
         }
-        self.drafts.entry(session).or_default().open_parts = known.len() * 2;
+        self.next_draft += 1;
+        let draft = self.next_draft;
+        self.drafts.insert(
+            draft,
+            Draft {
+                session,
+                done: Vec::new(),
+                current: Timeline::default(),
+                open_parts: parts,
+            },
+        );
         for known in known {
             let (no, tree, seq, part) = match known {
                 Known::Open(no) => {
@@ -207,7 +224,7 @@ impl Dispatch {
                 }
                 Known::Settled(no) => (no, Tree::Outcomes, no.0, Part::Outcome),
             };
-            self.ask(tree, seq, seq, 1, Pending::Trace { session, part });
+            self.ask(tree, seq, seq, 1, Pending::Trace { draft, part });
             let (first, last) = (no.trail_seq(0), no.trail_seq(MAX_STEPS - 1));
             let part = Part::Trail;
             let most = usize::try_from(MAX_STEPS).unwrap_or(usize::MAX);
@@ -216,13 +233,13 @@ impl Dispatch {
                 first,
                 last,
                 most,
-                Pending::Trace { session, part },
+                Pending::Trace { draft, part },
             );
         }
     }
 
-    pub(super) fn trace_part(&mut self, session: SessionNo, part: Part, records: &[Numbered]) {
-        let Some(draft) = self.drafts.get_mut(&session) else {
+    pub(super) fn trace_part(&mut self, no: u64, part: Part, records: &[Numbered]) {
+        let Some(draft) = self.drafts.get_mut(&no) else {
             return;
         };
         draft.open_parts -= 1;
@@ -247,9 +264,10 @@ impl Dispatch {
             }
         }
         if draft.open_parts == 0
-            && let Some(draft) = self.drafts.remove(&session)
+            && let Some(draft) = self.drafts.remove(&no)
         {
-            self.out.answers.push((session, Answer::Trace(draft.done)));
+            let answer = (draft.session, Answer::Trace(draft.done));
+            self.out.answers.push(answer);
         }
     }
 }

@@ -30,14 +30,16 @@ pub(super) struct Post {
     /// Letters on disk that nobody has leased.
     backlog: u64,
     leasing: bool,
-    volatile: HashMap<ParcelId, Option<AckToken>>,
+    volatile: HashMap<ParcelId, Vec<AckToken>>,
 }
 
 #[derive(Debug)]
 struct UnderWay {
     no: TicketNo,
     step: u64,
-    topic: String,
+    address: ReturnAddress,
+    /// It is on the disk: nobody has to write it again.
+    written: bool,
 }
 
 /// A letter and its number in the outbox.
@@ -65,11 +67,26 @@ impl Post {
         self.under_way.len() as u64 + self.backlog
     }
 
-    /// Whether a letter of this ticket is on its way to this topic.
-    pub(super) fn carries(&self, no: TicketNo, topic: &str) -> bool {
+    /// Whether a letter of this ticket is on the disk and on its way to this address.
+    pub(super) fn carries(&self, no: TicketNo, address: &ReturnAddress) -> bool {
         self.under_way
             .values()
-            .any(|letter| letter.no == no && letter.topic == topic)
+            .any(|letter| letter.no == no && letter.written && letter.address == *address)
+    }
+
+    /// Whether more letters are under way than may be.
+    pub(super) fn is_beyond_window(&self) -> bool {
+        self.under_way.len() > POST_WINDOW
+    }
+
+    /// The store is back: whatever was counted, look what the disk has.
+    pub(super) fn look_again(&mut self) {
+        self.backlog = self.backlog.max(1);
+    }
+
+    /// Whether letters are being leased.
+    pub(super) fn is_leasing(&self) -> bool {
+        self.leasing
     }
 
     /// Whether a letter of this ticket has a slot in the window.
@@ -83,11 +100,11 @@ impl Post {
         self.backlog = backlog;
     }
 
-    /// A number for a refusal from memory; its delivery acknowledges `ack`.
-    pub(super) fn volatile(&mut self, ack: Option<AckToken>) -> ParcelId {
+    /// A number for a refusal from memory; its delivery acknowledges `acks`.
+    pub(super) fn volatile(&mut self, acks: Vec<AckToken>) -> ParcelId {
         self.next_volatile += 1;
         let id = ParcelId(VOLATILE | self.next_volatile);
-        self.volatile.insert(id, ack);
+        self.volatile.insert(id, acks);
         id
     }
 
@@ -144,7 +161,8 @@ impl Dispatch {
                 UnderWay {
                     no,
                     step,
-                    topic: topic.clone(),
+                    address: address.clone(),
+                    written: false,
                 },
             );
             Turn::Now
@@ -168,12 +186,15 @@ impl Dispatch {
 
     /// A letter is on the disk.
     pub(super) fn post_letter(&mut self, envelope: Envelope) {
+        if let Some(under_way) = self.post.under_way.get_mut(&envelope.seq) {
+            under_way.written = true;
+        }
         if envelope.turn == Turn::Now {
-            self.send(envelope.seq, envelope.letter);
+            self.post_now(envelope.seq, envelope.letter);
         }
     }
 
-    fn send(&mut self, seq: u64, letter: Letter) {
+    fn post_now(&mut self, seq: u64, letter: Letter) {
         self.out.broker.push(Command::Publish(Parcel {
             id: ParcelId(seq),
             topic: letter.topic,
@@ -194,27 +215,37 @@ impl Dispatch {
         if wants && self.link == Link::Up && !self.store.is_failing() {
             self.post.leasing = true;
             let until = now.mono.after(LEASE);
-            self.ask_lease(Tree::Outbox, until, room, Pending::LeaseOutbox);
+            let pending = Pending::LeaseOutbox {
+                max: room,
+                failures: self.store.failures(),
+            };
+            self.ask_lease(Tree::Outbox, until, room, pending);
         }
     }
 
-    pub(super) fn letters_leased(&mut self, records: Vec<Numbered>, now: Now) {
+    /// Letters came from the disk. The backlog is an estimate that errs upwards: a letter that
+    /// is not counted would lie on the disk until the next start.
+    pub(super) fn letters_leased(&mut self, records: Vec<Numbered>, max: usize, now: Now) {
         self.post.leasing = false;
         if records.is_empty() && !self.store.is_failing() && !self.store.has_letters_coming() {
             self.post.backlog = 0; // damaged letters were set aside
         }
+        let all = records.len() == max;
         for (seq, body) in records {
+            if self.post.under_way.contains_key(&seq) {
+                continue; // its lease had run out; it was not in the backlog
+            }
             self.post.backlog = self.post.backlog.saturating_sub(1);
             match Letter::read(&body) {
-                Ok(_) if self.post.under_way.contains_key(&seq) => {}
                 Ok(letter) => {
                     let under_way = UnderWay {
                         no: letter.no,
                         step: letter.step,
-                        topic: letter.topic.clone(),
+                        address: letter.address(),
+                        written: true,
                     };
                     self.post.under_way.insert(seq, under_way);
-                    self.send(seq, letter);
+                    self.post_now(seq, letter);
                 }
                 Err(damage) => {
                     tracing::error!(error = %damage, "a letter cannot be read and is dropped");
@@ -224,6 +255,22 @@ impl Dispatch {
                 }
             }
         }
+        if all {
+            self.post.backlog = self.post.backlog.max(1);
+        }
+    }
+
+    /// Letters came from the disk while the store failed: some of them may be on their way to
+    /// the disk once more, and some were never to be written. They are leased again later.
+    pub(super) fn letters_put_back(&mut self, records: &[Numbered], now: Now) {
+        self.post.leasing = false;
+        self.post.look_again();
+        for (seq, _) in records {
+            let (tree, seq) = (Tree::Outbox, *seq);
+            if !self.post.under_way.contains_key(&seq) {
+                self.lazily(Op::Release { tree, seq }, now);
+            }
+        }
     }
 
     /// The broker has a parcel, or never will.
@@ -231,11 +278,11 @@ impl Dispatch {
         if id == STATUS {
             return;
         }
-        if let Some(ack) = self.post.volatile.remove(&id) {
+        if let Some(acks) = self.post.volatile.remove(&id) {
             if result.is_err() {
                 self.count("undeliverable", "refusal");
             }
-            self.acknowledge(ack);
+            self.acknowledge_all(acks);
             return;
         }
         let Some(letter) = self.post.under_way.remove(&id.0) else {
@@ -258,6 +305,9 @@ impl Dispatch {
         };
         let tree = Tree::Outbox;
         self.lazily(Op::Ack { tree, seq: id.0 }, now);
+        if !self.register.holds(letter.no) {
+            return; // its outcome left the window, and the trail with it
+        }
         let step = Step { at: now.wall, what };
         if let Some(op) = super::accept::trail_op(letter.no, letter.step, &step) {
             self.lazily(op, now);

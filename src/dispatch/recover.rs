@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accept::{also_key, key};
-use super::{Dispatch, MAX_ADDRESSES, Slip};
+use super::{Also, Dispatch, MAX_ADDRESSES, Slip};
 use crate::clock::{Now, Wall};
 use crate::intake::{Client, Priority, RequestId, ReturnAddress};
-use crate::spool::forms::{Filed, Waiting, read_step};
+use crate::spool::forms::{Filed, Letter, Waiting, read_step};
 use crate::spool::{Disk, DiskError, Op, PerTree, Spool, Tree};
 use crate::ticket::{Key, MAX_STEPS, Requeue, State, TicketNo, What};
 
@@ -18,6 +18,8 @@ pub struct Recovered {
     trails: BTreeMap<TicketNo, Trail>,
     letters: u64,
     next_letter: u64,
+    /// The highest ticket that a letter belongs to: its outcome may have left the window.
+    last_no: TicketNo,
     unreadable: Vec<Op>,
     live: PerTree,
 }
@@ -47,7 +49,7 @@ struct Settled {
 struct Trail {
     steps: u8,
     crashes: u8,
-    also_to: Vec<ReturnAddress>,
+    also_to: Vec<(u64, ReturnAddress)>,
 }
 
 impl Recovered {
@@ -75,7 +77,7 @@ impl Recovered {
             trail.steps = trail.steps.max(index + 1);
             match read_step(body).map(|step| step.what) {
                 Ok(What::Requeued(Requeue::Crashed)) => trail.crashes += 1,
-                Ok(What::AlsoTo(address)) => trail.also_to.push(address),
+                Ok(What::AlsoTo(address)) => trail.also_to.push((seq % MAX_STEPS, address)),
                 Ok(
                     What::Accepted
                     | What::Started
@@ -87,9 +89,12 @@ impl Recovered {
                 Err(_) => unreadable.push((Tree::Trail, seq)),
             }
         })?;
-        spool.each(Tree::Outbox, &mut |seq, _| {
+        spool.each(Tree::Outbox, &mut |seq, body| {
             found.letters += 1;
             found.next_letter = found.next_letter.max(seq + 1);
+            if let Ok(letter) = Letter::read(body) {
+                found.last_no = found.last_no.max(letter.no);
+            }
         })?;
         found.unreadable = unreadable
             .into_iter()
@@ -168,6 +173,7 @@ impl Dispatch {
                 }));
             }
         }
+        self.next_no = self.next_no.max(recovered.last_no.0 + 1);
         self.post.recover(recovered.next_letter, recovered.letters);
         self.store.live = recovered.live;
         self.undo(redundant);
@@ -197,11 +203,20 @@ impl Dispatch {
                 crashes: trail.map_or(0, |trail| trail.crashes),
                 steps: trail.map_or(0, |trail| trail.steps),
                 due,
+                missed: 0,
             },
         );
-        let mut also_to: Vec<_> = trail.map(|trail| trail.also_to.clone()).unwrap_or_default();
-        also_to.retain(|address| *address != open.reply);
-        also_to.truncate(MAX_ADDRESSES - 1);
+        let mut also_to: Vec<Also> = Vec::new();
+        for (step, address) in trail.into_iter().flat_map(|trail| trail.also_to.clone()) {
+            let known = also_to.iter().any(|also| also.address == address);
+            if !known && address != open.reply && also_to.len() + 1 < MAX_ADDRESSES {
+                also_to.push(Also {
+                    address,
+                    step,
+                    written: true,
+                });
+            }
+        }
         if !also_to.is_empty() {
             self.addresses.insert(open.no, also_to);
         }

@@ -4,12 +4,18 @@
 //! That makes failure simple: what was decided (an outcome, a delivery) is kept in `redo` and
 //! sent again when the store is back; what was only wished (an acceptance) is refused, and its
 //! possible traces on the disk are removed by another entry in `redo`.
+//!
+//! Order: operations reach the spool in the order in which they were decided; a transaction takes
+//! the lazy ones before it along. `redo` keeps that order by the tokens. One thing escapes it:
+//! what was under way when the store failed may be carried out after the repair, ahead of what is
+//! sent again. Hence two rules: removals that were under way are sent again in their place
+//! whatever became of them, and letters leased in that time are put back unread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Dispatch, LAZY, STORE_RETRY_MS, SessionNo, post::Envelope};
 use crate::clock::{Mono, Now};
-use crate::intake::{AckToken, Code, Request, ReturnAddress};
+use crate::intake::{AckToken, Code, Request};
 use crate::spool::shell::{Command, Token};
 use crate::spool::{Numbered, Op, PerTree, Tree};
 use crate::ticket::{State, TicketNo};
@@ -22,7 +28,9 @@ pub(super) struct Store {
     pending: HashMap<Token, Pending>,
     next_token: u64,
     health: Health,
-    redo: Vec<(Pending, Vec<Op>)>,
+    redo: BTreeMap<Token, (Pending, Vec<Op>)>,
+    /// How often the store failed; tells leases from before a failure.
+    failures: u64,
     lazy: Vec<Op>,
     lazy_since: Option<Mono>,
     questions: usize,
@@ -47,8 +55,8 @@ pub(super) enum Pending {
     /// A second address becomes durable.
     Join {
         no: TicketNo,
-        address: ReturnAddress,
-        refuse: Again,
+        step: u64,
+        again: Again,
     },
     /// A copy of a recorded reply becomes durable.
     Copy { letter: Envelope, refuse: Again },
@@ -60,8 +68,8 @@ pub(super) enum Pending {
     Retire(Vec<Op>),
     /// Waiting tickets for the engine.
     LeaseInbox,
-    /// Letters for the broker.
-    LeaseOutbox,
+    /// Letters for the broker, and how many were asked for; after so many failures.
+    LeaseOutbox { max: usize, failures: u64 },
     /// The record of an open request that came again.
     AgainOpen { no: TicketNo, again: Again },
     /// The outcome of a settled request that came again.
@@ -70,7 +78,7 @@ pub(super) enum Pending {
     Expire(TicketNo),
     /// A part of a timeline.
     Trace {
-        session: SessionNo,
+        draft: u64,
         part: super::inquiry::Part,
     },
 }
@@ -126,6 +134,16 @@ impl Store {
     pub(super) fn questions(&self) -> usize {
         self.questions
     }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// What waits for an answer, or for the store to be back.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Pending> {
+        let kept = self.redo.values().map(|(pending, _)| pending);
+        self.pending.values().chain(kept)
+    }
 }
 
 impl Dispatch {
@@ -135,12 +153,27 @@ impl Dispatch {
     }
 
     pub(super) fn commit(&mut self, ops: Vec<Op>, pending: Pending) {
+        self.flush_lazy();
+        self.send(ops, pending);
+    }
+
+    fn send(&mut self, ops: Vec<Op>, pending: Pending) {
         let token = self.token();
         self.store.pending.insert(token, pending);
         self.out.spool.push(Command::Commit { token, ops });
     }
 
+    /// Keeps a transaction until the store is back.
+    fn keep(&mut self, ops: Vec<Op>, pending: Pending) {
+        let token = self.token();
+        self.store.redo.insert(token, (pending, ops));
+    }
+
     pub(super) fn ask_lease(&mut self, tree: Tree, until: Mono, max: usize, pending: Pending) {
+        let released = |op: &Op| matches!(op, Op::Release { .. });
+        if self.store.lazy.iter().any(released) {
+            self.flush_lazy(); // what was put back is to be found
+        }
         let token = self.token();
         self.store.pending.insert(token, pending);
         self.out.spool.push(Command::Lease {
@@ -197,9 +230,9 @@ impl Dispatch {
             return;
         }
         if self.store.is_failing() {
-            self.store.redo.push((Pending::Lazy(Vec::new()), ops));
+            self.keep(ops, Pending::Lazy(Vec::new()));
         } else {
-            self.commit(ops.clone(), Pending::Lazy(ops));
+            self.send(ops.clone(), Pending::Lazy(ops));
         }
     }
 
@@ -210,7 +243,7 @@ impl Dispatch {
         match pending {
             Pending::Accept(no) => self.accepted(no),
             Pending::Settle(settling) => self.settled(settling, now),
-            Pending::Join { refuse, .. } => self.acknowledge(refuse.ack),
+            Pending::Join { no, step, again } => self.joined(no, step, again, now),
             Pending::Copy { letter, refuse } => {
                 self.acknowledge(refuse.ack);
                 self.post_letter(letter);
@@ -218,7 +251,7 @@ impl Dispatch {
             Pending::Lazy(_) | Pending::Undo(_) => {}
             Pending::Retire(_) => self.store.retiring = false,
             Pending::LeaseInbox
-            | Pending::LeaseOutbox
+            | Pending::LeaseOutbox { .. }
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
@@ -245,12 +278,19 @@ impl Dispatch {
     pub(super) fn on_failed(&mut self, token: Token, now: Now) {
         if self.store.health == Health::Well {
             tracing::error!("the store fails: new requests are refused until it is back");
+            self.store.health = Health::Failing;
+            self.store.failures += 1;
+            self.repeat_removals();
         }
-        self.store.health = Health::Failing;
         self.count("store", "failed");
+        if self.is_question(token) {
+            self.on_records(token, Vec::new(), now);
+            return;
+        }
         let Some(pending) = self.store.pending.remove(&token) else {
             return;
         };
+        let redo = &mut self.store.redo;
         match pending {
             Pending::Settle(settling) if self.slips.contains_key(&settling.no) => {
                 let ops = settling.ops.clone();
@@ -258,21 +298,26 @@ impl Dispatch {
                 if came_at_once {
                     self.came_to_nothing(Pending::Settle(settling), STORE_FAILS, now);
                 } else {
-                    self.store.redo.push((Pending::Settle(settling), ops));
+                    let redo = &mut self.store.redo;
+                    redo.insert(token, (Pending::Settle(settling), ops));
                 }
             }
-            Pending::Lazy(ops) => self.store.redo.push((Pending::Lazy(Vec::new()), ops)),
-            Pending::Undo(ops) => self.store.redo.push((Pending::Undo(Vec::new()), ops)),
+            Pending::Lazy(ops) => {
+                redo.insert(token, (Pending::Lazy(Vec::new()), ops));
+            }
+            Pending::Undo(ops) => {
+                redo.insert(token, (Pending::Undo(Vec::new()), ops));
+            }
             Pending::Retire(ops) => {
                 self.store.retiring = false;
-                self.store.redo.push((Pending::Undo(Vec::new()), ops));
+                redo.insert(token, (Pending::Undo(Vec::new()), ops));
             }
             pending @ (Pending::Settle(_)
             | Pending::Accept(_)
             | Pending::Join { .. }
             | Pending::Copy { .. }
             | Pending::LeaseInbox
-            | Pending::LeaseOutbox
+            | Pending::LeaseOutbox { .. }
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
@@ -283,20 +328,20 @@ impl Dispatch {
     /// A wish that was not granted: whoever waits is told, traces are removed.
     fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
         match pending {
-            Pending::Accept(no) => self.withdraw(no, why, now),
+            Pending::Accept(no) => self.not_accepted(no, why, now),
             Pending::Settle(settling) => {
+                for letter in &settling.letters {
+                    self.post.give_up(letter.seq);
+                }
                 self.undo(settling.ops.iter().filter_map(taken_back).collect());
                 self.withdraw(settling.no, why, now);
             }
-            Pending::Join {
-                no,
-                address,
-                refuse,
-            } => {
+            // Its trace in the trail stays: the same message may come again and mean it.
+            Pending::Join { no, step, again } => {
                 if let Some(addresses) = self.addresses.get_mut(&no) {
-                    addresses.retain(|known| *known != address);
+                    addresses.retain(|also| also.step != step || also.written);
                 }
-                self.refuse_again(refuse, Code::Spool, why, now);
+                self.refuse_again(again, Code::Spool, why, now);
             }
             Pending::Copy { letter, refuse } => {
                 self.post.give_up(letter.seq);
@@ -308,7 +353,7 @@ impl Dispatch {
             }
             Pending::Lazy(ops) | Pending::Undo(ops) | Pending::Retire(ops) => self.undo(ops),
             Pending::LeaseInbox
-            | Pending::LeaseOutbox
+            | Pending::LeaseOutbox { .. }
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
@@ -318,20 +363,16 @@ impl Dispatch {
 
     /// Operations that must happen, now or when the store is back.
     pub(super) fn undo(&mut self, ops: Vec<Op>) {
-        if ops.is_empty() {
-            return;
-        }
-        if self.store.is_failing() {
-            self.store.redo.push((Pending::Undo(Vec::new()), ops));
-        } else {
-            self.commit(ops.clone(), Pending::Undo(ops));
+        if !ops.is_empty() {
+            self.decide(ops.clone(), Pending::Undo(ops));
         }
     }
 
     /// A decided transaction: sent now, or when the store is back.
     pub(super) fn decide(&mut self, ops: Vec<Op>, pending: Pending) {
         if self.store.is_failing() {
-            self.store.redo.push((pending, ops));
+            self.flush_lazy();
+            self.keep(ops, pending);
         } else {
             self.commit(ops, pending);
         }
@@ -340,9 +381,10 @@ impl Dispatch {
     pub(super) fn on_restored(&mut self) {
         tracing::warn!("the store is back");
         self.store.health = Health::Well;
-        self.engine.pause = false;
+        self.engine.pause = None;
+        self.post.look_again();
         self.count("store", "restored");
-        for (pending, ops) in std::mem::take(&mut self.store.redo) {
+        for (_, (pending, ops)) in std::mem::take(&mut self.store.redo) {
             let pending = match pending {
                 Pending::Lazy(_) => Pending::Lazy(ops.clone()),
                 Pending::Undo(_) => Pending::Undo(ops.clone()),
@@ -358,11 +400,14 @@ impl Dispatch {
         };
         match pending {
             Pending::LeaseInbox => self.leased(records, now),
-            Pending::LeaseOutbox => self.letters_leased(records, now),
+            Pending::LeaseOutbox { max, failures } if failures == self.store.failures => {
+                self.letters_leased(records, max, now);
+            }
+            Pending::LeaseOutbox { .. } => self.letters_put_back(&records, now),
             pending => {
                 self.store.questions -= 1;
-                if let Pending::Trace { session, part } = pending {
-                    self.trace_part(session, part, &records);
+                if let Pending::Trace { draft, part } = pending {
+                    self.trace_part(draft, part, &records);
                     return;
                 }
                 let record = records.into_iter().next();
@@ -383,7 +428,7 @@ impl Dispatch {
                     | Pending::Undo(_)
                     | Pending::Retire(_)
                     | Pending::LeaseInbox
-                    | Pending::LeaseOutbox => {
+                    | Pending::LeaseOutbox { .. } => {
                         unreachable_answer("a commit was answered by records")
                     }
                 }
@@ -394,6 +439,25 @@ impl Dispatch {
     /// When a store that fails may be well again.
     pub(super) fn store_retry_ms(&self) -> Option<u64> {
         Some(STORE_RETRY_MS)
+    }
+
+    /// What was to be removed while the store began to fail may overtake what is sent again
+    /// after it; so it is sent again too, in its place.
+    fn repeat_removals(&mut self) {
+        let removals = self.store.pending.iter().filter_map(|(token, pending)| {
+            let (Pending::Undo(ops) | Pending::Retire(ops)) = pending else {
+                return None;
+            };
+            Some((*token, (Pending::Undo(Vec::new()), ops.clone())))
+        });
+        self.store.redo.extend(removals.collect::<Vec<_>>());
+    }
+
+    fn is_question(&self, token: Token) -> bool {
+        match self.store.pending.get(&token) {
+            Some(pending) => pending.is_question(),
+            None => false,
+        }
     }
 
     fn is_unaccepted(&self, no: TicketNo) -> bool {
@@ -408,6 +472,27 @@ impl Dispatch {
 }
 
 const STORE_FAILS: &str = "the store fails";
+
+impl Pending {
+    /// Whether records are the answer.
+    pub(super) fn is_question(&self) -> bool {
+        match self {
+            Self::LeaseInbox
+            | Self::LeaseOutbox { .. }
+            | Self::AgainOpen { .. }
+            | Self::AgainSettled { .. }
+            | Self::Expire(_)
+            | Self::Trace { .. } => true,
+            Self::Accept(_)
+            | Self::Settle(_)
+            | Self::Join { .. }
+            | Self::Copy { .. }
+            | Self::Lazy(_)
+            | Self::Undo(_)
+            | Self::Retire(_) => false,
+        }
+    }
+}
 
 /// The operation that removes what `op` may have left.
 fn taken_back(op: &Op) -> Option<Op> {

@@ -2,7 +2,7 @@
 
 use super::accept::trail_op;
 use super::store::{Pending, Settling};
-use super::{Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
+use super::{ASK_AGAIN, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
 use crate::clock::{Mono, Now};
 use crate::engine::{Completion, Fault, Job};
 use crate::intake::{Code, ReturnAddress};
@@ -10,19 +10,21 @@ use crate::reply::{Finality, Outcome, Reply, Source, Timing};
 use crate::router;
 use crate::spool::forms::{Filed, Waiting};
 use crate::spool::{Numbered, Op, Room, Tree};
-use crate::ticket::{Requeue, State, Step, TicketNo, What};
+use crate::ticket::{ROUTINE_STEPS, Requeue, State, Step, TicketNo, What};
 
 /// Outcomes retired in one turn: bounds the transaction.
 const MAX_RETIRED: usize = 256;
 /// When a record that could not be looked at is looked at again.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Looks without a finding after which a record counts as gone.
+const MAX_MISSED: u8 = 3;
 
 impl Dispatch {
     /// Whatever can go on now, goes on: letters, and jobs for free slots.
     pub(super) fn work(&mut self, now: Now) {
         self.pump(now);
         self.retire_if_crowded(now);
-        let wants = self.engine.queued > 0 && !self.engine.leasing && !self.engine.pause;
+        let wants = self.engine.queued > 0 && !self.engine.leasing && self.engine.pause.is_none();
         if self.engine.state == engine::State::Absent && wants {
             self.lease_inbox(MAX_RETIRED, now);
         } else if wants && self.has_free_slot() && self.phase == Phase::Serving {
@@ -48,14 +50,16 @@ impl Dispatch {
             return false;
         };
         self.engine.running < slots
-            && !self.engine.pause
+            && self.engine.pause.is_none()
             && self.store.live.of(Tree::Outbox) < self.setup.outbox_bytes
     }
 
     /// Waiting tickets came from the disk.
     pub(super) fn leased(&mut self, records: Vec<Numbered>, now: Now) {
         self.engine.leasing = false;
-        self.engine.pause |= records.is_empty();
+        if records.is_empty() {
+            self.pause(now);
+        }
         for (seq, body) in records {
             let no = TicketNo::from_inbox_seq(seq);
             let state = self.slips.get(&no).map(|slip| slip.state);
@@ -84,6 +88,11 @@ impl Dispatch {
                 ) => {}
             }
         }
+    }
+
+    /// Asking again at once would bring the same: wait for news, or a little.
+    fn pause(&mut self, now: Now) {
+        self.engine.pause = Some(now.mono.after(ASK_AGAIN));
     }
 
     fn put_back(&mut self, no: TicketNo, seq: u64, now: Now) {
@@ -138,6 +147,7 @@ impl Dispatch {
         let Some(slip) = self.slips.get_mut(&no) else {
             return false;
         };
+        let crowded = u64::from(slip.steps) >= ROUTINE_STEPS;
         match slip.state.after(&what) {
             Ok(state) => slip.state = state,
             Err(error) => {
@@ -148,6 +158,7 @@ impl Dispatch {
         }
         let index = match what {
             What::Accepted | What::Settled(_) => return true,
+            What::Started | What::Requeued(Requeue::Busy) if crowded => return true,
             What::AlsoTo(_)
             | What::Started
             | What::Requeued(_)
@@ -168,17 +179,18 @@ impl Dispatch {
             .get(&no)
             .is_none_or(|slip| slip.state != State::Running)
         {
-            return; // cancelled meanwhile
+            self.engine.pause = None; // cancelled meanwhile; now its slot is really free
+            return;
         }
         self.engine.running -= 1;
         match result {
             Ok(completion) => {
-                self.engine.pause = false;
+                self.engine.pause = None;
                 self.settle_answered(no, completion, now);
             }
             Err(Fault::Busy) => {
                 self.requeue(no, Requeue::Busy, now);
-                self.engine.pause = true;
+                self.pause(now);
             }
             Err(Fault::Crashed) => {
                 let crashes = self.slips.get_mut(&no).map_or(0, |slip| {
@@ -282,7 +294,7 @@ impl Dispatch {
         let (content, accepted, inbox) = (held.request.content, held.accepted, held.inbox);
         let payload = reply.to_json();
         let letters: Vec<_> = std::iter::once(first)
-            .chain(self.addresses.get(&no).cloned().unwrap_or_default())
+            .chain(self.also_to(no))
             .filter(|address| *address != ReturnAddress::Local)
             .collect::<Vec<_>>()
             .iter()
@@ -343,7 +355,7 @@ impl Dispatch {
             match self.slips.get(&no).map(|slip| slip.state) {
                 Some(State::Running) => {
                     self.engine.running -= 1;
-                    self.engine.pause = false;
+                    self.engine.pause = None;
                     self.out.engine.push(engine::Command::Cancel(no));
                     self.settle_late(no, now);
                 }
@@ -392,8 +404,22 @@ impl Dispatch {
                 self.settle_late(no, now);
             }
             None if self.store.is_failing() => self.look_again_at(no, now.mono.after(LOOK_AGAIN)),
+            // An empty answer may be the first sign of a store that fails: look twice.
+            None if self.is_missed(no) => self.look_again_at(no, now.mono.after(LOOK_AGAIN)),
             Some(Err(_)) | None => self.lose(no, now),
         }
+    }
+
+    fn is_missed(&mut self, no: TicketNo) -> bool {
+        self.slips.get_mut(&no).is_some_and(|slip| {
+            slip.missed += 1;
+            slip.missed < MAX_MISSED
+        })
+    }
+
+    fn also_to(&self, no: TicketNo) -> Vec<ReturnAddress> {
+        let also = self.addresses.get(&no).into_iter().flatten();
+        also.map(|also| also.address.clone()).collect()
     }
 
     /// A request whose record is damaged can neither be answered nor refused, for nobody knows
@@ -407,9 +433,12 @@ impl Dispatch {
         if let Some(slip) = self.slips.remove(&no) {
             self.deadlines.remove(&(slip.due, no));
             self.gate.lose();
-            self.engine.queued = self.engine.queued.saturating_sub(1);
+            self.engine.queued -= 1;
         }
+        self.register.lose(no);
         self.held.remove(&no);
+        self.addresses.remove(&no);
+        self.callers.remove(&no);
     }
 
     /// Keeps the leases of everything under way.

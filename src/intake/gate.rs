@@ -82,7 +82,8 @@ impl Gate {
             let wait_s = (1.0 - entry.tokens) / limits.rate_per_s;
             return Err(Shut {
                 code: Code::RateLimited,
-                retry_after_ms: crate::clock::millis(Duration::from_secs_f64(wait_s)) + 1,
+                retry_after_ms: Duration::try_from_secs_f64(wait_s)
+                    .map_or(u64::MAX, |wait| crate::clock::millis(wait) + 1),
                 why: "this client sends faster than it may",
             });
         }

@@ -299,6 +299,15 @@ impl Filed {
 }
 
 impl Letter {
+    /// Where it goes.
+    pub fn address(&self) -> ReturnAddress {
+        ReturnAddress::Topic {
+            topic: self.topic.clone(),
+            correlation: self.correlation.clone(),
+            user_properties: self.user_properties.clone(),
+        }
+    }
+
     /// The sealed record.
     pub fn seal(&self) -> Vec<u8> {
         encode(&WireLetter {

@@ -3,7 +3,7 @@
 //! Invariant: a key is in the register from the moment its ticket is accepted until its outcome
 //! leaves the window; within that time the same request never runs twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Key, TicketNo};
@@ -53,6 +53,8 @@ pub struct Register {
     window: Window,
     keys: BTreeMap<Key, Known>,
     kept: VecDeque<Kept>,
+    /// The tickets in `kept`.
+    filed: BTreeSet<TicketNo>,
 }
 
 impl Register {
@@ -62,6 +64,7 @@ impl Register {
             window,
             keys: BTreeMap::new(),
             kept: VecDeque::new(),
+            filed: BTreeSet::new(),
         }
     }
 
@@ -94,11 +97,23 @@ impl Register {
         }
     }
 
-    /// A ticket has its outcome, with so many steps in its trail.
+    /// An open ticket is gone, and nobody knows any more under which keys.
+    pub fn lose(&mut self, no: TicketNo) {
+        self.keys.retain(|_, known| *known != Known::Open(no));
+    }
+
+    /// A ticket has its outcome, with so many steps in its trail. A key that a later ticket took
+    /// over meanwhile stays with that one.
     pub fn settle(&mut self, no: TicketNo, key: Key, also: Option<Key>, settled: Wall, steps: u64) {
         for key in std::iter::once(key).chain(also) {
-            self.keys.insert(key, Known::Settled(no));
+            match self.keys.get(&key) {
+                Some(Known::Open(other)) if *other != no => {}
+                Some(Known::Open(_) | Known::Settled(_)) | None => {
+                    self.keys.insert(key, Known::Settled(no));
+                }
+            }
         }
+        self.filed.insert(no);
         self.kept.push_back(Kept {
             no,
             key,
@@ -109,8 +124,9 @@ impl Register {
     }
 
     /// Takes out the oldest outcomes while the window is exceeded, `max` at most; `spare` names
-    /// those that must stay because their reply is still on its way. `bytes` is what the
-    /// outcomes take on disk now.
+    /// those that must stay because their reply is still on its way: they are passed over, so
+    /// that a reply which the broker does not take cannot keep all later outcomes. `bytes` is
+    /// what the outcomes take on disk now.
     pub fn retire(
         &mut self,
         now: Wall,
@@ -119,21 +135,26 @@ impl Register {
         spare: impl Fn(TicketNo) -> bool,
     ) -> Vec<Retired> {
         let mut gone = Vec::new();
+        let mut spared = Vec::new();
         let mut bytes = bytes;
         while gone.len() < max {
-            let Some(oldest) = self.kept.front() else {
-                break;
-            };
-            let outgrown = self.kept.len() > self.window.count
-                || now.since(oldest.settled) > self.window.age
-                || bytes > self.window.bytes;
-            if !outgrown || spare(oldest.no) {
-                break;
-            }
-            bytes = bytes.saturating_sub(bytes / self.kept.len() as u64);
+            let held = self.kept.len() + spared.len();
             let Some(old) = self.kept.pop_front() else {
                 break;
             };
+            let outgrown = held > self.window.count
+                || now.since(old.settled) > self.window.age
+                || bytes > self.window.bytes;
+            if !outgrown {
+                self.kept.push_front(old);
+                break;
+            }
+            if spare(old.no) {
+                spared.push(old);
+                continue;
+            }
+            bytes = bytes.saturating_sub(bytes / held as u64);
+            self.filed.remove(&old.no);
             for key in std::iter::once(old.key).chain(old.also) {
                 if self.keys.get(&key) == Some(&Known::Settled(old.no)) {
                     self.keys.remove(&key);
@@ -144,7 +165,24 @@ impl Register {
                 steps: old.steps,
             });
         }
+        for old in spared.into_iter().rev() {
+            self.kept.push_front(old);
+        }
         gone
+    }
+
+    /// Whether the outcome of this ticket is on record.
+    pub fn holds(&self, no: TicketNo) -> bool {
+        self.filed.contains(&no)
+    }
+
+    /// The tickets under whose keys something is open.
+    pub fn open_tickets(&self) -> BTreeSet<TicketNo> {
+        let open = |known: &Known| match known {
+            Known::Open(no) => Some(*no),
+            Known::Settled(_) => None,
+        };
+        self.keys.values().filter_map(open).collect()
     }
 
     /// Outcomes in the window.

@@ -1,0 +1,821 @@
+//! The world: one appliance core, its surroundings, and what may go wrong, by a seed.
+//!
+//! Each channel keeps its order; which channel moves next is chance. The dispatcher and the
+//! record level of the spool are the real ones; disk, broker, engine, clock and devices are not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session};
+use lineside::clock::{Mono, Now, Wall};
+use lineside::dispatch::{Answer, Dispatch, Effects, Inquiry, Recovered, SessionNo, Setup};
+use lineside::engine::{self, State as EngineState};
+use lineside::intake::{
+    Classification, DeadlineLimits, GateLimits, Limits, Message, Topics,
+};
+use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
+use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
+use lineside::ticket::Window;
+
+use crate::broker::{Broker, Fate};
+use crate::devices::{Devices, Sent};
+use crate::disk::{Die, Shared, SimDisk, State as DiskState};
+use crate::engine::Engine;
+
+/// What one seed decides before anything happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) setup: Setup,
+    pub(crate) caps: Caps,
+    pub(crate) engine: EngineState,
+    pub(crate) slots: u32,
+    pub(crate) slow_ms: u64,
+    pub(crate) receive_max: usize,
+    /// Steps of trouble before the quiet end.
+    pub(crate) steps: u32,
+    /// Of 256: how often a step is a fault.
+    pub(crate) trouble: u8,
+}
+
+impl Plan {
+    /// A site where nothing is scarce.
+    pub(crate) fn calm() -> Self {
+        let mut bytes = PerTree::default();
+        for tree in Tree::ALL {
+            bytes.set(tree, 1 << 20);
+        }
+        Self {
+            setup: Setup {
+                topics: Topics {
+                    prefix: "lineside".into(),
+                    appliance: "A".into(),
+                    pool: None,
+                },
+                limits: Limits {
+                    max_payload_bytes: 4096,
+                    max_prompt_bytes: 2048,
+                    deadlines: DeadlineLimits {
+                        default: Duration::from_secs(30),
+                        max: Duration::from_secs(60),
+                    },
+                    default_classification: Classification::Restricted,
+                    classification_by_topic: Vec::new(),
+                    reply_topics: vec!["lineside/#".into(), "devices/+/answers".into()],
+                },
+                gate: GateLimits {
+                    per_client: 16,
+                    total: 32,
+                    rate_per_s: 1000.0,
+                    burst: 1000.0,
+                },
+                window: Window {
+                    count: 1000,
+                    age: Duration::from_secs(72 * 3600),
+                    bytes: 1 << 20,
+                },
+                outbox_bytes: 1 << 19,
+                reply_expiry_s: 3600,
+            },
+            caps: Caps {
+                bytes,
+                headroom_bytes: 1,
+            },
+            engine: EngineState::Starting,
+            slots: 2,
+            slow_ms: 50,
+            receive_max: 16,
+            steps: 0,
+            trouble: 0,
+        }
+    }
+
+    pub(crate) fn of(rng: &mut fastrand::Rng) -> Self {
+        let mut plan = Self::calm();
+        let tight = |rng: &mut fastrand::Rng| rng.u8(0..4) == 0;
+        plan.setup.gate.total = rng.u32(4..24);
+        plan.setup.gate.per_client = rng.u32(2..12);
+        if tight(rng) {
+            plan.setup.gate.rate_per_s = 5.0;
+            plan.setup.gate.burst = 3.0;
+        }
+        if tight(rng) {
+            plan.caps.bytes.set(Tree::Inbox, rng.u64(400..1500));
+        }
+        if tight(rng) {
+            plan.caps.bytes.set(Tree::Outbox, rng.u64(500..3000));
+            plan.setup.outbox_bytes = rng.u64(500..3000);
+        }
+        if tight(rng) {
+            plan.setup.window.count = rng.usize(1..12);
+        }
+        if tight(rng) {
+            plan.engine = EngineState::Absent;
+        }
+        plan.slots = rng.u32(1..4);
+        plan.slow_ms = [5, 200, 3000][rng.usize(0..3)];
+        plan.receive_max = rng.usize(2..16);
+        plan.steps = rng.u32(100..400);
+        plan.trouble = [0, 4, 10, 25][rng.usize(0..4)];
+        plan
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) plan: Plan,
+    /// Time of the world; the process's clock starts anew with it.
+    pub(crate) at: Duration,
+    started: Duration,
+    wall_offset_ms: i64,
+    pub(crate) disk: Shared,
+    pub(crate) spool: Option<Spool<SimDisk>>,
+    spool_failing: bool,
+    pub(crate) to_spool: VecDeque<ToSpool>,
+    pub(crate) from_spool: VecDeque<FromSpool>,
+    /// What is in each transaction that was not answered yet.
+    open_ops: BTreeMap<Token, Vec<Op>>,
+    pub(crate) dispatch: Option<Dispatch>,
+    pub(crate) broker: Broker,
+    pub(crate) engine: Engine,
+    pub(crate) devices: Devices,
+    pub(crate) books: crate::invariants::Books,
+    step: u32,
+    log: VecDeque<String>,
+    pub(crate) verbose: bool,
+    next_session: u64,
+    pub(crate) draining: bool,
+    pub(crate) moody: bool,
+    pub(crate) restarts: u32,
+}
+
+const LOG_LINES: usize = 40;
+const WALL_AT_START_MS: u64 = 1_700_000_000_000;
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan, verbose: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
+        let disk: Shared = Rc::new(RefCell::new(DiskState::default()));
+        disk.borrow_mut().rng = Some(rng.fork());
+        let mut world = Self {
+            seed,
+            rng,
+            at: Duration::ZERO,
+            started: Duration::ZERO,
+            wall_offset_ms: 0,
+            disk,
+            spool: None,
+            spool_failing: false,
+            to_spool: VecDeque::new(),
+            from_spool: VecDeque::new(),
+            open_ops: BTreeMap::new(),
+            dispatch: None,
+            broker: Broker::new(plan.receive_max),
+            engine: Engine::new(plan.engine, plan.slots, plan.slow_ms),
+            devices: Devices::new(),
+            books: crate::invariants::Books::default(),
+            step: 0,
+            log: VecDeque::new(),
+            verbose,
+            next_session: 1,
+            draining: false,
+            moody: true,
+            restarts: 0,
+            plan,
+        };
+        world.boot();
+        world
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let wall = WALL_AT_START_MS + u64::try_from(self.at.as_millis()).expect("short lives");
+        Now {
+            mono: Mono(self.at.saturating_sub(self.started)),
+            wall: Wall(wall.saturating_add_signed(self.wall_offset_ms)),
+        }
+    }
+
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        let line = format!("{:5} {:>10.3} {}", self.step, self.at.as_secs_f64(), line());
+        if self.verbose {
+            println!("{line}");
+        }
+        if self.log.len() == LOG_LINES {
+            self.log.pop_front();
+        }
+        self.log.push_back(line);
+    }
+
+    /// Ends the run: an invariant is broken.
+    pub(crate) fn fail(&self, what: &str) -> ! {
+        let log: Vec<_> = self.log.iter().cloned().collect();
+        panic!(
+            "seed {}, step {}: {what}\n{}\nreplay: LINESIDE_SEED={} cargo test --test scenarios seeds -- --nocapture",
+            self.seed,
+            self.step,
+            log.join("\n"),
+            self.seed
+        );
+    }
+
+    // ----- the process -----
+
+    fn boot(&mut self) {
+        self.started = self.at;
+        let spool = loop {
+            match Spool::open(SimDisk(self.disk.clone()), self.plan.caps) {
+                Ok(spool) => break spool,
+                Err(_) => self.disk.borrow_mut().heal(),
+            }
+        };
+        let recovered = Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
+        let now = self.now();
+        let dispatch = Dispatch::new(self.plan.setup.clone(), recovered, now);
+        self.spool = Some(spool);
+        self.dispatch = Some(dispatch);
+        self.spool_failing = false;
+        self.draining = false;
+        self.note(|| "the process starts".into());
+        self.books.on_start(&self.disk.borrow().durable);
+        self.after_turn();
+    }
+
+    /// The power goes, at any moment.
+    pub(crate) fn crash(&mut self) {
+        self.note(|| "POWER CUT".into());
+        self.stop_and_boot();
+    }
+
+    pub(crate) fn stop_and_boot(&mut self) {
+        self.restarts += 1;
+        self.disk.borrow_mut().crash();
+        self.dispatch = None;
+        self.spool = None;
+        self.to_spool.clear();
+        self.from_spool.clear();
+        self.open_ops.clear();
+        self.broker.appliance_gone();
+        self.engine.begin(self.at);
+        self.books.on_stop();
+        self.look_at_disk();
+        self.boot();
+    }
+
+    pub(crate) fn turn(&mut self, input: impl FnOnce(&mut Dispatch, Now)) {
+        let now = self.now();
+        input(self.dispatch.as_mut().expect("it runs"), now);
+        self.after_turn();
+    }
+
+    fn after_turn(&mut self) {
+        let now = self.now();
+        let effects = self.dispatch.as_mut().expect("it runs").take_effects(now);
+        self.carry_out(effects);
+        self.check();
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        let published: Vec<Parcel> = effects
+            .broker
+            .iter()
+            .filter_map(|command| match command {
+                ToBroker::Publish(parcel) => Some(parcel.clone()),
+                ToBroker::Acknowledge(_) | ToBroker::Close => None,
+            })
+            .collect();
+        for parcel in &published {
+            self.check_publish(parcel);
+        }
+        for command in effects.broker {
+            if let ToBroker::Acknowledge(token) = command {
+                self.check_acknowledge(token);
+            }
+            self.note(|| format!("  → broker {}", brief_broker(&command)));
+            self.broker.commands.push_back(command);
+        }
+        for command in effects.engine {
+            self.note(|| format!("  → engine {}", brief_engine(&command)));
+            if let engine::Command::Start(job) = &command {
+                self.check_start(job);
+            }
+            if let engine::Command::Cancel(no) = &command {
+                self.books.running.remove(no);
+            }
+            self.engine.commands.push_back(command);
+        }
+        for command in effects.spool {
+            self.note(|| format!("  → spool {}", brief_spool(&command)));
+            if let ToSpool::Commit { token, ops } = &command {
+                self.check_retire(ops);
+                self.open_ops.insert(*token, ops.clone());
+            }
+            self.to_spool.push_back(command);
+        }
+        for (session, answer) in effects.answers {
+            self.note(|| format!("  → session {} {}", session.0, brief_answer(&answer)));
+            self.check_answer(session, &answer);
+        }
+    }
+
+    // ----- the channels -----
+
+    /// The spool's thread takes a group, a question or a try at repair.
+    pub(crate) fn spool_turn(&mut self) {
+        let now = self.now();
+        let mut spool = self.spool.take().expect("it runs");
+        if self.spool_failing {
+            while let Some(command) = self.to_spool.pop_front() {
+                let event = match command {
+                    ToSpool::Commit { token, .. } => FromSpool::Failed { token },
+                    ToSpool::Lease { token, .. } | ToSpool::Look { token, .. } => {
+                        let records = Vec::new();
+                        FromSpool::Records { token, records }
+                    }
+                };
+                self.from_spool.push_back(event);
+                if self.rng.u8(0..4) == 0 {
+                    break;
+                }
+            }
+            if self.rng.bool() && spool.repair().is_ok() {
+                self.spool_failing = false;
+                let live = spool.live();
+                self.note(|| "the store is repaired".into());
+                self.from_spool.push_back(FromSpool::Restored { live });
+            }
+        } else {
+            self.spool_group(&mut spool, now);
+        }
+        self.spool = Some(spool);
+        if self.disk.borrow().died {
+            self.note(|| "died inside a commit".into());
+            self.crash();
+        } else {
+            self.look_at_disk();
+        }
+    }
+
+    fn spool_group(&mut self, spool: &mut Spool<SimDisk>, now: Now) {
+        let mut group = Vec::new();
+        let most = self.rng.usize(1..6);
+        while group.len() < most
+            && let Some(ToSpool::Commit { .. }) = self.to_spool.front()
+        {
+            if let Some(ToSpool::Commit { token, ops }) = self.to_spool.pop_front() {
+                group.push((token, ops));
+            }
+        }
+        if group.is_empty() {
+            self.spool_question(spool, now);
+            return;
+        }
+        let (tokens, transactions): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let verdicts = spool.commit(transactions);
+        let live = spool.live();
+        for (token, verdict) in tokens.into_iter().zip(verdicts) {
+            self.from_spool.push_back(match verdict {
+                Verdict::Committed => FromSpool::Committed { token, live },
+                Verdict::Full(tree) => FromSpool::Refused { token, tree },
+                Verdict::Failed => {
+                    self.spool_failing = true;
+                    FromSpool::Failed { token }
+                }
+            });
+        }
+    }
+
+    fn spool_question(&mut self, spool: &mut Spool<SimDisk>, now: Now) {
+        let (token, records) = match self.to_spool.pop_front() {
+            Some(ToSpool::Lease {
+                token,
+                tree,
+                until,
+                max,
+            }) => (token, spool.lease(tree, now.mono, until, max)),
+            Some(ToSpool::Look {
+                token,
+                tree,
+                from,
+                to,
+                max,
+            }) => (token, spool.look(tree, from, to, max)),
+            Some(ToSpool::Commit { .. }) | None => return,
+        };
+        let records = records.unwrap_or_else(|_| {
+            self.spool_failing = true;
+            Vec::new()
+        });
+        self.from_spool.push_back(FromSpool::Records { token, records });
+    }
+
+    pub(crate) fn deliver_spool(&mut self) {
+        let Some(event) = self.from_spool.pop_front() else {
+            return;
+        };
+        self.note(|| format!("spool: {}", brief_spooled(&event)));
+        match &event {
+            FromSpool::Committed { token, .. } => {
+                let ops = self.open_ops.remove(token).unwrap_or_default();
+                self.books.told(&ops);
+            }
+            FromSpool::Refused { token, .. } | FromSpool::Failed { token } => {
+                self.open_ops.remove(token);
+            }
+            FromSpool::Records { .. } | FromSpool::Restored { .. } => {}
+        }
+        self.turn(|dispatch, now| dispatch.on_spool(event, now));
+    }
+
+    pub(crate) fn deliver_broker(&mut self) {
+        let Some(event) = self.broker.events.pop_front() else {
+            return;
+        };
+        self.note(|| format!("broker: {}", brief_brokered(&event)));
+        if let FromBroker::Message(message) = &event {
+            self.books.on_message(message);
+        }
+        self.turn(|dispatch, now| dispatch.on_broker(event, now));
+    }
+
+    pub(crate) fn deliver_engine(&mut self) {
+        let Some(event) = self.engine.events.pop_front() else {
+            return;
+        };
+        self.note(|| format!("engine: {event:?}").chars().take(90).collect());
+        if let engine::Event::Ended { ticket, result } = &event {
+            self.books.on_ended(*ticket, result.is_ok());
+        }
+        self.turn(|dispatch, now| dispatch.on_engine(event, now));
+    }
+
+    pub(crate) fn broker_turn(&mut self, fate: Fate) {
+        let deep = if self.moody { self.rng.usize(0..3) } else { 0 };
+        if let Some(parcel) = self.broker.take_parcel(deep, fate) {
+            self.note(|| format!("broker: {fate:?} parcel {:x}", parcel.id.0));
+            self.on_taken(&parcel, fate);
+        }
+    }
+
+    pub(crate) fn timeout_if_due(&mut self) {
+        let now = self.now();
+        let due = |world: &Self| world.dispatch.as_ref().expect("it runs").deadline();
+        if due(self).0 <= now.mono {
+            self.note(|| "timeout".into());
+            self.turn(Dispatch::on_timeout);
+            let (next, why) = due(self);
+            if next <= now.mono {
+                self.fail(&format!("after the timeout it is due at once again: {why}"));
+            }
+        }
+    }
+
+    /// To the next moment at which something happens by itself.
+    pub(crate) fn wait(&mut self) {
+        let (due, _) = self.dispatch.as_ref().expect("it runs").deadline();
+        let mut next = self.started + due.0;
+        if let Some(engine) = self.engine.next() {
+            next = next.min(engine);
+        }
+        self.at = self.at.max(next);
+        self.engine.pass(self.at);
+    }
+
+    pub(crate) fn pass(&mut self, span: Duration) {
+        self.at += span;
+        self.engine.pass(self.at);
+    }
+
+    // ----- what happens -----
+
+    pub(crate) fn publish(&mut self, message: Message) -> usize {
+        let setup = &self.plan.setup;
+        let sent = Sent::new(message.clone(), &setup.topics, &setup.limits);
+        let no = self.devices.sent.len();
+        self.devices.sent.push(sent);
+        self.note(|| {
+            let text = String::from_utf8_lossy(&message.payload);
+            let text: String = text.chars().take(60).collect();
+            let kind = if message.ack.is_some() { "QoS 1" } else { "QoS 0" };
+            format!("device: message {no}, {kind}, to {:?}: {text}", message.response_topic)
+        });
+        self.broker.waiting.push_back((no, message, false));
+        no
+    }
+
+    pub(crate) fn inquire(&mut self, inquiry: Inquiry) -> SessionNo {
+        let session = SessionNo(self.next_session);
+        self.next_session += 1;
+        self.note(|| format!("session {}: {inquiry:?}", session.0).chars().take(90).collect());
+        self.books.asked.insert(session);
+        self.turn(|dispatch, now| dispatch.on_inquiry(session, inquiry, now));
+        session
+    }
+
+    fn random_inquiry(&mut self) {
+        let inquiry = match self.rng.u8(0..4) {
+            0 => Inquiry::Status,
+            1 => Inquiry::Trace(format!("{}-{}", self.rng.u8(0..5), self.rng.u8(1..9))),
+            2 => Inquiry::Ask(b"{\"prompt\":".to_vec()),
+            _ => {
+                let (id, text) = (self.rng.u8(0..6), self.rng.u8(0..2));
+                let deadline = [30, 5000][self.rng.usize(0..2)];
+                let json = format!(
+                    r#"{{"id":"l-{id}","prompt":"why {id} {text}","deadline_ms":{deadline}}}"#
+                );
+                Inquiry::Ask(json.into_bytes())
+            }
+        };
+        self.inquire(inquiry);
+    }
+
+    fn fault(&mut self) {
+        match self.rng.u8(0..16) {
+            0 | 1 => {
+                self.note(|| "FAULT connection lost".into());
+                self.broker.drop_connection();
+            }
+            2 => {
+                self.note(|| "FAULT session lost".into());
+                for no in self.broker.lose_session() {
+                    self.devices.sent[no].lost = true;
+                }
+            }
+            3 => self.disk.borrow_mut().fail_write = true,
+            4 | 5 => {
+                let mut disk = self.disk.borrow_mut();
+                disk.fail_sync = true;
+                disk.reopen_failures = self.rng.u32(0..4);
+            }
+            6 => self.disk.borrow_mut().fail_read = true,
+            7 => {
+                let mut disk = self.disk.borrow_mut();
+                disk.short_of_space = !disk.short_of_space;
+            }
+            8 | 9 => self.crash(),
+            10 | 11 => {
+                let die = [Die::BeforeWrite, Die::BeforeSync, Die::AfterSync];
+                self.disk.borrow_mut().die = Some(die[self.rng.usize(0..3)]);
+            }
+            12 => {
+                self.note(|| "FAULT the engine dies".into());
+                self.engine.crash(self.at);
+            }
+            13 => {
+                let by = [-3_600_000, -900, 900, 40_000, 3_600_000][self.rng.usize(0..5)];
+                self.note(|| format!("FAULT the wall clock jumps by {by} ms"));
+                self.wall_offset_ms += by;
+                self.books.wall_jumped = true;
+            }
+            14 => {
+                self.note(|| "drain".into());
+                self.draining = true;
+                self.turn(|dispatch, _| dispatch.on_drain());
+            }
+            _ => {
+                self.note(|| "a long pause".into());
+                let span = Duration::from_millis(self.rng.u64(1000..90_000));
+                self.pass(span);
+            }
+        }
+    }
+
+    /// One step of a random life.
+    fn random_step(&mut self) {
+        self.step += 1;
+        if self.rng.u8(..) < self.plan.trouble {
+            self.fault();
+            return;
+        }
+        if self.draining
+            && (self.dispatch.as_ref().expect("it runs").is_drained() || self.rng.u8(0..40) == 0)
+        {
+            self.note(|| "drained, or out of patience: the process ends".into());
+            self.stop_and_boot();
+            return;
+        }
+        let most = [1, 5, 60, 400][self.rng.usize(0..4)];
+        let span = Duration::from_micros(self.rng.u64(0..=most * 1000));
+        if self.rng.u8(0..3) == 0 {
+            self.pass(span);
+        }
+        match self.rng.u8(0..24) {
+            0..=2 => {
+                let message = self.devices.think(&mut self.rng);
+                self.publish(message);
+            }
+            3 if self.rng.bool() => self.random_inquiry(),
+            4..=7 => self.spool_turn(),
+            8..=11 => self.deliver_spool(),
+            12 | 13 => self.deliver_broker(),
+            14 | 15 if self.broker.can_deliver() => self.broker.deliver(),
+            14..=16 => self.broker.take_command(),
+            17 if !self.broker.up => {
+                let kept = self.broker_session();
+                self.broker.connect(kept);
+            }
+            17 | 18 if self.broker.can_take() => {
+                let fate = match self.rng.u8(0..30) {
+                    0 => Fate::Refused,
+                    1..=4 => Fate::TakenButNotSaid,
+                    _ => Fate::Taken,
+                };
+                self.broker_turn(fate);
+            }
+            19 | 20 => {
+                let (at, moody) = (self.at, self.moody);
+                self.engine.take_command(at, &mut self.rng, moody);
+            }
+            21 | 22 => self.deliver_engine(),
+            _ => self.timeout_if_due(),
+        }
+    }
+
+    fn broker_session(&self) -> Session {
+        Session::Resumed
+    }
+
+    /// One turn of everything, in a fair order, without any trouble.
+    pub(crate) fn fair_round(&mut self) {
+        self.step += 1;
+        if !self.broker.up {
+            self.broker.connect(Session::Resumed);
+        }
+        while self.broker.can_deliver() {
+            self.broker.deliver();
+        }
+        self.drain_queues();
+        while self.broker.can_take() {
+            self.broker_turn(Fate::Taken);
+        }
+        self.drain_queues();
+        self.timeout_if_due();
+        self.drain_queues();
+    }
+
+    pub(crate) fn drain_queues(&mut self) {
+        while !self.broker.commands.is_empty() {
+            self.broker.take_command();
+        }
+        while !self.engine.commands.is_empty() {
+            let at = self.at;
+            self.engine.take_command(at, &mut self.rng, false);
+        }
+        if !self.to_spool.is_empty() || self.spool_failing {
+            self.spool_turn();
+        }
+        while !self.from_spool.is_empty() {
+            self.deliver_spool();
+        }
+        while !self.broker.events.is_empty() {
+            self.deliver_broker();
+        }
+        while !self.engine.events.is_empty() {
+            self.deliver_engine();
+        }
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        let status = self.dispatch.as_ref().expect("it runs").status();
+        status.open == 0
+            && status.outbox == 0
+            && status.store == "well"
+            && self.broker.is_idle()
+            && self.engine.is_idle()
+            && self.to_spool.is_empty()
+            && self.from_spool.is_empty()
+            && !self.spool_failing
+    }
+
+    /// No more trouble: everything must come to its end within bounded time.
+    pub(crate) fn run_until_quiet(&mut self) {
+        self.note(|| "---- from here on, no trouble ----".into());
+        self.moody = false;
+        self.disk.borrow_mut().heal();
+        if self.draining {
+            self.stop_and_boot();
+        }
+        let until = self.at + Duration::from_secs(600);
+        let mut rounds = 0;
+        loop {
+            self.fair_round();
+            if self.is_quiet() {
+                break;
+            }
+            rounds += 1;
+            if self.at > until || rounds > 20_000 {
+                let status = self.dispatch.as_ref().expect("it runs").status();
+                self.fail(&format!("it does not come to rest: {status:?}"));
+            }
+            if self.to_spool.is_empty() && !self.spool_failing && !self.broker.can_take() {
+                self.wait();
+            }
+        }
+        // Steps that nobody waited for are written now.
+        for _ in 0..4 {
+            self.wait();
+            self.fair_round();
+        }
+        while !self.is_quiet() {
+            self.fair_round();
+        }
+        self.check_end();
+    }
+
+    /// A whole life.
+    pub(crate) fn live(seed: u64, verbose: bool) -> u32 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = Plan::of(&mut rng);
+        let steps = plan.steps;
+        let mut world = Self::new(seed, plan, verbose);
+        for _ in 0..steps {
+            world.random_step();
+        }
+        world.run_until_quiet();
+        world.step
+    }
+}
+
+fn brief_op(op: &Op) -> String {
+    match op {
+        Op::Append { tree, seq, .. } => format!("+{}:{seq:x}", tree.word()),
+        Op::Ack { tree, seq } => format!("-{}:{seq:x}", tree.word()),
+        Op::Extend { tree, seq, .. } => format!("~{}:{seq:x}", tree.word()),
+        Op::Release { tree, seq } => format!("release {}:{seq:x}", tree.word()),
+    }
+}
+
+fn brief_spool(command: &ToSpool) -> String {
+    match command {
+        ToSpool::Commit { token, ops } => {
+            let ops: Vec<_> = ops.iter().take(8).map(brief_op).collect();
+            format!("commit {} {}", token.0, ops.join(" "))
+        }
+        ToSpool::Lease {
+            token, tree, max, ..
+        } => format!("lease {} {} x{max}", token.0, tree.word()),
+        ToSpool::Look {
+            token, tree, from, ..
+        } => format!("look {} {}:{from:x}", token.0, tree.word()),
+    }
+}
+
+fn brief_spooled(event: &FromSpool) -> String {
+    match event {
+        FromSpool::Committed { token, .. } => format!("committed {}", token.0),
+        FromSpool::Refused { token, tree } => format!("refused {}: {} is full", token.0, tree.word()),
+        FromSpool::Failed { token } => format!("failed {}", token.0),
+        FromSpool::Records { token, records } => {
+            let seqs: Vec<_> = records.iter().map(|(seq, _)| format!("{seq:x}")).collect();
+            format!("records {} [{}]", token.0, seqs.join(" "))
+        }
+        FromSpool::Restored { .. } => "restored".into(),
+    }
+}
+
+fn brief_broker(command: &ToBroker) -> String {
+    match command {
+        ToBroker::Publish(parcel) => {
+            let text = String::from_utf8_lossy(&parcel.payload);
+            let text: String = text.chars().take(70).collect();
+            format!("publish {:x} {} {text}", parcel.id.0, parcel.topic)
+        }
+        ToBroker::Acknowledge(token) => {
+            format!("acknowledge {}/{}", token.generation, token.packet)
+        }
+        ToBroker::Close => "close".into(),
+    }
+}
+
+fn brief_brokered(event: &FromBroker) -> String {
+    match event {
+        FromBroker::Message(message) => {
+            let text = String::from_utf8_lossy(&message.payload);
+            let text: String = text.chars().take(50).collect();
+            let token = message.ack.map(|token| (token.generation, token.packet));
+            format!("message {token:?} redelivered {} {text}", message.redelivered)
+        }
+        FromBroker::Up(session) => format!("up, {session:?}"),
+        FromBroker::Down { .. } => "down".into(),
+        FromBroker::Delivered(parcel) => format!("delivered {:x}", parcel.0),
+        FromBroker::Undeliverable { parcel, .. } => format!("undeliverable {:x}", parcel.0),
+    }
+}
+
+fn brief_engine(command: &engine::Command) -> String {
+    match command {
+        engine::Command::Start(job) => {
+            format!("start {} ({})", job.ticket.0, job.request.id.as_str())
+        }
+        engine::Command::Cancel(no) => format!("cancel {}", no.0),
+    }
+}
+
+fn brief_answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
+        Answer::Status(_) => "status".into(),
+        Answer::Trace(lines) => format!("trace of {}", lines.len()),
+    }
+}
