@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::store::{Again, Pending, Settling};
 use super::{
-    Also, Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS, MAX_VOLATILE,
-    Phase, SessionNo, Slip,
+    Also, Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS,
+    MAX_VOLATILE, Phase, SessionNo, Slip,
 };
 use crate::broker::{self, Delivery, Parcel, Retain};
 use crate::clock::Now;

@@ -76,7 +76,8 @@ impl Dispatch {
         }
         for (no, slip) in &self.slips {
             let asked = || {
-                let expiring = |pending: &Pending| matches!(pending, Pending::Expire(of) if of == no);
+                let expiring =
+                    |pending: &Pending| matches!(pending, Pending::Expire(of) if of == no);
                 self.store.under_way().any(expiring)
             };
             let open = matches!(slip.state, State::Waiting | State::Running);

@@ -109,9 +109,8 @@ fn same_request(request: &Request, scope: &str, id: &RequestId) -> bool {
         && match (&request.id, id) {
             (RequestId::Given(a), RequestId::Given(b)) => a == b,
             (RequestId::Made(_), RequestId::Made(_)) => true, // the content tells
-            (RequestId::Given(_), RequestId::Made(_)) | (RequestId::Made(_), RequestId::Given(_)) => {
-                false
-            }
+            (RequestId::Given(_), RequestId::Made(_))
+            | (RequestId::Made(_), RequestId::Given(_)) => false,
         }
 }
 
@@ -147,7 +146,11 @@ impl World {
         let (gone, wrong, faults) = {
             let mut disk = self.disk.borrow_mut();
             let gone = std::mem::take(&mut disk.durable.gone);
-            (gone, disk.durable.wrong.take(), std::mem::take(&mut disk.faults))
+            (
+                gone,
+                disk.durable.wrong.take(),
+                std::mem::take(&mut disk.faults),
+            )
         };
         for fault in faults {
             self.note(|| format!("FAULT disk: {fault}"));
@@ -174,11 +177,18 @@ impl World {
         if !self.books.accepted.remove(&waiting.no) {
             return;
         }
-        let settled = self.disk.borrow().durable.ever.iter().any(|filed| {
-            filed.no == waiting.no && filed.content == waiting.request.content
-        });
+        let settled = self
+            .disk
+            .borrow()
+            .durable
+            .ever
+            .iter()
+            .any(|filed| filed.no == waiting.no && filed.content == waiting.request.content);
         if !settled {
-            self.fail(&format!("(9) accepted {:?} is gone without outcome", waiting.no));
+            self.fail(&format!(
+                "(9) accepted {:?} is gone without outcome",
+                waiting.no
+            ));
         }
         self.books.served.push(waiting);
     }
@@ -186,7 +196,10 @@ impl World {
     fn check_gone_outcome(&mut self, filed: &Filed, count: usize) {
         let old = count > self.plan.setup.window.count || self.books.wall_jumped;
         if self.books.settled.remove(&filed.no) && !old {
-            self.fail(&format!("(9) the outcome of {:?} is gone within the window", filed.no));
+            self.fail(&format!(
+                "(9) the outcome of {:?} is gone within the window",
+                filed.no
+            ));
         }
     }
 
@@ -229,8 +242,11 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let inbox = durable.inbox.values().filter(|waiting| {
-            same_request(request, &waiting.request.client.scope(), &waiting.request.id)
-                && waiting.request.content == request.content
+            same_request(
+                request,
+                &waiting.request.client.scope(),
+                &waiting.request.id,
+            ) && waiting.request.content == request.content
         });
         let ever = durable.ever.iter().filter(|filed| {
             same_request(request, &filed.scope, &filed.id) && filed.content == request.content
@@ -242,7 +258,9 @@ impl World {
             let also = durable.also_to.get(&no);
             also.is_some_and(|also| also.values().any(|also| also == address))
         };
-        let waits = inbox.into_iter().any(|w| w.request.reply == *address || also(w.no));
+        let waits = inbox
+            .into_iter()
+            .any(|w| w.request.reply == *address || also(w.no));
         waits
             || ever.into_iter().any(|filed| {
                 let received = self.books.received.get(&place);
@@ -265,7 +283,9 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let settled = durable.outcomes.values().any(|filed| {
-            filed.scope == scope && filed.id == *id && self.books.settled.contains(&filed.no)
+            filed.scope == scope
+                && filed.id == *id
+                && self.books.settled.contains(&filed.no)
                 && !self.books.retired.contains(&filed.no)
         });
         let other = durable.inbox.values().any(|waiting| {
@@ -278,10 +298,14 @@ impl World {
         });
         drop(disk);
         if settled {
-            self.fail(&format!("(2) {no:?} runs although its outcome is on record"));
+            self.fail(&format!(
+                "(2) {no:?} runs although its outcome is on record"
+            ));
         }
         if other {
-            self.fail(&format!("(2) {no:?} runs beside another ticket for the same request"));
+            self.fail(&format!(
+                "(2) {no:?} runs beside another ticket for the same request"
+            ));
         }
     }
 
@@ -345,14 +369,19 @@ impl World {
             let no = TicketNo(*seq);
             let first = self.books.retired.insert(no);
             if first && self.books.in_post.values().any(|posted| *posted == no) {
-                self.fail(&format!("{no:?} leaves the window while its reply is on its way"));
+                self.fail(&format!(
+                    "{no:?} leaves the window while its reply is on its way"
+                ));
             }
         }
     }
 
     pub(crate) fn check_answer(&mut self, session: SessionNo, answer: &Answer) {
         if !self.books.asked.remove(&session) {
-            self.fail(&format!("session {} is answered and does not wait", session.0));
+            self.fail(&format!(
+                "session {} is answered and does not wait",
+                session.0
+            ));
         }
         if let Answer::Reply(json) = answer {
             let refused = String::from_utf8_lossy(json).contains(r#""rule":"intake""#);
@@ -403,7 +432,9 @@ impl World {
                     .is_some_and(|all| all.contains(&filed.reply))
         });
         if !replied && !self.books.undeliverable.contains(&place) {
-            self.fail(&format!("(2) message {no} was acknowledged and has no reply at {place}"));
+            self.fail(&format!(
+                "(2) message {no} was acknowledged and has no reply at {place}"
+            ));
         }
     }
 
@@ -418,7 +449,10 @@ impl World {
                 filed.no == waiting.no && received.is_some_and(|all| all.contains(&filed.reply))
             });
             if !replied && !self.books.undeliverable.contains(&place) {
-                self.fail(&format!("(2) {:?} was accepted and has no reply", waiting.no));
+                self.fail(&format!(
+                    "(2) {:?} was accepted and has no reply",
+                    waiting.no
+                ));
             }
         }
         // A message without an id runs once, however often the broker brings it.
@@ -427,7 +461,8 @@ impl World {
         }
         let made = |filed: &&Filed| matches!(filed.id, RequestId::Made(_));
         for filed in disk.durable.ever.iter().filter(made) {
-            let alike = |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
+            let alike =
+                |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
             let runs = disk.durable.ever.iter().filter(made).filter(alike).count();
             let messages = self.devices.sent.iter().filter(|sent| {
                 matches!(&sent.read, Ok(request)
