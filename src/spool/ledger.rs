@@ -7,12 +7,17 @@
 //! group removes has made room for it, and a record that is sent again weighs only by how much
 //! it grew. So a writer that repeats itself after a failure is never refused what it already has.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod draft;
+mod leases;
+
+use std::collections::BTreeMap;
 
 use super::{
     Caps, Disk, DiskError, Numbered, Op, PerTree, Room, Scan, Tree, Verdict, Write, record,
 };
 use crate::clock::Mono;
+use draft::{Change, Draft};
+use leases::Leases;
 
 /// Bytes that a record costs in a tree beside its value: its key.
 const KEY_BYTES: u64 = 9;
@@ -387,119 +392,3 @@ fn fail(verdicts: Vec<Verdict>) -> Vec<Verdict> {
         })
         .collect()
 }
-
-/// A group in the making.
-#[derive(Debug, Default)]
-struct Draft {
-    /// The last word on each key, in key order, not written yet.
-    writes: BTreeMap<Key, Option<Vec<u8>>>,
-    /// Something was written that is not synced yet.
-    dirty: bool,
-    live: PerTree,
-    highest: PerTree,
-    leases: Vec<(Key, Change)>,
-}
-
-/// What becomes of a lease once the group is on the disk.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    /// The record is taken until then.
-    Until(Mono),
-    /// The record is new; or it was sent again, and who has it keeps it.
-    Joins,
-    /// The record is there for the next reader.
-    Free,
-    /// There is no record any more.
-    Gone,
-}
-
-impl Draft {
-    fn take(&mut self, ops: Vec<Op>, live: PerTree) {
-        self.live = live;
-        for op in ops {
-            match op {
-                Op::Append {
-                    tree,
-                    seq,
-                    record,
-                    leased_until,
-                    ..
-                } => {
-                    let highest = self.highest.of(tree).max(seq);
-                    self.highest.set(tree, highest);
-                    self.writes.insert((tree, seq), Some(record));
-                    let change = leased_until.map_or(Change::Joins, Change::Until);
-                    self.leases.push(((tree, seq), change));
-                }
-                Op::Ack { tree, seq } => {
-                    self.writes.insert((tree, seq), None);
-                    self.leases.push(((tree, seq), Change::Gone));
-                }
-                Op::Extend { tree, seq, until } => {
-                    self.leases.push(((tree, seq), Change::Until(until)));
-                }
-                Op::Release { tree, seq } => self.leases.push(((tree, seq), Change::Free)),
-            }
-        }
-    }
-}
-
-/// Who has which record until when, and where the next free one may be.
-#[derive(Debug, Default)]
-struct Leases {
-    until: BTreeMap<Key, Mono>,
-    /// The same, by time: expiry costs only what expires.
-    ends: BTreeSet<(Mono, Key)>,
-    /// No record below this is free: a reader need not pass a long row of leased ones again.
-    first_free: PerTree,
-}
-
-impl Leases {
-    fn holds(&self, key: Key) -> bool {
-        self.until.contains_key(&key)
-    }
-
-    fn first_free(&self, tree: Tree) -> u64 {
-        self.first_free.of(tree)
-    }
-
-    fn set(&mut self, key: Key, until: Mono) {
-        self.drop_entry(key);
-        self.until.insert(key, until);
-        self.ends.insert((until, key));
-    }
-
-    fn drop_entry(&mut self, key: Key) {
-        if let Some(until) = self.until.remove(&key) {
-            self.ends.remove(&(until, key));
-        }
-    }
-
-    fn join(&mut self, key: Key) {
-        if !self.holds(key) {
-            self.free(key);
-        }
-    }
-
-    fn free(&mut self, key: Key) {
-        self.drop_entry(key);
-        let first = self.first_free.of(key.0).min(key.1);
-        self.first_free.set(key.0, first);
-    }
-
-    fn expire(&mut self, now: Mono) {
-        while let Some((until, key)) = self.ends.first().copied()
-            && until <= now
-        {
-            self.free(key);
-        }
-    }
-
-    /// A scan from the first free record on has leased everything free up to `seq`.
-    fn all_taken_up_to(&mut self, tree: Tree, seq: u64) {
-        self.first_free.set(tree, seq.saturating_add(1));
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -300,6 +300,3 @@ impl Group {
         self.transactions.push(ops);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,7 +10,7 @@
 //! them stays below that.
 
 use super::super::Tree;
-use super::SEGMENT_BYTES;
+use super::store::SEGMENT_BYTES;
 
 /// What a sled leaf holds at most: it splits above 16, and two leaves of 16 and 3 may merge;
 /// entries that arrive in one visit come on top.
@@ -18,6 +18,9 @@ const LEAF_ENTRIES: usize = 20;
 
 /// Bytes of a value under one key, with room for the leaf's own fields.
 pub(super) const PIECE_BYTES: usize = SEGMENT_BYTES / 4 / LEAF_ENTRIES - 64;
+
+/// What the number of a piece, one byte, can count.
+pub(super) const LONGEST_BYTES: usize = 256 * PIECE_BYTES;
 
 const PIECE_BIT: u8 = 0x80;
 
