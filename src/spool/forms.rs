@@ -421,3 +421,6 @@ impl From<WireId> for RequestId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
