@@ -40,7 +40,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Faults, Place};
-pub use layers::REFERENCE;
+pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, ClientCertificate, Console, Endpoint, Link, Log, Login, Roots, Settings,
@@ -102,6 +102,13 @@ impl Surroundings {
 pub fn load(around: &Surroundings) -> Result<Settings, Faults> {
     let mut faults = Faults::default();
     let layers = layers::Layers::read(around, &mut faults);
+    check::check(layers, around, faults)
+}
+
+/// Checks documents as if they were the site's files, lowest first; looks for no others.
+pub fn load_documents(documents: &[Document], around: &Surroundings) -> Result<Settings, Faults> {
+    let mut faults = Faults::default();
+    let layers = layers::Layers::of_documents(documents, &mut faults);
     check::check(layers, around, faults)
 }
 

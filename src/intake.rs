@@ -272,11 +272,12 @@ pub struct DeadlineLimits {
 pub const MAX_ID_BYTES: usize = 128;
 /// Bytes of a client's or a task's name.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Bytes of a reply topic: far below the protocol's 65,535, far above any plant's scheme.
-pub const MAX_TOPIC_BYTES: usize = 256;
+/// Bytes of a reply topic: far below the protocol's 65,535, far above any plant's scheme, and
+/// enough for the longest prefix, appliance's name and id together.
+pub const MAX_TOPIC_BYTES: usize = 320;
 /// Bytes of correlation data: held in memory and on disk for each open request.
 pub const MAX_CORRELATION_BYTES: usize = 256;
-/// Bytes of all user properties together, for the same reason.
+/// Bytes of all user properties together, as they stand in the packet, for the same reason.
 pub const MAX_USER_PROPERTIES_BYTES: usize = 1024;
 /// Nesting of JSON: a schema needs about ten; the parser's stack bounds the rest.
 pub const MAX_JSON_DEPTH: usize = 32;
@@ -346,3 +347,6 @@ impl Code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,15 @@ pub const REFERENCE: &str = include_str!("reference.toml");
 /// Bytes of one file: the reference with every comment takes a hundredth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// A file of the configuration that is in memory already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Where it lies or would lie: faults name it, relative paths inside count from its folder.
+    pub file: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
 /// Who had the last word about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -71,6 +80,17 @@ impl Layers {
                 }),
             }
             layers.files.push(file);
+        }
+        layers
+    }
+
+    /// Takes documents instead of files, lowest first.
+    pub(super) fn of_documents(documents: &[Document], faults: &mut Faults) -> Self {
+        let mut layers = Self::default();
+        layers.take(REFERENCE, None, faults);
+        for document in documents {
+            layers.take(&document.text, Some(&document.file), faults);
+            layers.files.push(document.file.clone());
         }
         layers
     }
@@ -268,13 +288,5 @@ fn read_text(file: &Path) -> Result<String, String> {
 impl Layers {
     pub(super) fn origin(&self, key: &str) -> Option<Origin> {
         Some(self.leaves.get(key)?.origin.clone())
-    }
-
-    /// One document over the reference.
-    pub(super) fn of_text(text: &str, file: &Path, faults: &mut Faults) -> Self {
-        let mut layers = Self::default();
-        layers.take(REFERENCE, None, faults);
-        layers.take(text, Some(file), faults);
-        layers
     }
 }

@@ -69,11 +69,16 @@ fn bare() -> Surroundings {
     }
 }
 
+fn document(file: &str, text: &str) -> Document {
+    Document {
+        file: file.into(),
+        text: text.into(),
+    }
+}
+
 /// The settings of a bare machine with this file.
 fn settings_of(text: &str) -> Result<Settings, Faults> {
-    let mut faults = Faults::default();
-    let layers = Layers::of_text(text, Path::new("/etc/lineside/config.toml"), &mut faults);
-    check::check(layers, &bare(), faults)
+    load_documents(&[document("/etc/lineside/config.toml", text)], &bare())
 }
 
 fn faults_of(text: &str) -> Vec<(String, String)> {
@@ -173,7 +178,7 @@ fn the_table_of_keys_and_the_mirror_of_the_file_are_the_same() {
         writeln!(text, "{} = {}", key.name, sample(key.kind)).unwrap();
     }
     let mut faults = Faults::default();
-    let layers = Layers::of_text(&text, Path::new("x"), &mut faults);
+    let layers = Layers::of_documents(&[document("x", &text)], &mut faults);
     assert_eq!(faults.0, []);
     // `deny_unknown_fields` finds a key without a field, the way back a field without a key.
     let mirror = toml::Table::try_from(layers.file().unwrap()).unwrap();
@@ -662,7 +667,7 @@ fn the_effective_settings_are_a_configuration_that_gives_the_same() {
 #[test]
 fn every_default_comes_from_the_reference() {
     let mut faults = Faults::default();
-    let layers = Layers::of_text("", Path::new("x"), &mut faults);
+    let layers = Layers::of_documents(&[document("x", "")], &mut faults);
     assert_eq!(faults.0, []);
     assert_eq!(Origin::Default, layers.origin("broker.prefix").unwrap());
     layers.file().unwrap();
