@@ -32,6 +32,10 @@ pub(crate) struct Books {
     /// What the process was told is on the disk, or found there.
     accepted: BTreeSet<TicketNo>,
     settled: BTreeSet<TicketNo>,
+    /// Tickets that the process was ever told of, either way.
+    safe: BTreeSet<TicketNo>,
+    /// Left the disk in the group that brought them, before anybody was told.
+    early: BTreeMap<TicketNo, Waiting>,
     letters: BTreeSet<u64>,
     /// Letters that the broker took or refused for good.
     letters_done: BTreeSet<u64>,
@@ -54,6 +58,8 @@ impl Books {
     pub(crate) fn on_start(&mut self, durable: &Durable) {
         self.accepted = durable.inbox.keys().copied().collect();
         self.settled = durable.outcomes.keys().copied().collect();
+        self.safe.extend(&self.settled);
+        self.early.clear();
         self.letters = durable.letters.keys().copied().collect();
     }
 
@@ -70,8 +76,18 @@ impl Books {
         for op in ops {
             if let Op::Append { tree, seq, .. } = op {
                 match tree {
-                    Tree::Inbox => drop(self.accepted.insert(TicketNo::from_inbox_seq(*seq))),
-                    Tree::Outcomes => drop(self.settled.insert(TicketNo(*seq))),
+                    Tree::Inbox => {
+                        let no = TicketNo::from_inbox_seq(*seq);
+                        self.safe.insert(no);
+                        match self.early.remove(&no) {
+                            Some(waiting) => self.served.push(waiting),
+                            None => drop(self.accepted.insert(no)),
+                        }
+                    }
+                    Tree::Outcomes => {
+                        self.settled.insert(TicketNo(*seq));
+                        self.safe.insert(TicketNo(*seq));
+                    }
                     Tree::Outbox => drop(self.letters.insert(*seq)),
                     Tree::Cloud | Tree::Review | Tree::Telemetry | Tree::Trail | Tree::Aside => {}
                 }
@@ -172,6 +188,7 @@ impl World {
 
     fn check_gone_request(&mut self, waiting: Waiting) {
         if !self.books.accepted.remove(&waiting.no) {
+            self.books.early.insert(waiting.no, waiting);
             return;
         }
         let settled = self.disk.borrow().durable.ever.iter().any(|filed| {
@@ -231,9 +248,12 @@ impl World {
         let inbox = durable.inbox.values().filter(|waiting| {
             same_request(request, &waiting.request.client.scope(), &waiting.request.id)
                 && waiting.request.content == request.content
+                && self.books.accepted.contains(&waiting.no)
         });
         let ever = durable.ever.iter().filter(|filed| {
-            same_request(request, &filed.scope, &filed.id) && filed.content == request.content
+            same_request(request, &filed.scope, &filed.id)
+                && filed.content == request.content
+                && self.books.safe.contains(&filed.no)
         });
         let Some((address, place)) = address.and_then(|a| Some((a, place_of(a)?))) else {
             return inbox.count() + ever.count() > 0;
