@@ -231,7 +231,9 @@ impl World {
             return Some(Why::Durable);
         }
         let Some(place) = sent.address().and_then(place_of) else {
-            let any = !self.books.refusals_taken.is_empty();
+            let some = |places: &BTreeSet<String>| !places.is_empty();
+            let taken = some(&self.books.refusals_taken);
+            let any = taken || (again && some(&self.books.refusals_published));
             return any.then_some(Why::RefusalTaken);
         };
         if self.books.refusals_taken.contains(&place) {
@@ -364,6 +366,7 @@ impl World {
             };
             let no = TicketNo(*seq);
             let first = self.books.retired.insert(no);
+            self.disk.borrow_mut().durable.retired.insert(no);
             if first && self.books.in_post.values().any(|posted| *posted == no) {
                 self.fail(&format!("{no:?} leaves the window while its reply is on its way"));
             }
@@ -445,7 +448,9 @@ impl World {
         if self.plan.setup.window.count < 1000 || self.books.wall_jumped {
             return;
         }
-        let made = |filed: &&Filed| matches!(filed.id, RequestId::Made(_));
+        let made = |filed: &&Filed| {
+            matches!(filed.id, RequestId::Made(_)) && self.books.safe.contains(&filed.no)
+        };
         for filed in disk.durable.ever.iter().filter(made) {
             let alike = |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
             let runs = disk.durable.ever.iter().filter(made).filter(alike).count();
