@@ -57,7 +57,7 @@ use crate::intake::{AckToken, Gate, GateLimits, Limits, Request, ReturnAddress, 
 use crate::reply::{Condition, Connectivity};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
-use crate::ticket::{Known, Register, State, TicketNo, Window};
+use crate::ticket::{Key, Known, Register, State, TicketNo, Window};
 
 /// How long a step that nobody waits for may stay in memory.
 pub const LAZY: Duration = Duration::from_millis(100);
@@ -132,6 +132,8 @@ pub struct Dispatch {
     held: HashMap<TicketNo, Held>,
     addresses: HashMap<TicketNo, Vec<Also>>,
     callers: HashMap<TicketNo, Vec<SessionNo>>,
+    /// Requests that were not accepted after all, while their traces are being removed.
+    leaving: BTreeMap<TicketNo, (Key, Option<Key>)>,
     engine: EngineView,
     store: store::Store,
     post: post::Post,
@@ -232,6 +234,7 @@ impl Dispatch {
             held: HashMap::new(),
             addresses: HashMap::new(),
             callers: HashMap::new(),
+            leaving: BTreeMap::new(),
             engine: EngineView {
                 state: engine::State::Starting,
                 running: 0,
@@ -373,7 +376,7 @@ impl Dispatch {
 
     /// Whether this request is known, for the scenarios' invariants.
     pub fn known(&self, client: &crate::intake::Client, id: &str) -> Option<Known> {
-        self.register.find(crate::ticket::Key::of(client, id))
+        self.register.find(Key::of(client, id))
     }
 
     /// Refusals from memory that the broker does not have yet.

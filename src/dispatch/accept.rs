@@ -68,6 +68,10 @@ impl Dispatch {
             return;
         }
         match self.find(&mut again) {
+            Some(Known::Open(no)) if self.leaving.contains_key(&no) => {
+                let why = "an earlier try with this id is being taken back";
+                self.refuse_again(again, Code::Spool, why, now);
+            }
             Some(Known::Open(no)) => self.again_open(no, again, now),
             Some(Known::Settled(no)) => self.again_settled(no, again, now),
             None => self.accept(again, now),
@@ -197,19 +201,29 @@ impl Dispatch {
 
     /// The acceptance failed. Where the outcome is on its way already, that one decides: it
     /// carries all that is needed, and taking back half of it could leave a second outcome.
-    pub(super) fn not_accepted(&mut self, no: TicketNo, why: &'static str, now: Now) {
+    pub(super) fn not_accepted(&mut self, no: TicketNo, why: &'static str) {
         let settling = self
             .slips
             .get(&no)
             .is_some_and(|slip| slip.state == State::Settled);
         match self.held.get_mut(&no) {
             Some(held) if settling => held.inbox = InboxRecord::Unwritten,
-            Some(_) | None => self.withdraw(no, why, now),
+            Some(_) | None => self.withdraw(no, why, Vec::new()),
+        }
+    }
+
+    /// All traces of a request that was not accepted are gone.
+    pub(super) fn withdrawn(&mut self, no: TicketNo) {
+        if let Some((key, also)) = self.leaving.remove(&no) {
+            self.register.forget(no, key, also);
         }
     }
 
     /// Nothing was accepted after all, whoever asked is told.
-    pub(super) fn withdraw(&mut self, no: TicketNo, why: &'static str, _now: Now) {
+    ///
+    /// Its keys stay taken until its possible traces are off the disk: a second ticket for the
+    /// same request could otherwise overtake their removal, and a power cut would leave both.
+    pub(super) fn withdraw(&mut self, no: TicketNo, why: &'static str, mut traces: Vec<Op>) {
         let (Some(slip), Some(held)) = (self.slips.remove(&no), self.held.remove(&no)) else {
             return;
         };
@@ -222,18 +236,19 @@ impl Dispatch {
             State::Waiting | State::Settled | State::Delivered | State::Lost => {}
         }
         let request = held.request;
-        self.register.forget(no, key(&request), also_key(&request));
         self.deadlines.remove(&(slip.due, no));
         self.gate.leave(&request.client);
-        let mut traces = vec![Op::Ack {
+        traces.push(Op::Ack {
             tree: Tree::Inbox,
             seq: no.inbox_seq(request.priority),
-        }];
+        });
         traces.extend((0..u64::from(slip.steps)).map(|step| Op::Ack {
             tree: Tree::Trail,
             seq: no.trail_seq(step),
         }));
-        self.undo(traces);
+        self.leaving
+            .insert(no, (key(&request), also_key(&request)));
+        self.decide(traces.clone(), Pending::Withdraw { no, ops: traces });
         self.engine.pause = None;
         self.count("requests", "withdrawn");
         // Each further address is on its own way to the disk, and dealt with when it arrives.
@@ -377,6 +392,11 @@ impl Dispatch {
     /// A further address is on the disk.
     pub(super) fn joined(&mut self, no: TicketNo, step: u64, again: Again, now: Now) {
         let open = self.slips.get(&no).map(|slip| slip.state);
+        let unaccepted = |held: &Held| held.inbox == InboxRecord::Unwritten;
+        if self.held.get(&no).is_some_and(unaccepted) {
+            self.again_settled(no, again, now); // the outcome, on its way, decides
+            return;
+        }
         let also = self.addresses.get_mut(&no).into_iter().flatten();
         match (open, also.into_iter().find(|also| also.step == step)) {
             (Some(_), Some(also)) => {

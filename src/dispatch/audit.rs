@@ -3,6 +3,8 @@
 //! Several figures are kept twice because counting anew would cost too much: how many wait, how
 //! many run, who is let in. The scenarios audit them after every step; so may a self-check.
 
+use std::collections::BTreeSet;
+
 use super::store::Pending;
 use super::{Dispatch, InboxRecord, MAX_ADDRESSES};
 use crate::ticket::{State, TicketNo};
@@ -28,7 +30,8 @@ impl Dispatch {
 
     fn audit_keys(&self) -> Result<(), String> {
         let known: Vec<TicketNo> = self.register.open_tickets().into_iter().collect();
-        let open: Vec<TicketNo> = self.slips.keys().copied().collect();
+        let open = self.slips.keys().chain(self.leaving.keys()).copied();
+        let open: Vec<TicketNo> = open.collect::<BTreeSet<_>>().into_iter().collect();
         if known != open {
             return Err(format!("open by key: {known:?}; by slip: {open:?}"));
         }

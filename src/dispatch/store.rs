@@ -64,6 +64,8 @@ pub(super) enum Pending {
     Lazy(Vec<Op>),
     /// Traces of what was not accepted after all.
     Undo(Vec<Op>),
+    /// Traces of a request that was not accepted after all.
+    Withdraw { no: TicketNo, ops: Vec<Op> },
     /// Outcomes that leave the window.
     Retire(Vec<Op>),
     /// Waiting tickets for the engine.
@@ -249,6 +251,7 @@ impl Dispatch {
                 self.post_letter(letter);
             }
             Pending::Lazy(_) | Pending::Undo(_) => {}
+            Pending::Withdraw { no, .. } => self.withdrawn(no),
             Pending::Retire(_) => self.store.retiring = false,
             Pending::LeaseInbox
             | Pending::LeaseOutbox { .. }
@@ -308,6 +311,13 @@ impl Dispatch {
             Pending::Undo(ops) => {
                 redo.insert(token, (Pending::Undo(Vec::new()), ops));
             }
+            Pending::Withdraw { no, ops } => {
+                let pending = Pending::Withdraw {
+                    no,
+                    ops: ops.clone(),
+                };
+                redo.insert(token, (pending, ops));
+            }
             Pending::Retire(ops) => {
                 self.store.retiring = false;
                 redo.insert(token, (Pending::Undo(Vec::new()), ops));
@@ -328,13 +338,16 @@ impl Dispatch {
     /// A wish that was not granted: whoever waits is told, traces are removed.
     fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
         match pending {
-            Pending::Accept(no) => self.not_accepted(no, why, now),
+            Pending::Accept(no) => self.not_accepted(no, why),
             Pending::Settle(settling) => {
                 for letter in &settling.letters {
                     self.post.give_up(letter.seq);
                 }
-                self.undo(settling.ops.iter().filter_map(taken_back).collect());
-                self.withdraw(settling.no, why, now);
+                let traces = settling.ops.iter().filter_map(taken_back).collect();
+                self.withdraw(settling.no, why, traces);
+            }
+            Pending::Withdraw { no, ops } => {
+                self.decide(ops.clone(), Pending::Withdraw { no, ops });
             }
             // Its trace in the trail stays: the same message may come again and mean it.
             Pending::Join { no, step, again } => {
@@ -426,6 +439,7 @@ impl Dispatch {
                     | Pending::Copy { .. }
                     | Pending::Lazy(_)
                     | Pending::Undo(_)
+                    | Pending::Withdraw { .. }
                     | Pending::Retire(_)
                     | Pending::LeaseInbox
                     | Pending::LeaseOutbox { .. } => {
@@ -445,7 +459,9 @@ impl Dispatch {
     /// after it; so it is sent again too, in its place.
     fn repeat_removals(&mut self) {
         let removals = self.store.pending.iter().filter_map(|(token, pending)| {
-            let (Pending::Undo(ops) | Pending::Retire(ops)) = pending else {
+            let (Pending::Undo(ops) | Pending::Retire(ops) | Pending::Withdraw { ops, .. }) =
+                pending
+            else {
                 return None;
             };
             Some((*token, (Pending::Undo(Vec::new()), ops.clone())))
@@ -489,6 +505,7 @@ impl Pending {
             | Self::Copy { .. }
             | Self::Lazy(_)
             | Self::Undo(_)
+            | Self::Withdraw { .. }
             | Self::Retire(_) => false,
         }
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use lineside::clock::Wall;
-use lineside::intake::{
-    self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics,
-};
+use lineside::intake::{self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics};
 
 use crate::engine::POISON;
 
@@ -141,11 +139,7 @@ impl Devices {
         let poison = if rng.u8(..) < 8 { POISON } else { "bearing" };
         let priority = ["low", "normal", "high"][rng.usize(0..3)];
         let deadline = [50, 400, 2000, 20_000, 60_000][rng.usize(0..5)];
-        let who = if client == 1 {
-            r#""client":"press","#
-        } else {
-            ""
-        };
+        let who = if client == 1 { r#""client":"press","# } else { "" };
         let padding = "x".repeat(rng.usize(0..200));
         let text = if id.is_empty() { rng.u64(0..3) } else { *next };
         let payload = format!(

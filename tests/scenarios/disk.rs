@@ -50,6 +50,7 @@ pub(crate) struct Durable {
     pub(crate) outcomes: BTreeMap<TicketNo, Filed>,
     pub(crate) letters: BTreeMap<u64, Letter>,
     pub(crate) also_to: BTreeMap<TicketNo, BTreeMap<u64, ReturnAddress>>,
+    pub(crate) retired: BTreeSet<TicketNo>,
     pub(crate) trail: BTreeMap<TicketNo, BTreeSet<u64>>,
     /// Every outcome that was ever durable.
     pub(crate) ever: Vec<Filed>,
@@ -172,7 +173,10 @@ impl Durable {
     /// At most one outcome for each request in the window, and it never changes.
     fn check_outcome(&mut self, filed: &Filed) {
         let other = self.outcomes.values().find(|other| {
-            other.scope == filed.scope && other.id.as_str() == filed.id.as_str() && *other != filed
+            other.scope == filed.scope
+                && other.id.as_str() == filed.id.as_str()
+                && *other != filed
+                && !self.retired.contains(&other.no)
         });
         if let Some(other) = other {
             self.wrong = Some(format!(

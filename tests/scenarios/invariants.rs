@@ -32,6 +32,10 @@ pub(crate) struct Books {
     /// What the process was told is on the disk, or found there.
     accepted: BTreeSet<TicketNo>,
     settled: BTreeSet<TicketNo>,
+    /// Tickets that the process was ever told of, either way.
+    safe: BTreeSet<TicketNo>,
+    /// Left the disk in the group that brought them, before anybody was told.
+    early: BTreeMap<TicketNo, Waiting>,
     letters: BTreeSet<u64>,
     /// Letters that the broker took or refused for good.
     letters_done: BTreeSet<u64>,
@@ -54,6 +58,9 @@ impl Books {
     pub(crate) fn on_start(&mut self, durable: &Durable) {
         self.accepted = durable.inbox.keys().copied().collect();
         self.settled = durable.outcomes.keys().copied().collect();
+        self.safe.extend(&self.settled);
+        self.safe.extend(&self.accepted);
+        self.early.clear();
         self.letters = durable.letters.keys().copied().collect();
     }
 
@@ -70,8 +77,18 @@ impl Books {
         for op in ops {
             if let Op::Append { tree, seq, .. } = op {
                 match tree {
-                    Tree::Inbox => drop(self.accepted.insert(TicketNo::from_inbox_seq(*seq))),
-                    Tree::Outcomes => drop(self.settled.insert(TicketNo(*seq))),
+                    Tree::Inbox => {
+                        let no = TicketNo::from_inbox_seq(*seq);
+                        self.safe.insert(no);
+                        match self.early.remove(&no) {
+                            Some(waiting) => self.served.push(waiting),
+                            None => drop(self.accepted.insert(no)),
+                        }
+                    }
+                    Tree::Outcomes => {
+                        self.settled.insert(TicketNo(*seq));
+                        self.safe.insert(TicketNo(*seq));
+                    }
                     Tree::Outbox => drop(self.letters.insert(*seq)),
                     Tree::Cloud | Tree::Review | Tree::Telemetry | Tree::Trail | Tree::Aside => {}
                 }
@@ -109,8 +126,9 @@ fn same_request(request: &Request, scope: &str, id: &RequestId) -> bool {
         && match (&request.id, id) {
             (RequestId::Given(a), RequestId::Given(b)) => a == b,
             (RequestId::Made(_), RequestId::Made(_)) => true, // the content tells
-            (RequestId::Given(_), RequestId::Made(_))
-            | (RequestId::Made(_), RequestId::Given(_)) => false,
+            (RequestId::Given(_), RequestId::Made(_)) | (RequestId::Made(_), RequestId::Given(_)) => {
+                false
+            }
         }
 }
 
@@ -146,11 +164,7 @@ impl World {
         let (gone, wrong, faults) = {
             let mut disk = self.disk.borrow_mut();
             let gone = std::mem::take(&mut disk.durable.gone);
-            (
-                gone,
-                disk.durable.wrong.take(),
-                std::mem::take(&mut disk.faults),
-            )
+            (gone, disk.durable.wrong.take(), std::mem::take(&mut disk.faults))
         };
         for fault in faults {
             self.note(|| format!("FAULT disk: {fault}"));
@@ -175,20 +189,14 @@ impl World {
 
     fn check_gone_request(&mut self, waiting: Waiting) {
         if !self.books.accepted.remove(&waiting.no) {
+            self.books.early.insert(waiting.no, waiting);
             return;
         }
-        let settled = self
-            .disk
-            .borrow()
-            .durable
-            .ever
-            .iter()
-            .any(|filed| filed.no == waiting.no && filed.content == waiting.request.content);
+        let settled = self.disk.borrow().durable.ever.iter().any(|filed| {
+            filed.no == waiting.no && filed.content == waiting.request.content
+        });
         if !settled {
-            self.fail(&format!(
-                "(9) accepted {:?} is gone without outcome",
-                waiting.no
-            ));
+            self.fail(&format!("(9) accepted {:?} is gone without outcome", waiting.no));
         }
         self.books.served.push(waiting);
     }
@@ -196,10 +204,7 @@ impl World {
     fn check_gone_outcome(&mut self, filed: &Filed, count: usize) {
         let old = count > self.plan.setup.window.count || self.books.wall_jumped;
         if self.books.settled.remove(&filed.no) && !old {
-            self.fail(&format!(
-                "(9) the outcome of {:?} is gone within the window",
-                filed.no
-            ));
+            self.fail(&format!("(9) the outcome of {:?} is gone within the window", filed.no));
         }
     }
 
@@ -227,7 +232,9 @@ impl World {
             return Some(Why::Durable);
         }
         let Some(place) = sent.address().and_then(place_of) else {
-            let any = !self.books.refusals_taken.is_empty();
+            let some = |places: &BTreeSet<String>| !places.is_empty();
+            let taken = some(&self.books.refusals_taken);
+            let any = taken || (again && some(&self.books.refusals_published));
             return any.then_some(Why::RefusalTaken);
         };
         if self.books.refusals_taken.contains(&place) {
@@ -242,14 +249,14 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let inbox = durable.inbox.values().filter(|waiting| {
-            same_request(
-                request,
-                &waiting.request.client.scope(),
-                &waiting.request.id,
-            ) && waiting.request.content == request.content
+            same_request(request, &waiting.request.client.scope(), &waiting.request.id)
+                && waiting.request.content == request.content
+                && self.books.accepted.contains(&waiting.no)
         });
         let ever = durable.ever.iter().filter(|filed| {
-            same_request(request, &filed.scope, &filed.id) && filed.content == request.content
+            same_request(request, &filed.scope, &filed.id)
+                && filed.content == request.content
+                && self.books.safe.contains(&filed.no)
         });
         let Some((address, place)) = address.and_then(|a| Some((a, place_of(a)?))) else {
             return inbox.count() + ever.count() > 0;
@@ -258,9 +265,7 @@ impl World {
             let also = durable.also_to.get(&no);
             also.is_some_and(|also| also.values().any(|also| also == address))
         };
-        let waits = inbox
-            .into_iter()
-            .any(|w| w.request.reply == *address || also(w.no));
+        let waits = inbox.into_iter().any(|w| w.request.reply == *address || also(w.no));
         waits
             || ever.into_iter().any(|filed| {
                 let received = self.books.received.get(&place);
@@ -283,9 +288,7 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let settled = durable.outcomes.values().any(|filed| {
-            filed.scope == scope
-                && filed.id == *id
-                && self.books.settled.contains(&filed.no)
+            filed.scope == scope && filed.id == *id && self.books.settled.contains(&filed.no)
                 && !self.books.retired.contains(&filed.no)
         });
         let other = durable.inbox.values().any(|waiting| {
@@ -298,14 +301,10 @@ impl World {
         });
         drop(disk);
         if settled {
-            self.fail(&format!(
-                "(2) {no:?} runs although its outcome is on record"
-            ));
+            self.fail(&format!("(2) {no:?} runs although its outcome is on record"));
         }
         if other {
-            self.fail(&format!(
-                "(2) {no:?} runs beside another ticket for the same request"
-            ));
+            self.fail(&format!("(2) {no:?} runs beside another ticket for the same request"));
         }
     }
 
@@ -368,20 +367,16 @@ impl World {
             };
             let no = TicketNo(*seq);
             let first = self.books.retired.insert(no);
+            self.disk.borrow_mut().durable.retired.insert(no);
             if first && self.books.in_post.values().any(|posted| *posted == no) {
-                self.fail(&format!(
-                    "{no:?} leaves the window while its reply is on its way"
-                ));
+                self.fail(&format!("{no:?} leaves the window while its reply is on its way"));
             }
         }
     }
 
     pub(crate) fn check_answer(&mut self, session: SessionNo, answer: &Answer) {
         if !self.books.asked.remove(&session) {
-            self.fail(&format!(
-                "session {} is answered and does not wait",
-                session.0
-            ));
+            self.fail(&format!("session {} is answered and does not wait", session.0));
         }
         if let Answer::Reply(json) = answer {
             let refused = String::from_utf8_lossy(json).contains(r#""rule":"intake""#);
@@ -432,9 +427,7 @@ impl World {
                     .is_some_and(|all| all.contains(&filed.reply))
         });
         if !replied && !self.books.undeliverable.contains(&place) {
-            self.fail(&format!(
-                "(2) message {no} was acknowledged and has no reply at {place}"
-            ));
+            self.fail(&format!("(2) message {no} was acknowledged and has no reply at {place}"));
         }
     }
 
@@ -449,20 +442,18 @@ impl World {
                 filed.no == waiting.no && received.is_some_and(|all| all.contains(&filed.reply))
             });
             if !replied && !self.books.undeliverable.contains(&place) {
-                self.fail(&format!(
-                    "(2) {:?} was accepted and has no reply",
-                    waiting.no
-                ));
+                self.fail(&format!("(2) {:?} was accepted and has no reply", waiting.no));
             }
         }
         // A message without an id runs once, however often the broker brings it.
         if self.plan.setup.window.count < 1000 || self.books.wall_jumped {
             return;
         }
-        let made = |filed: &&Filed| matches!(filed.id, RequestId::Made(_));
+        let made = |filed: &&Filed| {
+            matches!(filed.id, RequestId::Made(_)) && self.books.safe.contains(&filed.no)
+        };
         for filed in disk.durable.ever.iter().filter(made) {
-            let alike =
-                |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
+            let alike = |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
             let runs = disk.durable.ever.iter().filter(made).filter(alike).count();
             let messages = self.devices.sent.iter().filter(|sent| {
                 matches!(&sent.read, Ok(request)
@@ -479,7 +470,9 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         if !durable.inbox.is_empty() || !durable.letters.is_empty() {
-            self.fail("at rest, and something is in the inbox or the outbox");
+            let (inbox, letters) = (durable.inbox.keys(), durable.letters.keys());
+            let left = format!("{:?} {:?}", inbox.collect::<Vec<_>>(), letters.collect::<Vec<_>>());
+            self.fail(&format!("at rest, something is in the inbox or the outbox: {left}"));
         }
         if let Some((no, steps)) = durable
             .trail

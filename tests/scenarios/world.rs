@@ -12,7 +12,9 @@ use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session
 use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Answer, Dispatch, Effects, Inquiry, Recovered, SessionNo, Setup};
 use lineside::engine::{self, State as EngineState};
-use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
+use lineside::intake::{
+    Classification, DeadlineLimits, GateLimits, Limits, Message, Topics,
+};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
 use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
 use lineside::ticket::Window;
@@ -228,8 +230,7 @@ impl World {
                 Err(_) => self.disk.borrow_mut().heal(),
             }
         };
-        let recovered =
-            Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
+        let recovered = Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
         let now = self.now();
         let dispatch = Dispatch::new(self.plan.setup.clone(), recovered, now);
         self.spool = Some(spool);
@@ -406,8 +407,7 @@ impl World {
             self.spool_failing = true;
             Vec::new()
         });
-        self.from_spool
-            .push_back(FromSpool::Records { token, records });
+        self.from_spool.push_back(FromSpool::Records { token, records });
     }
 
     pub(crate) fn deliver_spool(&mut self) {
@@ -497,15 +497,8 @@ impl World {
         self.note(|| {
             let text = String::from_utf8_lossy(&message.payload);
             let text: String = text.chars().take(60).collect();
-            let kind = if message.ack.is_some() {
-                "QoS 1"
-            } else {
-                "QoS 0"
-            };
-            format!(
-                "device: message {no}, {kind}, to {:?}: {text}",
-                message.response_topic
-            )
+            let kind = if message.ack.is_some() { "QoS 1" } else { "QoS 0" };
+            format!("device: message {no}, {kind}, to {:?}: {text}", message.response_topic)
         });
         self.broker.waiting.push_back((no, message, false));
         no
@@ -514,12 +507,7 @@ impl World {
     pub(crate) fn inquire(&mut self, inquiry: Inquiry) -> SessionNo {
         let session = SessionNo(self.next_session);
         self.next_session += 1;
-        self.note(|| {
-            format!("session {}: {inquiry:?}", session.0)
-                .chars()
-                .take(90)
-                .collect()
-        });
+        self.note(|| format!("session {}: {inquiry:?}", session.0).chars().take(90).collect());
         self.books.asked.insert(session);
         self.turn(|dispatch, now| dispatch.on_inquiry(session, inquiry, now));
         session
@@ -776,9 +764,7 @@ fn brief_spool(command: &ToSpool) -> String {
 fn brief_spooled(event: &FromSpool) -> String {
     match event {
         FromSpool::Committed { token, .. } => format!("committed {}", token.0),
-        FromSpool::Refused { token, tree } => {
-            format!("refused {}: {} is full", token.0, tree.word())
-        }
+        FromSpool::Refused { token, tree } => format!("refused {}: {} is full", token.0, tree.word()),
         FromSpool::Failed { token } => format!("failed {}", token.0),
         FromSpool::Records { token, records } => {
             let seqs: Vec<_> = records.iter().map(|(seq, _)| format!("{seq:x}")).collect();
@@ -808,10 +794,7 @@ fn brief_brokered(event: &FromBroker) -> String {
             let text = String::from_utf8_lossy(&message.payload);
             let text: String = text.chars().take(50).collect();
             let token = message.ack.map(|token| (token.generation, token.packet));
-            format!(
-                "message {token:?} redelivered {} {text}",
-                message.redelivered
-            )
+            format!("message {token:?} redelivered {} {text}", message.redelivered)
         }
         FromBroker::Up(session) => format!("up, {session:?}"),
         FromBroker::Down { .. } => "down".into(),
