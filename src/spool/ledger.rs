@@ -24,7 +24,7 @@ const KEY_BYTES: u64 = 9;
 
 /// Writes that go down as one batch, at least one transaction. The store pays for large batches
 /// more than in proportion: it keeps every replaced page in memory until the batch ends.
-const BATCH_WRITES: usize = 64;
+const BATCH_WRITES: usize = 256;
 
 /// Damaged records that are held in memory at once while they are moved.
 const ASIDE_AT_ONCE: usize = 64;
