@@ -9,6 +9,8 @@
 //! - **No files beside that one.** sled puts pages above a quarter of a segment into files of
 //!   their own, which would need syncs of their own. Long values are cut into [pieces](keys), so
 //!   that no page ever gets there.
+//! - **Fewer entries.** sled's cost is by the entry: records that come together go into one, as a
+//!   [run](runs).
 //! - **An open that cannot bring the appliance down.** A torn store may panic while it is read; it
 //!   is caught, the store is moved aside ([`Opened::set_aside`]) and a fresh one started. A store
 //!   that another process holds is an error instead: it is not ours to move.
@@ -31,6 +33,7 @@ mod ballast;
 mod calm;
 mod keys;
 mod place;
+mod runs;
 mod store;
 
 use std::path::PathBuf;
