@@ -15,7 +15,7 @@
 //!
 //! Invariants:
 //!
-//! - [`Event::Committed`] is told only after the disk's cache was forced out.
+//! - [`Event::Committed`](shell::Event::Committed) is told only after the disk's cache was forced out.
 //! - Transactions take effect in the order in which they came.
 //! - A tree never holds more than its cap by records that asked for room ([`Room::IfFree`]);
 //!   records that finish what was begun ([`Room::Always`]) are never refused, because room for
@@ -24,9 +24,9 @@
 //!   replaces the record. So a transaction may be sent again after a failure.
 //! - A record that does not carry its own checksum is set aside and counted, never handed out.
 //!
-//! How it fails: a full tree or a disk short of headroom is [`Event::Refused`]. A failed write or
-//! sync is [`Event::Failed`] for the whole group (some of it may still be on the disk); the disk
-//! is reopened with growing pauses, and [`Event::Restored`] says when transactions can be sent
+//! How it fails: a full tree or a disk short of headroom is [`Event::Refused`](shell::Event::Refused). A failed write or
+//! sync is [`Event::Failed`](shell::Event::Failed) for the whole group (some of it may still be on the disk); the disk
+//! is reopened with growing pauses, and [`Event::Restored`](shell::Event::Restored) says when transactions can be sent
 //! again.
 
 pub mod forms;

@@ -15,6 +15,7 @@
 //! `LINESIDE_POWER_CUTS` sets the number of cuts; `LINESIDE_POWER_CUT_SEED` repeats a run. The
 //! test that the test can fail, `without_fdatasync…`, runs on demand (`--ignored`): it needs
 //! luck of the opposite kind.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -200,7 +201,7 @@ fn missing(store: &Path, said: &Said) -> (u64, bool) {
     let mut found = BTreeMap::new();
     spool
         .each(Tree::Inbox, &mut |seq, bytes| {
-            drop(found.insert(seq, bytes.to_vec()))
+            drop(found.insert(seq, bytes.to_vec()));
         })
         .unwrap();
     for (seq, bytes) in &found {
@@ -208,8 +209,11 @@ fn missing(store: &Path, said: &Said) -> (u64, bool) {
         assert!(*seq > said.removed, "record {seq} was removed and is back");
     }
     let expected = said.alive_from.max(1)..=said.highest;
-    let lost = expected.filter(|seq| !found.contains_key(seq)).count();
-    (lost as u64, set_aside)
+    let lost: Vec<u64> = expected.filter(|seq| !found.contains_key(seq)).collect();
+    if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+        eprintln!("{} of {said:?} are lost, {first} to {last}", lost.len());
+    }
+    (lost.len() as u64, set_aside)
 }
 
 /// What the child has printed.
@@ -282,9 +286,10 @@ impl Writer {
             said.highest = said.highest.max(number);
         }
         said.removed = said.highest.saturating_sub(load.alive());
-        // Up to IN_FLIGHT more may be on the disk already without our knowing, and so may their
-        // removals.
-        said.alive_from = (said.highest + IN_FLIGHT + 1).saturating_sub(load.alive());
+        // More were sent without our knowing, and may be on the disk with their removals. The
+        // child sends the next one between two of its lines.
+        let sent = said.highest + IN_FLIGHT + 1;
+        said.alive_from = (sent + 1).saturating_sub(load.alive());
     }
 }
 

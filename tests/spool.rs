@@ -1,4 +1,5 @@
 //! The spool's record level, its thread and its store.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "spool/faults.rs"]
 mod faults;

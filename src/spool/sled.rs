@@ -7,14 +7,16 @@
 //!   disk's own cache. So a sync is a flush, then `fdatasync` on a second descriptor of the
 //!   store's file.
 //! - **No files beside that one.** sled puts pages above a quarter of a segment into files of
-//!   their own, which would need syncs of their own. Long values are cut into [pieces](keys), so
+//!   their own, which would need syncs of their own. Long values are cut into pieces (`keys`), so
 //!   that no page ever gets there.
+//! - **Fewer entries.** sled's cost is by the entry: records that come together go into one, as a
+//!   run (`runs`).
 //! - **An open that cannot bring the appliance down.** A torn store may panic while it is read; it
 //!   is caught, the store is moved aside ([`Opened::set_aside`]) and a fresh one started. A store
 //!   that another process holds is an error instead: it is not ours to move.
 //! - **A way out of a full disk.** sled keeps failing after space was freed until it is closed and
 //!   opened again; and even removing a record needs room for the removal. So a
-//!   [ballast](ballast) file is kept, given up by [`Disk::reopen`] and taken back later.
+//!   ballast file is kept, given up by [`Disk::reopen`] and taken back later.
 //! - **A retry that is not fooled by the page cache.** After a failed sync the kernel may count
 //!   pages as clean that never reached the medium. Before such a store is used again, its file is
 //!   rewritten in place with what is read from it.
@@ -31,6 +33,7 @@ mod ballast;
 mod calm;
 mod keys;
 mod place;
+mod runs;
 mod store;
 
 use std::path::PathBuf;

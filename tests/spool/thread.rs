@@ -35,7 +35,7 @@ impl Rig {
         let (beat, beats) = channel();
         let sink = move |event| drop(outbox.send(event));
         let thread = shell::spawn(spool, inbox, sink, Clock::start(), move || {
-            beat.send(()).unwrap_or_default()
+            beat.send(()).unwrap_or_default();
         })
         .unwrap();
         Self {

@@ -7,6 +7,12 @@
 //!
 //! A figure is the median over rounds of the ratio within a round, so that a disk whose speed
 //! drifts does not favour either side.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures are far below 2^52 and not negative"
+)]
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -165,7 +171,10 @@ impl Rig {
     fn receive(&mut self) -> Result<(), Fault> {
         match self.events.recv()? {
             Event::Committed { .. } => Ok(()),
-            other => Err(format!("not committed: {other:?}").into()),
+            other @ (Event::Refused { .. }
+            | Event::Failed { .. }
+            | Event::Records { .. }
+            | Event::Restored { .. }) => Err(format!("not committed: {other:?}").into()),
         }
     }
 
@@ -272,7 +281,7 @@ fn intake_row(
         let before = (rig.next, cpu()?, written()?);
         let spool = rig.rate(in_flight, effort.round, false)?;
         let records = (rig.next - before.0) as f64;
-        let cpu_us = (cpu()? - before.1).as_secs_f64() * 1e6 / records;
+        let cpu_us = cpu()?.saturating_sub(before.1).as_secs_f64() * 1e6 / records;
         let amplification =
             (written()? - before.2) as f64 / records / (body_bytes + ENVELOPE_BYTES) as f64;
         let single = raw_rate(dir, body_bytes, 1, effort.round / 4)?;

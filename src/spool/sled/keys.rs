@@ -3,6 +3,8 @@
 //! ```text
 //!  tag        │ number, big endian │                      a record, or its first piece
 //!  tag │ 0x80 │ number, big endian │ piece, from 1        what did not fit into the first
+//!  tag │ 0x40 │ number, big endian │                      a [run](super::runs) of records
+//!  tag │ 0x20 │ number, big endian │                      what is gone of that run
 //! ```
 //!
 //! sled writes a leaf of up to [`LEAF_ENTRIES`] entries as one message, and puts a message above
@@ -23,37 +25,59 @@ pub(super) const PIECE_BYTES: usize = SEGMENT_BYTES / 4 / LEAF_ENTRIES - 64;
 pub(super) const LONGEST_BYTES: usize = 256 * PIECE_BYTES;
 
 const PIECE_BIT: u8 = 0x80;
+/// What is left for the tree.
+const TAG_BITS: u8 = 0x1f;
+const RUN_BIT: u8 = 0x40;
+const MASK_BIT: u8 = 0x20;
+
+/// What a key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Record,
+    Piece(u8),
+    Run,
+    Mask,
+}
 
 pub(super) fn key(tree: Tree, seq: u64) -> [u8; 9] {
-    let mut key = [tree.tag(); 9];
-    key[1..].copy_from_slice(&seq.to_be_bytes());
-    key
+    tagged(tree.tag(), seq)
 }
 
-pub(super) fn read(key: &[u8]) -> Option<u64> {
-    let (_, seq) = key.split_first()?;
-    seq.try_into().ok().map(u64::from_be_bytes)
+pub(super) fn run_key(tree: Tree, first: u64) -> [u8; 9] {
+    tagged(tree.tag() | RUN_BIT, first)
 }
 
-fn piece_tag(tree: Tree) -> u8 {
-    tree.tag() | PIECE_BIT
+pub(super) fn mask_key(tree: Tree, first: u64) -> [u8; 9] {
+    tagged(tree.tag() | MASK_BIT, first)
 }
 
 pub(super) fn piece_key(tree: Tree, seq: u64, piece: u8) -> [u8; 10] {
     let mut key = [piece; 10];
-    key[0] = piece_tag(tree);
-    key[1..9].copy_from_slice(&seq.to_be_bytes());
+    key[..9].copy_from_slice(&tagged(tree.tag() | PIECE_BIT, seq));
     key
 }
 
-/// The record and the piece's number, counted from one; `None` for any other key.
-pub(super) fn read_piece(key: &[u8]) -> Option<(Tree, u64, u8)> {
-    let (piece, head) = key.split_last()?;
-    let seq = read(head)?;
+fn tagged(tag: u8, seq: u64) -> [u8; 9] {
+    let mut key = [tag; 9];
+    key[1..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// What a key stands for; `None` if it was not written here.
+pub(super) fn read(key: &[u8]) -> Option<(Tree, u64, Kind)> {
+    let (head, rest) = key.split_first_chunk::<9>()?;
+    let (tag, seq) = head.split_first()?;
+    let kind = match (tag & !TAG_BITS, rest) {
+        (0, []) => Kind::Record,
+        (RUN_BIT, []) => Kind::Run,
+        (MASK_BIT, []) => Kind::Mask,
+        (PIECE_BIT, [piece]) => Kind::Piece(*piece),
+        _ => return None,
+    };
     let tree = Tree::ALL
         .into_iter()
-        .find(|tree| piece_tag(*tree) == key[0])?;
-    Some((tree, seq, *piece))
+        .find(|tree| tree.tag() == tag & TAG_BITS)?;
+    Some((tree, u64::from_be_bytes(seq.try_into().ok()?), kind))
 }
 
 /// The first piece, and the others.
@@ -71,18 +95,21 @@ mod tests {
         assert!(key(Tree::Inbox, u64::MAX) < key(Tree::Outbox, 0));
         assert!(key(Tree::Inbox, 255) < key(Tree::Inbox, 256));
         assert!(piece_key(Tree::Inbox, 1, 200) < piece_key(Tree::Inbox, 2, 1));
-        assert_eq!(read(&key(Tree::Trail, 77)), Some(77));
+        let (tree, seq) = (Tree::Trail, 77);
+        assert_eq!(read(&key(tree, seq)), Some((tree, seq, Kind::Record)));
         assert_eq!(
-            read_piece(&piece_key(Tree::Trail, 77, 3)),
-            Some((Tree::Trail, 77, 3))
+            read(&piece_key(tree, seq, 3)),
+            Some((tree, seq, Kind::Piece(3)))
         );
-        assert_eq!(read_piece(&key(Tree::Trail, 77)), None);
+        assert_eq!(read(&run_key(tree, seq)), Some((tree, seq, Kind::Run)));
+        assert_eq!(read(&mask_key(tree, seq)), Some((tree, seq, Kind::Mask)));
+        assert_eq!(read(&[0x1f; 9]), None);
     }
 
     #[test]
     fn a_cut_value_is_whole_again_when_its_pieces_are_joined() {
         for len in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES, 262_144] {
-            let value: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            let value: Vec<u8> = (0..=250).cycle().take(len).collect();
             let (first, rest) = cut(&value);
             let mut joined = first.to_vec();
             rest.for_each(|piece| joined.extend_from_slice(piece));

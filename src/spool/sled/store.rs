@@ -1,4 +1,7 @@
-//! One open sled store: records as pieces, batches, the sync.
+//! One open sled store: opening, closing, the sync. The ways in and out are in their own files.
+
+mod read;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,9 +9,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use ::sled::{Batch, Config, Db, IVec, Mode};
+use ::sled::{Config, Db, Mode};
 
-use super::super::{DiskError, Scan, Tree, Write};
+use super::super::{DiskError, Tree};
+use super::keys::Kind;
+use super::runs::{Run, Runs};
 use super::{calm, keys, place};
 
 /// The unit in which sled writes, frees and reuses its file; also its write buffer in memory.
@@ -30,6 +35,9 @@ pub(super) struct Store {
     file: File,
     /// Which records have further pieces, and how many.
     long: BTreeMap<(Tree, u64), u8>,
+    runs: Runs,
+    /// The highest number seen in each tree: only above it can a run begin.
+    highest: BTreeMap<Tree, u64>,
 }
 
 impl Store {
@@ -50,6 +58,8 @@ impl Store {
             db,
             file: File::open(place::file(dir))?,
             long: BTreeMap::new(),
+            runs: Runs::default(),
+            highest: BTreeMap::new(),
         };
         store.read_through()?;
         // What a killed process had written but not synced is readable now; nobody may act on it
@@ -68,56 +78,37 @@ impl Store {
     }
 
     /// Reads everything once, so that a page that cannot be read shows now, while the store can
-    /// still be set aside; and learns which records have further pieces.
+    /// still be set aside; and learns where everything is.
     fn read_through(&mut self) -> Result<(), DiskError> {
         let mut entries = self.db.iter();
+        let mut masks = Vec::new();
         loop {
             let entry = calm::caught(|| entries.next().transpose()).map_err(|f| unopened(&f))?;
-            let Some((key, _)) = entry else {
-                return Ok(());
+            let Some((key, value)) = entry else {
+                break;
             };
-            if let Some((tree, seq, piece)) = keys::read_piece(&key) {
-                self.long.insert((tree, seq), piece);
-            }
-        }
-    }
-
-    pub(super) fn write(&mut self, writes: Vec<Write>) -> Result<(), DiskError> {
-        let mut batch = Batch::default();
-        let mut changes = Vec::new();
-        for Write { tree, seq, value } in writes {
-            let before = self.long.get(&(tree, seq)).copied().unwrap_or(0);
-            let mut after = 0;
-            match value {
-                Some(value) if value.len() > keys::LONGEST_BYTES => {
-                    let bytes = value.len();
-                    return Err(DiskError::Io(format!(
-                        "a record of {bytes} bytes is too long"
-                    )));
-                }
-                Some(value) => {
-                    let (first, rest) = keys::cut(&value);
-                    batch.insert(&keys::key(tree, seq), first);
-                    for piece in rest {
-                        after += 1;
-                        batch.insert(&keys::piece_key(tree, seq, after), piece);
-                    }
-                }
-                None => batch.remove(&keys::key(tree, seq)),
-            }
-            for piece in after + 1..=before {
-                batch.remove(&keys::piece_key(tree, seq, piece));
-            }
-            if before != after {
-                changes.push(((tree, seq), after));
-            }
-        }
-        calm::caught(|| self.db.apply_batch(batch)).map_err(running)?;
-        for (key, pieces) in changes {
-            match pieces {
-                0 => self.long.remove(&key),
-                _ => self.long.insert(key, pieces),
+            let Some((tree, seq, kind)) = keys::read(&key) else {
+                return Err(DiskError::Broken("a key of unknown form".to_owned()));
             };
+            let mut last = seq;
+            match kind {
+                Kind::Record => {}
+                Kind::Piece(piece) => drop(self.long.insert((tree, seq), piece)),
+                Kind::Mask => masks.push((tree, seq, value)),
+                Kind::Run => {
+                    let run = Run::read(&value)
+                        .ok_or_else(|| DiskError::Broken("a run does not read".to_owned()))?;
+                    last = run.last();
+                    self.runs.insert(tree, seq, run);
+                }
+            }
+            let highest = self.highest.entry(tree).or_default();
+            *highest = last.max(*highest);
+        }
+        for (tree, first, mask) in masks {
+            if let Some(run) = self.runs.get_mut(tree, first) {
+                run.mask(&mask);
+            }
         }
         Ok(())
     }
@@ -130,53 +121,6 @@ impl Store {
     pub(super) fn sync(&self) -> Result<(), DiskError> {
         self.flush()?;
         Ok(self.file.sync_data()?)
-    }
-
-    pub(super) fn get(&self, tree: Tree, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
-        let first = calm::caught(|| self.db.get(keys::key(tree, seq))).map_err(running)?;
-        first
-            .map(|first| self.whole(tree, seq, &first))
-            .transpose()
-            .map_err(running)
-    }
-
-    pub(super) fn scan(
-        &self,
-        tree: Tree,
-        from: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Scan,
-    ) -> Result<(), DiskError> {
-        let mut entries = self
-            .db
-            .range(keys::key(tree, from)..=keys::key(tree, u64::MAX));
-        while let Some((key, first)) =
-            calm::caught(|| entries.next().transpose()).map_err(running)?
-        {
-            let Some(seq) = keys::read(&key) else {
-                continue; // never written by us
-            };
-            let next = if self.long.contains_key(&(tree, seq)) {
-                visit(seq, &self.whole(tree, seq, &first).map_err(running)?)
-            } else {
-                visit(seq, &first)
-            };
-            if next == Scan::Stop {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts a record's pieces together again. One that is missing leaves the record short, which
-    /// its own checksum shows.
-    fn whole(&self, tree: Tree, seq: u64, first: &IVec) -> Result<Vec<u8>, calm::Fault> {
-        let mut value = first.to_vec();
-        let pieces = self.long.get(&(tree, seq)).copied().unwrap_or(0);
-        for piece in 1..=pieces {
-            let found = calm::caught(|| self.db.get(keys::piece_key(tree, seq, piece)))?;
-            value.extend_from_slice(&found.unwrap_or_default());
-        }
-        Ok(value)
     }
 }
 
