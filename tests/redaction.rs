@@ -189,6 +189,8 @@ fn every_other_outcome_tells_nothing_of_the_question() {
                 world.engine(engine::State::Ready { slots: 1 });
                 world.message(question);
                 world.fail(Fault::Crashed);
+                world.pass_ms(200); // until it is queued again
+                world.engine(engine::State::Ready { slots: 1 });
                 world.fail(Fault::Crashed);
             },
             "engine_failed",

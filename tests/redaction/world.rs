@@ -12,12 +12,15 @@ use lineside::engine::{self, Completion, Fault, Model, Tokens};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::spool::record::unseal;
 use lineside::spool::shell as spool;
-use lineside::spool::{Op, PerTree, Tree};
+use lineside::spool::{Op, PerTree, Room, Tree};
 use lineside::ticket::{TicketNo, Window};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+
+/// Turns without a step of the clock: far more than any life here takes.
+const MAX_TURNS: usize = 1000;
 
 /// Everything that was told to anyone.
 #[derive(Debug, Default)]
@@ -197,7 +200,7 @@ impl World {
 
     /// Carries out effects until there are none.
     fn settle_down(&mut self) {
-        loop {
+        for _ in 0..MAX_TURNS {
             let effects = self.dispatch.take_effects(self.now);
             if effects.is_empty() {
                 return;
@@ -219,6 +222,7 @@ impl World {
                 self.sent(command);
             }
         }
+        panic!("the dispatcher never comes to rest");
     }
 
     fn answered(&mut self, answer: Answer) {
@@ -289,13 +293,22 @@ impl World {
     }
 
     fn commit(&mut self, token: spool::Token, ops: Vec<Op>) -> spool::Event {
+        let may_be_refused = ops.iter().any(|op| {
+            matches!(
+                op,
+                Op::Append {
+                    room: Room::IfFree,
+                    ..
+                }
+            )
+        });
         match self.store {
             Store::Failing => return spool::Event::Failed { token },
-            Store::Full => {
+            Store::Full if may_be_refused => {
                 let tree = Tree::Inbox;
                 return spool::Event::Refused { token, tree };
             }
-            Store::Well => {}
+            Store::Full | Store::Well => {}
         }
         for op in ops {
             match op {

@@ -102,7 +102,9 @@ fn assert_golden<T: PartialEq + std::fmt::Debug>(
 
 #[test]
 fn version_1_of_a_waiting_request_is_these_bytes() {
-    let golden = "GOLDEN_WAITING";
+    let golden = "01ac0280a0f1c2b13400087072657373372d310006707265737337010674726961676508392e3820 \
+        6d6d2f73020150010000003f00d00f01800101027b7d010116646576696365732f7072657373372f \
+        616e7377657273010200ff01016b017607070707070707070707070707070707ac96739d";
     assert_golden(golden, &waiting(), &waiting().seal(), Waiting::read);
 }
 
@@ -126,32 +128,42 @@ fn version_1_of_the_plainest_waiting_request_is_these_bytes() {
         },
         ..full
     };
-    let golden = "GOLDEN_PLAIN";
+    let golden = "01ac0280a0f1c2b134010130020002686900000002d00f0000000007070707070707070707070707 \
+        0707078d629be9";
     assert_golden(golden, &plain, &plain.seal(), Waiting::read);
 }
 
 #[test]
 fn version_1_of_an_outcome_is_these_bytes() {
-    let golden = "GOLDEN_FILED";
+    let golden = "01ac0208703a7072657373370106303066662d310707070707070707070707070707070780a0f1c2 \
+        b134e8a7f1c2b13408616e737765726564046564676503027b7d93a0948f";
     assert_golden(golden, &filed(), &filed().seal(), Filed::read);
 }
 
 #[test]
 fn version_1_of_a_letter_is_these_bytes() {
-    let golden = "GOLDEN_LETTER";
+    let golden = "01ac020216646576696365732f7072657373372f616e7377657273010200ff01016b0176027b7d90 \
+        515c78";
     assert_golden(golden, &letter(), &letter().seal(), Letter::read);
 }
 
 #[test]
 fn version_1_of_each_step_is_these_bytes() {
     for (what, golden) in [
-        (What::AlsoTo(address()), "GOLDEN_STEP0"),
-        (What::AlsoTo(ReturnAddress::Local), "GOLDEN_STEP1"),
-        (What::Started, "GOLDEN_STEP2"),
-        (What::Requeued(Requeue::Busy), "GOLDEN_STEP3"),
-        (What::Requeued(Requeue::Crashed), "GOLDEN_STEP4"),
-        (What::Delivered, "GOLDEN_STEP5"),
-        (What::Undeliverable, "GOLDEN_STEP6"),
+        (
+            What::AlsoTo(address()),
+            "0180a0f1c2b134000116646576696365732f7072657373372f616e7377657273010200ff01016b01 \
+        76a5810904",
+        ),
+        (
+            What::AlsoTo(ReturnAddress::Local),
+            "0180a0f1c2b1340000ed43552e",
+        ),
+        (What::Started, "0180a0f1c2b13401cd2c2399"),
+        (What::Requeued(Requeue::Busy), "0180a0f1c2b13402777d2a00"),
+        (What::Requeued(Requeue::Crashed), "0180a0f1c2b13403e14d2d77"),
+        (What::Delivered, "0180a0f1c2b1340442d849e9"),
+        (What::Undeliverable, "0180a0f1c2b13405d4e84e9e"),
     ] {
         let step = step(what);
         assert_golden(golden, &step, &seal_step(&step).unwrap(), read_step);

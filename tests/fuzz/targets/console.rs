@@ -8,6 +8,7 @@ use lineside::console::commands::carry_out;
 use lineside::dispatch::shell::Inquirer;
 use lineside::dispatch::{Answer, Inquiry};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
@@ -22,7 +23,7 @@ async fn answer(mut asked: mpsc::Receiver<Inquirer>) {
     while let Some(caller) = asked.recv().await {
         let answer = match caller.inquiry {
             Inquiry::Ask(payload) => {
-                assert!(serde_json::from_slice::<Value>(&payload).is_ok());
+                assert!(serde_json::from_slice::<&RawValue>(&payload).is_ok());
                 Answer::Reply(b"{}".to_vec())
             }
             Inquiry::Status | Inquiry::Trace(_) => Answer::Trace(Vec::new()),
