@@ -4,7 +4,7 @@
 //! [`POST_WINDOW`] are under way; the rest wait on the disk (the backlog) and are leased as the
 //! window opens. A letter whose turn is right now is sent from memory, without reading it back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::store::Pending;
 use super::{Dispatch, LEASE, Link, POST_WINDOW};
@@ -31,6 +31,9 @@ pub(super) struct Post {
     backlog: u64,
     leasing: bool,
     volatile: HashMap<ParcelId, Vec<AckToken>>,
+    /// Letters that the broker has and whose removal is not on the disk yet: a lease that ran
+    /// out meanwhile must not send them again.
+    done: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,17 @@ impl Post {
     /// The store is back: whatever was counted, look what the disk has.
     pub(super) fn look_again(&mut self) {
         self.backlog = self.backlog.max(1);
+    }
+
+    /// These operations are on the disk.
+    pub(super) fn written(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::Ack { tree, seq } = op
+                && *tree == Tree::Outbox
+            {
+                self.done.remove(seq);
+            }
+        }
     }
 
     /// Whether letters are being leased.
@@ -232,7 +246,7 @@ impl Dispatch {
         }
         let all = records.len() == max;
         for (seq, body) in records {
-            if self.post.under_way.contains_key(&seq) {
+            if self.post.under_way.contains_key(&seq) || self.post.done.contains(&seq) {
                 continue; // its lease had run out; it was not in the backlog
             }
             self.post.backlog = self.post.backlog.saturating_sub(1);
@@ -304,6 +318,7 @@ impl Dispatch {
             }
         };
         let tree = Tree::Outbox;
+        self.post.done.insert(id.0);
         self.lazily(Op::Ack { tree, seq: id.0 }, now);
         if !self.register.holds(letter.no) {
             return; // its outcome left the window, and the trail with it

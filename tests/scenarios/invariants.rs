@@ -59,6 +59,7 @@ impl Books {
         self.accepted = durable.inbox.keys().copied().collect();
         self.settled = durable.outcomes.keys().copied().collect();
         self.safe.extend(&self.settled);
+        self.safe.extend(&self.accepted);
         self.early.clear();
         self.letters = durable.letters.keys().copied().collect();
     }
@@ -469,7 +470,9 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         if !durable.inbox.is_empty() || !durable.letters.is_empty() {
-            self.fail("at rest, and something is in the inbox or the outbox");
+            let (inbox, letters) = (durable.inbox.keys(), durable.letters.keys());
+            let left = format!("{:?} {:?}", inbox.collect::<Vec<_>>(), letters.collect::<Vec<_>>());
+            self.fail(&format!("at rest, something is in the inbox or the outbox: {left}"));
         }
         if let Some((no, steps)) = durable
             .trail
