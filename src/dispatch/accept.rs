@@ -434,10 +434,11 @@ impl Dispatch {
         record: Option<crate::spool::Numbered>,
         now: Now,
     ) {
+        // An outcome that failed to be written may lie there all the same, until it is removed.
+        let counts = self.register.holds(no);
         let filed = record.and_then(|(_, body)| Filed::read(&body).ok());
-        let Some(filed) = filed else {
-            let key = key(&again.request);
-            if self.register.find(key).is_none() && !self.store.is_failing() {
+        let Some(filed) = filed.filter(|_| counts) else {
+            if !counts && !self.store.is_failing() {
                 self.on_request(again, now); // it left the window while we looked
             } else {
                 self.refuse_again(again, Code::Spool, "the outcome cannot be read", now);

@@ -4,7 +4,7 @@
 //! [`POST_WINDOW`] are under way; the rest wait on the disk (the backlog) and are leased as the
 //! window opens. A letter whose turn is right now is sent from memory, without reading it back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::store::Pending;
 use super::{Dispatch, LEASE, Link, POST_WINDOW};
@@ -29,8 +29,13 @@ pub(super) struct Post {
     under_way: BTreeMap<u64, UnderWay>,
     /// Letters on disk that nobody has leased.
     backlog: u64,
+    /// The disk may hold more than `backlog` says, until a lease finds nothing.
+    doubt: bool,
     leasing: bool,
     volatile: HashMap<ParcelId, Vec<AckToken>>,
+    /// Letters that the broker has and whose removal is not on the disk yet: a lease that ran
+    /// out meanwhile must not send them again.
+    done: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -59,12 +64,12 @@ enum Turn {
 
 impl Post {
     pub(super) fn is_empty(&self) -> bool {
-        self.under_way.is_empty() && self.backlog == 0 && self.volatile.is_empty()
+        self.under_way.is_empty() && !self.has_backlog() && self.volatile.is_empty()
     }
 
     /// Letters that the broker does not have yet.
     pub(super) fn waiting(&self) -> u64 {
-        self.under_way.len() as u64 + self.backlog
+        self.under_way.len() as u64 + self.backlog.max(u64::from(self.doubt))
     }
 
     /// Whether a letter of this ticket is on the disk and on its way to this address.
@@ -81,7 +86,23 @@ impl Post {
 
     /// The store is back: whatever was counted, look what the disk has.
     pub(super) fn look_again(&mut self) {
-        self.backlog = self.backlog.max(1);
+        self.doubt = true;
+    }
+
+    /// Letters may lie on the disk that nobody has leased.
+    fn has_backlog(&self) -> bool {
+        self.backlog > 0 || self.doubt
+    }
+
+    /// These operations are on the disk.
+    pub(super) fn written(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::Ack { tree, seq } = op
+                && *tree == Tree::Outbox
+            {
+                self.done.remove(seq);
+            }
+        }
     }
 
     /// Whether letters are being leased.
@@ -155,7 +176,7 @@ impl Dispatch {
         };
         let seq = self.post.next_seq;
         self.post.next_seq += 1;
-        let turn = if self.post.backlog == 0 && self.post.under_way.len() < POST_WINDOW {
+        let turn = if !self.post.has_backlog() && self.post.under_way.len() < POST_WINDOW {
             self.post.under_way.insert(
                 seq,
                 UnderWay {
@@ -211,7 +232,7 @@ impl Dispatch {
     /// Leases letters from the disk while the window has room.
     pub(super) fn pump(&mut self, now: Now) {
         let room = POST_WINDOW.saturating_sub(self.post.under_way.len());
-        let wants = self.post.backlog > 0 && room > 0 && !self.post.leasing;
+        let wants = self.post.has_backlog() && room > 0 && !self.post.leasing;
         if wants && self.link == Link::Up && !self.store.is_failing() {
             self.post.leasing = true;
             let until = now.mono.after(LEASE);
@@ -223,16 +244,17 @@ impl Dispatch {
         }
     }
 
-    /// Letters came from the disk. The backlog is an estimate that errs upwards: a letter that
-    /// is not counted would lie on the disk until the next start.
+    /// Letters came from the disk. A letter that is not counted would lie there until the next
+    /// start; so only a lease that finds nothing settles a doubt.
     pub(super) fn letters_leased(&mut self, records: Vec<Numbered>, max: usize, now: Now) {
         self.post.leasing = false;
         if records.is_empty() && !self.store.is_failing() && !self.store.has_letters_coming() {
             self.post.backlog = 0; // damaged letters were set aside
+            self.post.doubt = false;
         }
         let all = records.len() == max;
         for (seq, body) in records {
-            if self.post.under_way.contains_key(&seq) {
+            if self.post.under_way.contains_key(&seq) || self.post.done.contains(&seq) {
                 continue; // its lease had run out; it was not in the backlog
             }
             self.post.backlog = self.post.backlog.saturating_sub(1);
@@ -256,7 +278,7 @@ impl Dispatch {
             }
         }
         if all {
-            self.post.backlog = self.post.backlog.max(1);
+            self.post.look_again();
         }
     }
 
@@ -304,6 +326,7 @@ impl Dispatch {
             }
         };
         let tree = Tree::Outbox;
+        self.post.done.insert(id.0);
         self.lazily(Op::Ack { tree, seq: id.0 }, now);
         if !self.register.holds(letter.no) {
             return; // its outcome left the window, and the trail with it

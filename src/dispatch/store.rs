@@ -250,7 +250,8 @@ impl Dispatch {
                 self.acknowledge(refuse.ack);
                 self.post_letter(letter);
             }
-            Pending::Lazy(_) | Pending::Undo(_) => {}
+            Pending::Lazy(ops) => self.post.written(&ops),
+            Pending::Undo(_) => {}
             Pending::Withdraw { no, .. } => self.withdrawn(no),
             Pending::Retire(_) => self.store.retiring = false,
             Pending::LeaseInbox

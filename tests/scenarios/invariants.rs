@@ -226,7 +226,10 @@ impl World {
         if emptied || matches!(sent.read, Err(None)) {
             return Some(Why::Nobody);
         }
-        if let Ok(request) = &sent.read
+        // Where a refusal arrived, a trace of the refused try on the disk proves nothing.
+        let refused = sent.address().and_then(place_of);
+        let refused = refused.is_some_and(|place| self.books.refusals_taken.contains(&place));
+        if let (false, Ok(request)) = (refused, &sent.read)
             && self.is_durable(request, sent.address())
         {
             return Some(Why::Durable);

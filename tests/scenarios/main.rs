@@ -6,6 +6,7 @@
 mod broker;
 mod devices;
 mod disk;
+mod edges;
 mod engine;
 mod invariants;
 mod world;

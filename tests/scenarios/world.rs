@@ -149,6 +149,7 @@ pub(crate) struct World {
     pub(crate) draining: bool,
     pub(crate) moody: bool,
     pub(crate) restarts: u32,
+    counts: lineside::dispatch::Counts,
 }
 
 const LOG_LINES: usize = 40;
@@ -183,6 +184,7 @@ impl World {
             draining: false,
             moody: true,
             restarts: 0,
+            counts: lineside::dispatch::Counts::new(),
             plan,
         };
         world.boot();
@@ -720,7 +722,13 @@ impl World {
         while !self.is_quiet() {
             self.fair_round();
         }
+        self.counts = self.dispatch.as_ref().expect("it runs").counts().clone();
         self.check_end();
+    }
+
+    /// What the process that came to rest had counted.
+    pub(crate) fn counts_before_end(&self) -> lineside::dispatch::Counts {
+        self.counts.clone()
     }
 
     /// A whole life.
