@@ -91,20 +91,21 @@ fn a_long_value_is_cut_and_a_line_stays_one_line() {
 #[test]
 fn vendors_are_quiet_unless_named_and_never_chatty() {
     let speak = || {
-        tracing::info!(target: "rumqttd::router", "info");
-        tracing::warn!(target: "rumqttd::router", "warn");
-        tracing::debug!(target: "rumqttd::router", "debug");
+        tracing::info!(target: "rumqttc::state", "info");
+        tracing::warn!(target: "rumqttc::state", "warn");
+        tracing::debug!(target: "rumqttc::state", "debug");
+        tracing::error!(target: "rumqttd::router", "a client hung up");
         tracing::debug!(target: "lineside::intake", "debug");
     };
-    assert_eq!(lines("info", speak), "<4>rumqttd::router: warn\n");
+    assert_eq!(lines("info", speak), "<4>rumqttc::state: warn\n");
     assert_eq!(
         lines("debug", speak),
-        "<4>rumqttd::router: warn\n<7>lineside::intake: debug\n"
+        "<4>rumqttc::state: warn\n<7>lineside::intake: debug\n"
     );
-    assert_eq!(lines("rumqttd=error", speak), "");
+    assert_eq!(lines("rumqttc=error", speak), "");
     assert_eq!(
-        lines("warn, rumqttd=trace", speak),
-        "<6>rumqttd::router: info\n<4>rumqttd::router: warn\n"
+        lines("warn, rumqttc=trace", speak),
+        "<6>rumqttc::state: info\n<4>rumqttc::state: warn\n"
     );
 }
 
