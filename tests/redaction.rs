@@ -165,10 +165,11 @@ fn an_answer_goes_to_its_device_only() {
     assert_eq!(answers.count(), 2);
 }
 
+type Life = fn(&mut World, Message);
+
 #[test]
 fn every_other_outcome_tells_nothing_of_the_question() {
     let question = || message(r#"{"prompt":"CANARY","id":"x","deadline_ms":1000}"#);
-    type Life = fn(&mut World, Message);
     let lives: [(Life, &str); 5] = [
         (
             |world, question| {

@@ -94,7 +94,7 @@ impl World {
             world.settle_down();
             world.told
         });
-        told.log = log.lock().unwrap().clone();
+        told.log.clone_from(&log.lock().unwrap());
         told
     }
 
@@ -351,7 +351,7 @@ fn setup() -> Setup {
             max_prompt_bytes: 1000,
             deadlines: DeadlineLimits {
                 default: Duration::from_secs(30),
-                max: Duration::from_secs(600),
+                max: Duration::from_mins(10),
             },
             default_classification: Classification::Restricted,
             classification_by_topic: Vec::new(),
@@ -365,7 +365,7 @@ fn setup() -> Setup {
         },
         window: Window {
             count: 100,
-            age: Duration::from_secs(3600),
+            age: Duration::from_hours(1),
             bytes: 1 << 20,
         },
         outbox_bytes: 1 << 20,

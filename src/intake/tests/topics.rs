@@ -59,12 +59,12 @@ fn a_filter_that_is_none_is_told_why() {
 /// The protocol's words, one after the other: slow, but plain to see.
 fn reference(filter: &[&str], name: &[&str]) -> bool {
     match (filter.split_first(), name.split_first()) {
-        (None, None) => true,
         // The parent level and everything below.
         (Some((&"#", _)), _) => true,
-        (Some((&"+", filter)), Some((_, name))) => reference(filter, name),
-        (Some((want, filter)), Some((level, name))) => want == level && reference(filter, name),
-        (None, Some(_)) | (Some(_), None) => false,
+        (Some((want, filter)), Some((level, name))) => {
+            (*want == "+" || want == level) && reference(filter, name)
+        }
+        (filter, name) => filter.is_none() && name.is_none(),
     }
 }
 

@@ -73,7 +73,8 @@ fn step(what: What) -> Step {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.concat()
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
