@@ -8,7 +8,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["src/broker/"]),
     ("rustls_native_certs", &["src/broker/"]),
     ("rumqttd", &["src/broker/embedded.rs"]),
-    ("sled", &["src/spool/sled.rs"]),
+    ("sled", &["src/spool/sled"]),
     ("sd_notify", &["src/service"]),
     ("tracing_journald", &["src/service"]),
     ("tracing_subscriber", &["src/service"]),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
@@ -47,12 +47,13 @@ pub(super) fn wait_for_lock(
     let Ok(held) = File::open(file(dir)) else {
         return Ok(()); // no store yet, or none that can be read: opening it will tell
     };
-    let started = Instant::now();
+    let mut waited = Duration::ZERO;
     while flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if started.elapsed() >= patience {
+        if waited >= patience {
             return Err(DiskError::Locked(dir.display().to_string()));
         }
         std::thread::sleep(pause);
+        waited += pause;
     }
     Ok(()) // closing the file lets the lock go
 }

@@ -22,8 +22,9 @@ pub(super) const SEGMENT_BYTES: usize = 1024 * 1024;
 /// Pages that sled keeps in memory. What is read again soon is what was written last.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// A closed store lets go of its lock a moment later, when its last page was freed.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// A closed store lets go of its lock a moment later, when its last page was freed; on a busy
+/// machine that moment can be long.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pause between two looks at the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
