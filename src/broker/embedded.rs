@@ -135,7 +135,12 @@ fn config(max_packet_bytes: usize, inner: SocketAddr) -> Config {
 /// A place for rumqttd, which cannot be handed a socket. The port is given up again before
 /// rumqttd takes it, so it lies on a loopback address that nobody else would think of.
 fn free_port() -> io::Result<SocketAddr> {
-    let address = Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
+    let address = Ipv4Addr::new(
+        127,
+        fastrand::u8(1..),
+        fastrand::u8(..),
+        fastrand::u8(1..255),
+    );
     std::net::TcpListener::bind((address, 0))?.local_addr()
 }
 

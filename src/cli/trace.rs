@@ -101,7 +101,9 @@ fn utc(at_ms: u64) -> String {
 /// The date of a day counted from 1970-01-01, by whole years and months: at most a few hundred
 /// steps, and plain to read.
 fn civil(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let cycles = days / 146_097; // days in 400 years
     days %= 146_097;
     let mut year = 1970 + cycles * 400;

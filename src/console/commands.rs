@@ -43,7 +43,7 @@ pub const TABLE: &[Command] = &[
 /// than the longest that a healthy store needs to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long `ask` waits: the appliance refuses at the request's own deadline, long before this.
-const ASK_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const ASK_PATIENCE: Duration = Duration::from_hours(24);
 
 /// A line as it comes in.
 #[derive(Debug, Deserialize)]

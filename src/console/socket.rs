@@ -17,7 +17,7 @@ use crate::dispatch::shell::Inquirer;
 /// Commands under way at a time: people and a script or two.
 const MAX_CONNECTIONS: usize = 16;
 /// A connection that says nothing for this long is closed.
-const MAX_SILENCE: Duration = Duration::from_secs(300);
+const MAX_SILENCE: Duration = Duration::from_mins(5);
 /// A client that does not read its answer for this long is left.
 const MAX_STALL: Duration = Duration::from_secs(10);
 /// Owner and group: the group of the service is who may command it.
