@@ -147,6 +147,15 @@ impl Client {
             Self::Local => "l:".into(),
         }
     }
+
+    /// The [`Client::name`] of whoever has this [`Client::scope`].
+    pub fn name_in_scope(scope: &str) -> &str {
+        match scope.split_once(':') {
+            Some(("p" | "c", name)) => name,
+            Some(("l", _)) => Self::Local.name(),
+            Some(_) | None => Self::Anonymous.name(),
+        }
+    }
 }
 
 /// What is asked.

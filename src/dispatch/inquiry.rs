@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::store::Pending;
 use super::{Dispatch, Phase, engine};
 use crate::clock::{Now, Wall};
+use crate::intake::Client;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, Step, What};
@@ -272,7 +273,6 @@ fn begun(waiting: &Waiting) -> Timeline {
 }
 
 fn ended(filed: &Filed) -> Timeline {
-    let (_, name) = filed.scope.split_once(':').unwrap_or_default();
     let settled = if filed.verdict == "answered" {
         "answered".into()
     } else {
@@ -280,7 +280,7 @@ fn ended(filed: &Filed) -> Timeline {
     };
     Timeline {
         id: filed.id.as_str().into(),
-        client: if name.is_empty() { "anonymous" } else { name }.into(),
+        client: Client::name_in_scope(&filed.scope).into(),
         ticket: filed.no.0,
         state: "settled",
         rule: Some(filed.rule.clone()),

@@ -24,36 +24,63 @@ const REMEMBERS: Setup = Setup {
     ..FORGETFUL
 };
 
+/// Within the limit of requests in flight, because a broker may hand all of them over at once.
+const BACKLOG: usize = 60;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_asked_while_the_appliance_was_down_is_answered_when_it_is_up() {
     let (broker, mut appliance) = plant("");
     assert!(appliance.stop().success());
     let mut devices = Vec::new();
     for (number, version) in [Version::V3, Version::V5].into_iter().enumerate() {
-        let answers = format!("devices/d{number}/answers");
-        let mut device = Device::start(version, broker.port, &[&answers]).await;
-        for request in 0..100 {
-            let id = format!("d{number}-{request}");
-            let payload = json!({ "prompt": "p", "id": id, "reply_to": answers }).to_string();
-            device.publish(&Ask::new(payload)).await;
-        }
-        devices.push(device);
+        devices.push(ask_and_wait(number, version, broker.port, BACKLOG).await);
     }
     appliance.start();
     for (number, device) in devices.iter_mut().enumerate() {
-        let mut heard = Vec::new();
-        for _ in 0..100 {
-            let reply = device.reply().await;
-            assert_eq!(reply.code(), "engine_unavailable");
-            heard.push(reply.id());
+        for (id, code) in answers(number, device, BACKLOG).await {
+            assert_eq!(code, "engine_unavailable", "{id}");
         }
-        heard.sort();
-        let mut wanted: Vec<_> = (0..100).map(|n| format!("d{number}-{n}")).collect();
-        wanted.sort();
-        assert_eq!(heard, wanted);
-        assert!(device.is_quiet().await);
     }
     assert_eq!(redeliveries(&broker), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_beyond_every_limit_is_refused_and_not_forgotten() {
+    let (broker, mut appliance) = plant("");
+    assert!(appliance.stop().success());
+    let mut device = ask_and_wait(0, Version::V5, broker.port, 500).await;
+    appliance.start();
+    for (id, code) in answers(0, &mut device, 500).await {
+        let known = ["engine_unavailable", "busy", "rate_limited"];
+        assert!(known.contains(&code.as_str()), "{id}: {code}");
+    }
+    assert_eq!(redeliveries(&broker), 0);
+}
+
+/// A device that has asked on its own topic.
+async fn ask_and_wait(number: usize, version: Version, port: u16, requests: usize) -> Device {
+    let answers = format!("devices/d{number}/answers");
+    let mut device = Device::start(version, port, &[&answers]).await;
+    for request in 0..requests {
+        let id = format!("d{number}-{request:03}");
+        let payload = json!({ "prompt": "p", "id": id, "reply_to": answers }).to_string();
+        let topic = format!("lineside/line-3/request/d{number}");
+        device.publish(&Ask::new(payload).on(&topic)).await;
+    }
+    device
+}
+
+/// Exactly one reply for each request: its id and its code.
+async fn answers(number: usize, device: &mut Device, requests: usize) -> BTreeMap<String, String> {
+    let mut heard = BTreeMap::new();
+    for _ in 0..requests {
+        let reply = device.reply().await;
+        heard.insert(reply.id(), reply.code());
+    }
+    let wanted: Vec<_> = (0..requests).map(|n| format!("d{number}-{n:03}")).collect();
+    assert_eq!(heard.keys().cloned().collect::<Vec<_>>(), wanted);
+    assert!(device.is_quiet().await);
+    heard
 }
 
 #[tokio::test(flavor = "multi_thread")]
