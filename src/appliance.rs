@@ -124,11 +124,14 @@ async fn until_drained(
     notifier: &Notifier,
 ) -> Option<shell::End> {
     let mut dispatching = std::pin::pin!(dispatching);
-    tokio::select! {
-        end = &mut dispatching => return Some(end),
-        () = stop.requested() => {}
-    }
+    let early = tokio::select! {
+        end = &mut dispatching => Some(end), // it may hear of the stop first, with nothing left to do
+        () = stop.requested() => None,
+    };
     let _ = notifier.stopping(); // the service manager will see for itself
+    if early.is_some() {
+        return early;
+    }
     match timeout(limit, dispatching).await {
         Ok(end) => Some(end),
         Err(_) => {

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     async fn told(line: &str) -> String {
-        let (inquiries, mut asked) = mpsc::channel(1);
+        let (inquiries, mut asked) = mpsc::channel::<Inquirer>(1);
         tokio::spawn(async move {
             while let Some(caller) = asked.recv().await {
                 let answer = match caller.inquiry {

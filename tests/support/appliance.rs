@@ -211,6 +211,15 @@ impl Appliance {
 
     /// Waits until its status is as wanted.
     pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_looking(LOOK, wanted)
+    }
+
+    /// The same for a stopwatch: looks so often that the looking does not show.
+    pub fn until_often(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_looking(Duration::from_millis(1), wanted)
+    }
+
+    fn until_looking(&mut self, look: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         let mut last = Value::Null;
         loop {
@@ -226,7 +235,7 @@ impl Appliance {
                 .and_then(|child| child.try_wait().unwrap());
             assert!(ended.is_none(), "it ended: {ended:?}");
             assert!(begun.elapsed() < PATIENCE, "still {last}");
-            sleep(LOOK);
+            sleep(look);
         }
     }
 }
