@@ -4,12 +4,15 @@
 //! It keeps nothing on disk, honours no client's limits, and redelivers under new ids; a plant
 //! has a broker of its own.
 //!
-//! rumqttd wants one port for each version of the protocol, and devices do not know that. So a
-//! small porter owns the public address, reads the version in the first packet, which stays in
-//! the socket, and joins the connection to the right inner port.
+//! rumqttd speaks each version of the protocol on a port of its own, and not every version well.
+//! So a small porter owns the public address, reads the version in the first packet, which stays
+//! in the socket, and joins the connection to the inner port for MQTT 5; what an older device
+//! says and hears is [translated](translate).
 //!
 //! How it fails: an address that is taken is an [`EmbeddedError`] at the start. Later faults of
 //! one connection end that connection.
+
+mod translate;
 
 use std::collections::HashMap;
 use std::io;
@@ -18,10 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+
+use translate::Way;
 
 /// Connections at once; each costs some kilobytes.
 const MAX_CONNECTIONS: usize = 1024;
@@ -74,10 +80,7 @@ pub async fn start(settings: Embedded) -> Result<SocketAddr, EmbeddedError> {
     let at = |why| EmbeddedError::Listen { listen, why };
     let door = TcpListener::bind(listen).await.map_err(at)?;
     let address = door.local_addr().map_err(at)?;
-    let inner = Inner {
-        v4: free_port()?,
-        v5: free_port()?,
-    };
+    let inner = free_port()?;
     let config = config(settings.max_packet_bytes, inner);
     std::thread::Builder::new()
         .name("embedded-broker".into())
@@ -90,18 +93,12 @@ pub async fn start(settings: Embedded) -> Result<SocketAddr, EmbeddedError> {
     timeout(START_WITHIN, answers(inner))
         .await
         .map_err(|_| EmbeddedError::Late)?;
-    tokio::spawn(porter(door, inner));
+    tokio::spawn(porter(door, inner, settings.max_packet_bytes));
     Ok(address)
 }
 
-/// Where rumqttd listens.
-#[derive(Clone, Copy)]
-struct Inner {
-    v4: SocketAddr,
-    v5: SocketAddr,
-}
-
-fn config(max_packet_bytes: usize, inner: Inner) -> Config {
+/// The configuration of rumqttd that listens on `inner`.
+fn config(max_packet_bytes: usize, inner: SocketAddr) -> Config {
     let server = |name: &str, listen| {
         let server = ServerSettings {
             name: name.into(),
@@ -127,8 +124,7 @@ fn config(max_packet_bytes: usize, inner: Inner) -> Config {
             max_segment_count: SEGMENTS,
             ..RouterConfig::default()
         },
-        v4: server("broker-v4", inner.v4),
-        v5: server("broker-v5", inner.v5),
+        v5: server("broker", inner),
         ..Config::default()
     }
 }
@@ -137,21 +133,19 @@ fn free_port() -> io::Result<SocketAddr> {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-async fn answers(inner: Inner) {
-    for address in [inner.v4, inner.v5] {
-        while StdTcpStream::connect(address).is_err() {
-            sleep(Duration::from_millis(10)).await;
-        }
+async fn answers(inner: SocketAddr) {
+    while StdTcpStream::connect(inner).is_err() {
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
-async fn porter(door: TcpListener, inner: Inner) {
+async fn porter(door: TcpListener, inner: SocketAddr, max_packet_bytes: usize) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match door.accept().await {
             Ok((client, _)) => {
                 tokio::spawn(async move {
-                    let led = lead_in(client, inner).await;
+                    let led = lead_in(client, inner, max_packet_bytes).await;
                     tracing::debug!(?led, "embedded broker: connection over");
                     drop(place);
                 });
@@ -162,16 +156,52 @@ async fn porter(door: TcpListener, inner: Inner) {
     }
 }
 
-async fn lead_in(mut client: TcpStream, inner: Inner) -> io::Result<()> {
+async fn lead_in(
+    mut client: TcpStream,
+    inner: SocketAddr,
+    max_packet_bytes: usize,
+) -> io::Result<()> {
     let version = timeout(FIRST_PACKET_WITHIN, version(&client)).await??;
-    let address = match version {
-        Version::V4 => inner.v4,
-        Version::V5 => inner.v5,
-    };
-    let mut broker = TcpStream::connect(address).await?;
+    let mut broker = TcpStream::connect(inner).await?;
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
-    copy_bidirectional(&mut client, &mut broker).await?;
+    match version {
+        Version::V5 => {
+            copy_bidirectional(&mut client, &mut broker).await?;
+        }
+        Version::V4 => {
+            let (from_client, to_client) = client.into_split();
+            let (from_broker, to_broker) = broker.into_split();
+            // Either side's end is the end of both.
+            tokio::select! {
+                end = relay(from_client, to_broker, max_packet_bytes, Way::In) => end?,
+                end = relay(from_broker, to_client, max_packet_bytes, Way::Out) => end?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Passes packets on, each rewritten, until the sender hangs up.
+async fn relay(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    max_packet_bytes: usize,
+    way: Way,
+) -> io::Result<()> {
+    let broken = |_| io::Error::from(io::ErrorKind::InvalidData);
+    let mut waiting = Vec::new();
+    while from.read_buf(&mut waiting).await? > 0 {
+        let (mut rewritten, mut taken) = (Vec::new(), 0);
+        while let Some(packet) =
+            translate::next(&waiting[taken..], max_packet_bytes).map_err(broken)?
+        {
+            taken += packet.length;
+            rewritten.extend(packet.rewritten(way).map_err(broken)?);
+        }
+        waiting.drain(..taken);
+        to.write_all(&rewritten).await?;
+    }
     Ok(())
 }
 

@@ -186,7 +186,7 @@ async fn the_first_run_needs_no_configuration_and_no_broker() {
         (Appliance::configured(dir, &config), port)
     };
     appliance.start();
-    for version in [Version::V5] {
+    for version in [Version::V3, Version::V5, Version::V3] {
         let mut device = Device::start(version, port, &["lineside/+/status"]).await;
         let status = device.reply().await;
         assert_eq!(status.json()["state"], "online");
@@ -198,7 +198,8 @@ async fn the_first_run_needs_no_configuration_and_no_broker() {
         let ask = Ask::new(payload).on(&format!("lineside/{name}/request"));
         assert_eq!(device.ask(&ask).await.code(), "engine_unavailable");
     }
-    let status = appliance.until(|status| count(status, "replies", "delivered") == 1);
-    assert_eq!(count(&status, "requests", "accepted"), 1);
+    let status = appliance.until(|status| count(status, "replies", "delivered") == 3);
+    assert_eq!(count(&status, "requests", "accepted"), 2);
+    assert_eq!(count(&status, "requests", "duplicate"), 1);
     assert!(appliance.stop().success());
 }
