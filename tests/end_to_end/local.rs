@@ -137,8 +137,8 @@ async fn check_finds_a_good_machine_a_missing_broker_and_a_broken_configuration(
     assert!(text.contains("FAIL") || text.contains("fail"), "{text}");
     assert!(text.contains("check broker.url"), "{text}");
 
-    let broken = Appliance::at(broker.port, BROKEN);
-    let told = broken.told("check", &[]);
+    let faulty = Appliance::at(broker.port, BROKEN);
+    let told = faulty.told("check", &[]);
     assert_eq!(told.status.code(), Some(CONFIG), "{told:?}");
 }
 

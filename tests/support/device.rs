@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Far longer than anything here takes on a crowded machine; only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Long enough for something that must not come.
 pub const QUIET: Duration = Duration::from_millis(500);
 /// Packets that may wait for the connection.

@@ -20,6 +20,7 @@ mod device;
 mod mosquitto;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -152,9 +153,11 @@ async fn round_trips(broker: &Mosquitto, effort: &Effort) -> Value {
         .is_some()
     {}
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    let mut probe = Probe::new();
     for n in 0..effort.round_trips + WARM_UP {
         let echoed = round_trip(&mut device, &to_echo(n)).await;
         let answered = round_trip(&mut device, &to_appliance(n)).await;
+        probe.sync();
         if n >= WARM_UP {
             bare.push(echoed);
             ours.push(answered);
@@ -169,7 +172,7 @@ async fn round_trips(broker: &Mosquitto, effort: &Effort) -> Value {
         "appliance_p99_us": ours_99,
         "difference_p50_us": ours_50 - echo_50,
         "ratio_p50": ours_50 / echo_50,
-        "fdatasync_p50_us": fdatasync_us(effort.round_trips / 3),
+        "fdatasync_p50_us": probe.median_us(),
     })
 }
 
@@ -185,23 +188,40 @@ async fn round_trip(device: &mut Device, ask: &Ask) -> Duration {
     span
 }
 
-/// What the disk alone takes for the least durable write, in the same place.
-fn fdatasync_us(times: usize) -> f64 {
-    use std::os::unix::fs::FileExt;
-    let dir = fresh_dir();
-    let file = fs::File::create(dir.join("probe")).unwrap();
-    file.write_all_at(&vec![0; 1 << 20], 0).unwrap();
-    file.sync_all().unwrap();
-    let mut spans = Vec::new();
-    for n in 0..times.max(1) {
-        let begun = Instant::now();
-        file.write_all_at(&[1; 4096], (n % 256) as u64 * 4096)
-            .unwrap();
-        file.sync_data().unwrap();
-        spans.push(begun.elapsed());
+/// What the disk alone takes for the least durable write, in the same place at the same time.
+struct Probe {
+    dir: PathBuf,
+    file: fs::File,
+    spans: Vec<Duration>,
+}
+
+impl Probe {
+    const BYTES: usize = 1 << 20;
+    const BLOCK: usize = 4096;
+
+    fn new() -> Self {
+        let dir = fresh_dir();
+        let file = fs::File::create(dir.join("probe")).unwrap();
+        file.write_all_at(&vec![0; Self::BYTES], 0).unwrap();
+        file.sync_all().unwrap();
+        let spans = Vec::new();
+        Self { dir, file, spans }
     }
-    let _ = fs::remove_dir_all(dir);
-    quantiles_us(&mut spans).0
+
+    fn sync(&mut self) {
+        let at = self.spans.len() * Self::BLOCK % Self::BYTES;
+        let begun = Instant::now();
+        self.file
+            .write_all_at(&[1; Self::BLOCK], at as u64)
+            .unwrap();
+        self.file.sync_data().unwrap();
+        self.spans.push(begun.elapsed());
+    }
+
+    fn median_us(mut self) -> f64 {
+        let _ = fs::remove_dir_all(&self.dir);
+        quantiles_us(&mut self.spans).0
+    }
 }
 
 /// The least that an MQTT service can do.
@@ -214,8 +234,9 @@ async fn echo(port: u16) {
     client
         .try_subscribe("echo/request", QoS::AtLeastOnce)
         .unwrap();
-    loop {
-        if let Event::Incoming(Packet::Publish(message)) = line.poll().await.unwrap() {
+    // Ends with the broker.
+    while let Ok(event) = line.poll().await {
+        if let Event::Incoming(Packet::Publish(message)) = event {
             let to = message.properties.unwrap().response_topic.unwrap();
             client
                 .try_publish(to, QoS::AtLeastOnce, false, message.payload)
