@@ -132,13 +132,11 @@ async fn until_drained(
     if early.is_some() {
         return early;
     }
-    match timeout(limit, dispatching).await {
-        Ok(end) => Some(end),
-        Err(_) => {
-            tracing::warn!("not everything was finished in time; the rest waits on the disk");
-            None
-        }
+    let end = timeout(limit, dispatching).await.ok();
+    if end.is_none() {
+        tracing::warn!("not everything was finished in time; the rest waits on the disk");
     }
+    end
 }
 
 fn announce_ready(notifier: &Notifier, settings: &Settings) {
