@@ -361,6 +361,29 @@ async fn a_password_opens_the_broker_and_a_wrong_one_is_reported() {
 }
 
 #[tokio::test]
+async fn a_goodbye_is_said_although_nobody_listens_to_the_answers_any_more() {
+    let broker = Mosquitto::start(&Setup::default());
+    let mut device = Device::start(&broker, &["out"]).await;
+    let mut appliance = Appliance::start(link(&broker, "a", &["in"]));
+    appliance.up().await;
+    let Appliance {
+        commands,
+        events,
+        task,
+    } = appliance;
+    drop(events);
+    let publish = |id, payload: &[u8]| Command::Publish(parcel(id, "out", payload));
+    commands.send(publish(1, b"draining")).await.unwrap();
+    assert_eq!(device.heard().await.1, b"draining");
+    sleep(QUIET).await; // the broker's answer has come, and nobody wants to know
+    commands.send(publish(2, b"offline")).await.unwrap();
+    commands.send(Command::Close).await.unwrap();
+    assert_eq!(device.heard().await.1, b"offline");
+    let end = timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+    assert_eq!(end, End::Closed);
+}
+
+#[tokio::test]
 async fn a_probe_measures_the_echo() {
     let broker = Mosquitto::start(&Setup::default());
     let link = link(&broker, "a", &[]);

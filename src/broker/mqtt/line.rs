@@ -221,8 +221,10 @@ impl<B: Fn()> Line<B> {
                 }
                 (Ok(_), None) => Aside::EventTaken,
                 (Err(_), _) => {
-                    self.outbox.clear(); // nobody is left who wants them
-                    Aside::Command(None)
+                    // Nobody is left who wants them; what is still to be said, the goodbye above
+                    // all, comes over the commands, and so does the end.
+                    self.outbox.clear();
+                    Aside::EventTaken
                 }
             },
             _ = self.beats.tick() => {
