@@ -16,7 +16,9 @@ use crate::dispatch::shell::Inquirer;
 
 /// Commands under way at a time: people and a script or two.
 const MAX_CONNECTIONS: usize = 16;
-/// A connection that says nothing for this long is closed.
+/// A connection that never gave a command is closed after this: places are few.
+const FIRST_SILENCE: Duration = Duration::from_secs(10);
+/// One that did, after this.
 const MAX_SILENCE: Duration = Duration::from_mins(5);
 /// A client that does not read its answer for this long is left.
 const MAX_STALL: Duration = Duration::from_secs(10);
@@ -112,11 +114,13 @@ impl Drop for ControlSocket {
 async fn talk(stream: UnixStream, inquiries: mpsc::Sender<Inquirer>, max_line_bytes: usize) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
+    let mut patience = FIRST_SILENCE;
     loop {
         let mut line = Vec::new();
         let limit = max_line_bytes as u64 + 1;
         let mut bounded = (&mut read).take(limit);
-        let got = timeout(MAX_SILENCE, bounded.read_until(b'\n', &mut line)).await;
+        let got = timeout(patience, bounded.read_until(b'\n', &mut line)).await;
+        patience = MAX_SILENCE;
         match got {
             Ok(Ok(1..)) => {}
             Ok(Ok(0) | Err(_)) | Err(_) => return,
