@@ -62,7 +62,7 @@ use crate::ticket::{Key, Known, Register, State, TicketNo, Window};
 /// How long a step that nobody waits for may stay in memory.
 pub const LAZY: Duration = Duration::from_millis(100);
 /// How long a record is leased; renewed at a third of it.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_mins(1);
 /// Letters on their way to the broker at a time: enough to fill a slow link's round trip, small
 /// enough that a restart repeats few.
 pub const POST_WINDOW: usize = 64;
@@ -291,7 +291,7 @@ impl Dispatch {
                 self.store.live = live;
                 self.on_committed(token, now);
             }
-            spool::Event::Refused { token, tree } => self.on_full(token, tree, now),
+            spool::Event::Refused { token, tree } => self.on_full(token, tree),
             spool::Event::Failed { token } => self.on_failed(token, now),
             spool::Event::Records { token, records } => self.on_records(token, records, now),
             spool::Event::Restored { live } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::store::{Again, Pending, Settling};
 use super::{
     Also, Answer, Dispatch, Held, InboxRecord, LEASE, Link, MAX_ADDRESSES, MAX_QUESTIONS,
-    MAX_VOLATILE, Phase, SessionNo, Slip,
+    MAX_VOLATILE, Phase, STORE_RETRY_MS, SessionNo, Slip,
 };
 use crate::broker::{self, Delivery, Parcel, Retain};
 use crate::clock::Now;
@@ -53,7 +53,7 @@ impl Dispatch {
                     redelivered: false,
                 };
                 if self.phase == Phase::Draining {
-                    self.refuse_again(again, Code::Draining, "the appliance is going down", now);
+                    self.refuse_again(&again, Code::Draining, "the appliance is going down");
                 } else {
                     self.on_request(again, now);
                 }
@@ -64,16 +64,16 @@ impl Dispatch {
 
     fn on_request(&mut self, mut again: Again, now: Now) {
         if self.store.is_failing() {
-            self.refuse_again(again, Code::Spool, "the store fails", now);
+            self.refuse_again(&again, Code::Spool, "the store fails");
             return;
         }
         match self.find(&mut again) {
             Some(Known::Open(no)) if self.leaving.contains_key(&no) => {
                 let why = "an earlier try with this id is being taken back";
-                self.refuse_again(again, Code::Spool, why, now);
+                self.refuse_again(&again, Code::Spool, why);
             }
             Some(Known::Open(no)) => self.again_open(no, again, now),
-            Some(Known::Settled(no)) => self.again_settled(no, again, now),
+            Some(Known::Settled(no)) => self.again_settled(no, again),
             None => self.accept(again, now),
         }
     }
@@ -90,7 +90,9 @@ impl Dispatch {
                 if let (true, Some(known)) = (again.redelivered, self.register.find(also)) {
                     return Some(known);
                 }
-                let unique = (2..)
+                // As many as may be known, and one more: one of these is free.
+                let most = self.slips.len() + self.leaving.len() + self.register.settled_count();
+                let unique = (2..most + 3)
                     .map(|n| format!("{id}-{n}"))
                     .find(|id| find(id).is_none());
                 if let (Some(_), Some(unique)) = (find(id), unique) {
@@ -246,14 +248,13 @@ impl Dispatch {
             tree: Tree::Trail,
             seq: no.trail_seq(step),
         }));
-        self.leaving
-            .insert(no, (key(&request), also_key(&request)));
+        self.leaving.insert(no, (key(&request), also_key(&request)));
         self.decide(traces.clone(), Pending::Withdraw { no, ops: traces });
         self.engine.pause = None;
         self.count("requests", "withdrawn");
         // Each further address is on its own way to the disk, and dealt with when it arrives.
         self.addresses.remove(&no);
-        let refusal = refusal_of(&request, Code::Spool, why, self.store_retry_ms());
+        let refusal = refusal_of(&request, Code::Spool, why, Some(STORE_RETRY_MS));
         let sessions = self.callers.remove(&no).unwrap_or_default();
         if sessions.is_empty() {
             self.refuse_all(&refusal, held.acks, false);
@@ -269,7 +270,7 @@ impl Dispatch {
             .get(&no)
             .is_some_and(|slip| slip.state == State::Settled)
         {
-            self.again_settled(no, again, now); // read behind the outcome that is being written
+            self.again_settled(no, again); // read behind the outcome that is being written
             return;
         }
         let Some(held) = self.held.get_mut(&no) else {
@@ -279,14 +280,14 @@ impl Dispatch {
                 .map(|slip| slip.priority)
                 .unwrap_or_default();
             let seq = no.inbox_seq(priority);
-            self.question(Tree::Inbox, seq, again, now, |again| Pending::AgainOpen {
+            self.question(Tree::Inbox, seq, again, |again| Pending::AgainOpen {
                 no,
                 again,
             });
             return;
         };
         if held.request.content != again.request.content {
-            self.conflict(again);
+            self.conflict(&again);
             return;
         }
         let first = held.request.reply.clone();
@@ -313,13 +314,13 @@ impl Dispatch {
             .is_some_and(|slip| slip.state != State::Settled);
         match waiting {
             Some(waiting) if open && waiting.request.content != again.request.content => {
-                self.conflict(again);
+                self.conflict(&again);
             }
             Some(waiting) if open => self.join(no, &waiting.request.reply, again, now),
             // Settled meanwhile: look again, there.
             Some(_) | None if !open => self.on_request(again, now),
             Some(_) | None => {
-                self.refuse_again(again, Code::Spool, "the record cannot be read", now);
+                self.refuse_again(&again, Code::Spool, "the record cannot be read");
             }
         }
     }
@@ -328,7 +329,7 @@ impl Dispatch {
     fn join(&mut self, no: TicketNo, first: &ReturnAddress, again: Again, now: Now) {
         let address = again.request.reply.clone();
         if let Some(session) = again.session {
-            self.join_here(no, session, again, now);
+            self.join_here(no, session, &again);
             return;
         }
         let also = self.addresses.get(&no).into_iter().flatten();
@@ -342,7 +343,7 @@ impl Dispatch {
             Some(step) => step, // on its way; written once more, so that this message waits for it
             None if self.is_crowded(no) => {
                 let why = "this request is already answered to as many addresses as it may be";
-                self.refuse_again(again, Code::Busy, why, now);
+                self.refuse_again(&again, Code::Busy, why);
                 return;
             }
             None => self.add_address(no, address.clone(), None),
@@ -358,7 +359,7 @@ impl Dispatch {
     }
 
     /// The same for somebody at the appliance.
-    fn join_here(&mut self, no: TicketNo, session: SessionNo, again: Again, now: Now) {
+    fn join_here(&mut self, no: TicketNo, session: SessionNo, again: &Again) {
         let callers = self.callers.entry(no).or_default();
         if callers.contains(&session) {
             return;
@@ -368,7 +369,7 @@ impl Dispatch {
             self.count("requests", "duplicate");
         } else {
             let why = "as many as may wait for this request's answer already";
-            self.refuse_again(again, Code::Busy, why, now);
+            self.refuse_again(again, Code::Busy, why);
         }
     }
 
@@ -394,7 +395,7 @@ impl Dispatch {
         let open = self.slips.get(&no).map(|slip| slip.state);
         let unaccepted = |held: &Held| held.inbox == InboxRecord::Unwritten;
         if self.held.get(&no).is_some_and(unaccepted) {
-            self.again_settled(no, again, now); // the outcome, on its way, decides
+            self.again_settled(no, again); // the outcome, on its way, decides
             return;
         }
         let also = self.addresses.get_mut(&no).into_iter().flatten();
@@ -421,9 +422,10 @@ impl Dispatch {
         }
     }
 
-    fn again_settled(&mut self, no: TicketNo, again: Again, now: Now) {
-        self.question(Tree::Outcomes, no.0, again, now, |again| {
-            Pending::AgainSettled { no, again }
+    fn again_settled(&mut self, no: TicketNo, again: Again) {
+        self.question(Tree::Outcomes, no.0, again, |again| Pending::AgainSettled {
+            no,
+            again,
         });
     }
 
@@ -441,12 +443,12 @@ impl Dispatch {
             if !counts && !self.store.is_failing() {
                 self.on_request(again, now); // it left the window while we looked
             } else {
-                self.refuse_again(again, Code::Spool, "the outcome cannot be read", now);
+                self.refuse_again(&again, Code::Spool, "the outcome cannot be read");
             }
             return;
         };
         if filed.content != again.request.content {
-            self.conflict(again);
+            self.conflict(&again);
             return;
         }
         self.count("requests", "duplicate");
@@ -481,24 +483,23 @@ impl Dispatch {
         tree: Tree,
         seq: u64,
         again: Again,
-        now: Now,
         pending: impl FnOnce(Again) -> Pending,
     ) {
         if self.store.questions() >= MAX_QUESTIONS {
-            self.refuse_again(again, Code::Busy, "too many repeated requests at once", now);
+            self.refuse_again(&again, Code::Busy, "too many repeated requests at once");
         } else {
             self.ask(tree, seq, seq, 1, pending(again));
         }
     }
 
-    fn conflict(&mut self, again: Again) {
+    fn conflict(&mut self, again: &Again) {
         let why = "this id was used for another request";
         let refusal = refusal_of(&again.request, Code::IdConflict, why, None);
         self.refuse(&refusal, again.ack, again.session, again.redelivered);
     }
 
-    pub(super) fn refuse_again(&mut self, again: Again, code: Code, why: &str, _now: Now) {
-        let retry = self.store_retry_ms();
+    pub(super) fn refuse_again(&mut self, again: &Again, code: Code, why: &str) {
+        let retry = Some(STORE_RETRY_MS);
         let refusal = refusal_of(&again.request, code, why, retry);
         self.refuse(&refusal, again.ack, again.session, again.redelivered);
     }

@@ -98,13 +98,11 @@ impl Dispatch {
         }
         let (mut questions, mut inbox, mut outbox) = (0, false, false);
         for pending in self.store.under_way() {
-            match pending {
-                Pending::LeaseInbox => inbox = true,
-                Pending::LeaseOutbox { .. } => outbox = true,
-                pending => questions += usize::from(pending.is_question()),
-            }
+            inbox |= matches!(pending, Pending::LeaseInbox);
+            outbox |= matches!(pending, Pending::LeaseOutbox { .. });
+            questions += u64::from(pending.is_counted());
         }
-        same("questions", self.store.questions() as u64, questions as u64)?;
+        same("questions", self.store.questions() as u64, questions)?;
         if (inbox, outbox) != (self.engine.leasing, self.post.is_leasing()) {
             return Err("a lease is under way that nobody waits for, or the reverse".into());
         }

@@ -162,7 +162,7 @@ impl Dispatch {
                 });
                 continue;
             }
-            self.take_up(open, &recovered.trails, now);
+            self.take_up(&open, &recovered.trails, now);
         }
         for (no, trail) in &recovered.trails {
             self.next_no = self.next_no.max(no.0 + 1);
@@ -185,7 +185,7 @@ impl Dispatch {
         }
     }
 
-    fn take_up(&mut self, open: Open, trails: &BTreeMap<TicketNo, Trail>, now: Now) {
+    fn take_up(&mut self, open: &Open, trails: &BTreeMap<TicketNo, Trail>, now: Now) {
         self.register.open(open.no, open.key, open.also);
         self.gate.resume(&open.client, now.mono);
         let trail = trails.get(&open.no);

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Dispatch, LAZY, STORE_RETRY_MS, SessionNo, post::Envelope};
+use super::{Dispatch, LAZY, SessionNo, post::Envelope};
 use crate::clock::{Mono, Now};
 use crate::intake::{AckToken, Code, Request};
 use crate::spool::shell::{Command, Token};
@@ -263,7 +263,7 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn on_full(&mut self, token: Token, tree: Tree, now: Now) {
+    pub(super) fn on_full(&mut self, token: Token, tree: Tree) {
         let why = match tree {
             Tree::Inbox => "the disk's share for waiting requests is used up",
             Tree::Outbox => "the disk's share for replies is used up",
@@ -275,7 +275,7 @@ impl Dispatch {
             | Tree::Aside => "the disk's share is used up",
         };
         if let Some(pending) = self.store.pending.remove(&token) {
-            self.came_to_nothing(pending, why, now);
+            self.came_to_nothing(pending, why);
         }
     }
 
@@ -300,7 +300,7 @@ impl Dispatch {
                 let ops = settling.ops.clone();
                 let came_at_once = self.is_unaccepted(settling.no);
                 if came_at_once {
-                    self.came_to_nothing(Pending::Settle(settling), STORE_FAILS, now);
+                    self.came_to_nothing(Pending::Settle(settling), STORE_FAILS);
                 } else {
                     let redo = &mut self.store.redo;
                     redo.insert(token, (Pending::Settle(settling), ops));
@@ -332,12 +332,12 @@ impl Dispatch {
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
-            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
+            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS),
         }
     }
 
     /// A wish that was not granted: whoever waits is told, traces are removed.
-    fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
+    fn came_to_nothing(&mut self, pending: Pending, why: &'static str) {
         match pending {
             Pending::Accept(no) => self.not_accepted(no, why),
             Pending::Settle(settling) => {
@@ -355,7 +355,7 @@ impl Dispatch {
                 if let Some(addresses) = self.addresses.get_mut(&no) {
                     addresses.retain(|also| also.step != step || also.written);
                 }
-                self.refuse_again(again, Code::Spool, why, now);
+                self.refuse_again(&again, Code::Spool, why);
             }
             Pending::Copy { letter, refuse } => {
                 self.post.give_up(letter.seq);
@@ -363,7 +363,7 @@ impl Dispatch {
                     tree: Tree::Outbox,
                     seq: letter.seq,
                 }]);
-                self.refuse_again(refuse, Code::Spool, why, now);
+                self.refuse_again(&refuse, Code::Spool, why);
             }
             Pending::Lazy(ops) | Pending::Undo(ops) | Pending::Retire(ops) => self.undo(ops),
             Pending::LeaseInbox
@@ -397,12 +397,17 @@ impl Dispatch {
         self.store.health = Health::Well;
         self.engine.pause = None;
         self.post.look_again();
+        for slip in self.slips.values_mut() {
+            slip.missed = 0;
+        }
         self.count("store", "restored");
         for (_, (pending, ops)) in std::mem::take(&mut self.store.redo) {
-            let pending = match pending {
-                Pending::Lazy(_) => Pending::Lazy(ops.clone()),
-                Pending::Undo(_) => Pending::Undo(ops.clone()),
-                pending => pending,
+            let pending = if let Pending::Lazy(_) = pending {
+                Pending::Lazy(ops.clone())
+            } else if let Pending::Undo(_) = pending {
+                Pending::Undo(ops.clone())
+            } else {
+                pending
             };
             self.commit(ops, pending);
         }
@@ -412,48 +417,33 @@ impl Dispatch {
         let Some(pending) = self.store.pending.remove(&token) else {
             return;
         };
+        if pending.is_counted() {
+            self.store.questions -= 1;
+        }
+        let first = |records: Vec<Numbered>| records.into_iter().next();
         match pending {
             Pending::LeaseInbox => self.leased(records, now),
             Pending::LeaseOutbox { max, failures } if failures == self.store.failures => {
                 self.letters_leased(records, max, now);
             }
             Pending::LeaseOutbox { .. } => self.letters_put_back(&records, now),
-            pending => {
-                self.store.questions -= 1;
-                if let Pending::Trace { draft, part } = pending {
-                    self.trace_part(draft, part, &records);
-                    return;
-                }
-                let record = records.into_iter().next();
-                match pending {
-                    Pending::AgainOpen { no, again } => {
-                        self.again_open_read(no, again, record, now)
-                    }
-                    Pending::AgainSettled { no, again } => {
-                        self.again_settled_read(no, again, record, now);
-                    }
-                    Pending::Expire(no) => self.expired_read(no, record, now),
-                    Pending::Trace { .. }
-                    | Pending::Accept(_)
-                    | Pending::Settle(_)
-                    | Pending::Join { .. }
-                    | Pending::Copy { .. }
-                    | Pending::Lazy(_)
-                    | Pending::Undo(_)
-                    | Pending::Withdraw { .. }
-                    | Pending::Retire(_)
-                    | Pending::LeaseInbox
-                    | Pending::LeaseOutbox { .. } => {
-                        unreachable_answer("a commit was answered by records")
-                    }
-                }
+            Pending::AgainOpen { no, again } => {
+                self.again_open_read(no, again, first(records), now);
             }
+            Pending::AgainSettled { no, again } => {
+                self.again_settled_read(no, again, first(records), now);
+            }
+            Pending::Expire(no) => self.expired_read(no, first(records), now),
+            Pending::Trace { draft, part } => self.trace_part(draft, part, &records),
+            Pending::Accept(_)
+            | Pending::Settle(_)
+            | Pending::Join { .. }
+            | Pending::Copy { .. }
+            | Pending::Lazy(_)
+            | Pending::Undo(_)
+            | Pending::Withdraw { .. }
+            | Pending::Retire(_) => unreachable_answer("a commit was answered by records"),
         }
-    }
-
-    /// When a store that fails may be well again.
-    pub(super) fn store_retry_ms(&self) -> Option<u64> {
-        Some(STORE_RETRY_MS)
     }
 
     /// What was to be removed while the store began to fail may overtake what is sent again
@@ -491,6 +481,11 @@ impl Dispatch {
 const STORE_FAILS: &str = "the store fails";
 
 impl Pending {
+    /// Whether it counts against [`super::MAX_QUESTIONS`]: a question that is no lease.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_question() && !matches!(self, Self::LeaseInbox | Self::LeaseOutbox { .. })
+    }
+
     /// Whether records are the answer.
     pub(super) fn is_question(&self) -> bool {
         match self {

@@ -404,8 +404,12 @@ impl Dispatch {
                 self.settle_late(no, now);
             }
             None if self.store.is_failing() => self.look_again_at(no, now.mono.after(LOOK_AGAIN)),
-            // An empty answer may be the first sign of a store that fails: look twice.
-            None if self.is_missed(no) => self.look_again_at(no, now.mono.after(LOOK_AGAIN)),
+            // An empty answer may be the first sign of a store that fails. A transaction brings
+            // that to light, even one without any operation; then it is looked for again.
+            None if self.is_missed(no) => {
+                self.commit(Vec::new(), Pending::Lazy(Vec::new()));
+                self.look_again_at(no, now.mono.after(LOOK_AGAIN));
+            }
             Some(Err(_)) | None => self.lose(no, now),
         }
     }

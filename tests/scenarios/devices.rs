@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use lineside::clock::Wall;
-use lineside::intake::{self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics};
+use lineside::intake::{
+    self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics,
+};
 
 use crate::engine::POISON;
 
-/// Replaced by the real token when the broker delivers; says that the message is QoS 1.
+/// Replaced by the real token when the broker delivers; says that the message is at `QoS` 1.
 pub(crate) const QOS_1: Option<AckToken> = Some(AckToken {
     line: 0,
     generation: 0,
@@ -63,7 +65,6 @@ impl Sent {
 pub(crate) struct Devices {
     pub(crate) sent: Vec<Sent>,
     next_id: BTreeMap<usize, u64>,
-    pub(crate) anonymous: bool,
 }
 
 impl Devices {
@@ -71,7 +72,6 @@ impl Devices {
         Self {
             sent: Vec::new(),
             next_id: BTreeMap::new(),
-            anonymous: true,
         }
     }
 
@@ -82,7 +82,7 @@ impl Devices {
         if again {
             let from = self.sent.len().saturating_sub(12);
             let old = self.sent[rng.usize(from..self.sent.len())].message.clone();
-            return self.vary(old, rng);
+            return Self::vary(old, rng);
         }
         match rng.u8(0..40) {
             0 => Message {
@@ -116,7 +116,7 @@ impl Devices {
     }
 
     /// The same once more, or almost.
-    fn vary(&self, mut old: Message, rng: &mut fastrand::Rng) -> Message {
+    fn vary(mut old: Message, rng: &mut fastrand::Rng) -> Message {
         match rng.u8(0..8) {
             0 => old.response_topic = Some(format!("devices/elsewhere{}/answers", rng.u8(0..5))),
             1 => old.correlation = Some(vec![rng.u8(0..4), 1]),
@@ -139,7 +139,11 @@ impl Devices {
         let poison = if rng.u8(..) < 8 { POISON } else { "bearing" };
         let priority = ["low", "normal", "high"][rng.usize(0..3)];
         let deadline = [50, 400, 2000, 20_000, 60_000][rng.usize(0..5)];
-        let who = if client == 1 { r#""client":"press","# } else { "" };
+        let who = if client == 1 {
+            r#""client":"press","#
+        } else {
+            ""
+        };
         let padding = "x".repeat(rng.usize(0..200));
         let text = if id.is_empty() { rng.u64(0..3) } else { *next };
         let payload = format!(

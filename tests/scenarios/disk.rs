@@ -121,15 +121,12 @@ impl State {
 impl Durable {
     fn apply(&mut self, batch: Vec<Write>) {
         for write in batch {
-            match write.value {
-                Some(value) => {
-                    self.index(write.tree, write.seq, &value);
-                    self.records.insert((write.tree, write.seq), value);
-                }
-                None => {
-                    self.unindex(write.tree, write.seq);
-                    self.records.remove(&(write.tree, write.seq));
-                }
+            if let Some(value) = write.value {
+                self.index(write.tree, write.seq, &value);
+                self.records.insert((write.tree, write.seq), value);
+            } else {
+                self.unindex(write.tree, write.seq);
+                self.records.remove(&(write.tree, write.seq));
             }
         }
     }

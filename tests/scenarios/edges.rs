@@ -123,7 +123,11 @@ fn a_deadline_that_passes_while_waiting_or_running_is_an_outcome() {
     world.run_until_quiet();
     let replies = replies(&world, "devices/press/answers");
     assert_eq!(replies.len(), 2);
-    assert!(replies.iter().any(|reply| reply.contains(r#""code":"deadline""#)));
+    assert!(
+        replies
+            .iter()
+            .any(|reply| reply.contains(r#""code":"deadline""#))
+    );
 }
 
 #[test]
@@ -177,7 +181,10 @@ fn a_request_that_kills_the_engine_twice_is_refused_and_not_tried_again() {
     deliver_all(&mut world);
     world.run_until_quiet();
     let replies = replies(&world, "devices/press/answers");
-    assert!(replies[0].contains(r#""code":"engine_failed""#), "{replies:?}");
+    assert!(
+        replies[0].contains(r#""code":"engine_failed""#),
+        "{replies:?}"
+    );
 }
 
 #[test]

@@ -72,13 +72,11 @@ impl Engine {
                 let spread = if moody { rng.u64(0..=self.slow_ms) } else { 5 };
                 self.jobs.push((job, at + Duration::from_millis(spread)));
             }
-            Some(Command::Cancel(no)) => {
-                // A cancelled job may stop at once or be found too late to stop.
-                if rng.bool() {
-                    self.jobs.retain(|(job, _)| job.ticket != no);
-                }
+            // A cancelled job may stop at once or be found too late to stop.
+            Some(Command::Cancel(no)) if rng.bool() => {
+                self.jobs.retain(|(job, _)| job.ticket != no);
             }
-            None => {}
+            Some(Command::Cancel(_)) | None => {}
         }
     }
 

@@ -126,9 +126,8 @@ fn same_request(request: &Request, scope: &str, id: &RequestId) -> bool {
         && match (&request.id, id) {
             (RequestId::Given(a), RequestId::Given(b)) => a == b,
             (RequestId::Made(_), RequestId::Made(_)) => true, // the content tells
-            (RequestId::Given(_), RequestId::Made(_)) | (RequestId::Made(_), RequestId::Given(_)) => {
-                false
-            }
+            (RequestId::Given(_), RequestId::Made(_))
+            | (RequestId::Made(_), RequestId::Given(_)) => false,
         }
 }
 
@@ -164,7 +163,11 @@ impl World {
         let (gone, wrong, faults) = {
             let mut disk = self.disk.borrow_mut();
             let gone = std::mem::take(&mut disk.durable.gone);
-            (gone, disk.durable.wrong.take(), std::mem::take(&mut disk.faults))
+            (
+                gone,
+                disk.durable.wrong.take(),
+                std::mem::take(&mut disk.faults),
+            )
         };
         for fault in faults {
             self.note(|| format!("FAULT disk: {fault}"));
@@ -192,11 +195,18 @@ impl World {
             self.books.early.insert(waiting.no, waiting);
             return;
         }
-        let settled = self.disk.borrow().durable.ever.iter().any(|filed| {
-            filed.no == waiting.no && filed.content == waiting.request.content
-        });
+        let settled = self
+            .disk
+            .borrow()
+            .durable
+            .ever
+            .iter()
+            .any(|filed| filed.no == waiting.no && filed.content == waiting.request.content);
         if !settled {
-            self.fail(&format!("(9) accepted {:?} is gone without outcome", waiting.no));
+            self.fail(&format!(
+                "(9) accepted {:?} is gone without outcome",
+                waiting.no
+            ));
         }
         self.books.served.push(waiting);
     }
@@ -204,7 +214,10 @@ impl World {
     fn check_gone_outcome(&mut self, filed: &Filed, count: usize) {
         let old = count > self.plan.setup.window.count || self.books.wall_jumped;
         if self.books.settled.remove(&filed.no) && !old {
-            self.fail(&format!("(9) the outcome of {:?} is gone within the window", filed.no));
+            self.fail(&format!(
+                "(9) the outcome of {:?} is gone within the window",
+                filed.no
+            ));
         }
     }
 
@@ -228,7 +241,10 @@ impl World {
         }
         // Where a refusal arrived, a trace of the refused try on the disk proves nothing.
         let refused = sent.address().and_then(place_of);
-        let refused = refused.is_some_and(|place| self.books.refusals_taken.contains(&place));
+        let refused = refused.is_some_and(|place| {
+            self.books.refusals_taken.contains(&place)
+                || (again && self.books.refusals_published.contains(&place))
+        });
         if let (false, Ok(request)) = (refused, &sent.read)
             && self.is_durable(request, sent.address())
         {
@@ -252,8 +268,11 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let inbox = durable.inbox.values().filter(|waiting| {
-            same_request(request, &waiting.request.client.scope(), &waiting.request.id)
-                && waiting.request.content == request.content
+            same_request(
+                request,
+                &waiting.request.client.scope(),
+                &waiting.request.id,
+            ) && waiting.request.content == request.content
                 && self.books.accepted.contains(&waiting.no)
         });
         let ever = durable.ever.iter().filter(|filed| {
@@ -268,7 +287,9 @@ impl World {
             let also = durable.also_to.get(&no);
             also.is_some_and(|also| also.values().any(|also| also == address))
         };
-        let waits = inbox.into_iter().any(|w| w.request.reply == *address || also(w.no));
+        let waits = inbox
+            .into_iter()
+            .any(|w| w.request.reply == *address || also(w.no));
         waits
             || ever.into_iter().any(|filed| {
                 let received = self.books.received.get(&place);
@@ -291,7 +312,9 @@ impl World {
         let disk = self.disk.borrow();
         let durable = &disk.durable;
         let settled = durable.outcomes.values().any(|filed| {
-            filed.scope == scope && filed.id == *id && self.books.settled.contains(&filed.no)
+            filed.scope == scope
+                && filed.id == *id
+                && self.books.settled.contains(&filed.no)
                 && !self.books.retired.contains(&filed.no)
         });
         let other = durable.inbox.values().any(|waiting| {
@@ -304,10 +327,14 @@ impl World {
         });
         drop(disk);
         if settled {
-            self.fail(&format!("(2) {no:?} runs although its outcome is on record"));
+            self.fail(&format!(
+                "(2) {no:?} runs although its outcome is on record"
+            ));
         }
         if other {
-            self.fail(&format!("(2) {no:?} runs beside another ticket for the same request"));
+            self.fail(&format!(
+                "(2) {no:?} runs beside another ticket for the same request"
+            ));
         }
     }
 
@@ -370,16 +397,23 @@ impl World {
             };
             let no = TicketNo(*seq);
             let first = self.books.retired.insert(no);
-            self.disk.borrow_mut().durable.retired.insert(no);
+            if self.books.settled.contains(&no) {
+                self.disk.borrow_mut().durable.retired.insert(no);
+            }
             if first && self.books.in_post.values().any(|posted| *posted == no) {
-                self.fail(&format!("{no:?} leaves the window while its reply is on its way"));
+                self.fail(&format!(
+                    "{no:?} leaves the window while its reply is on its way"
+                ));
             }
         }
     }
 
     pub(crate) fn check_answer(&mut self, session: SessionNo, answer: &Answer) {
         if !self.books.asked.remove(&session) {
-            self.fail(&format!("session {} is answered and does not wait", session.0));
+            self.fail(&format!(
+                "session {} is answered and does not wait",
+                session.0
+            ));
         }
         if let Answer::Reply(json) = answer {
             let refused = String::from_utf8_lossy(json).contains(r#""rule":"intake""#);
@@ -430,7 +464,9 @@ impl World {
                     .is_some_and(|all| all.contains(&filed.reply))
         });
         if !replied && !self.books.undeliverable.contains(&place) {
-            self.fail(&format!("(2) message {no} was acknowledged and has no reply at {place}"));
+            self.fail(&format!(
+                "(2) message {no} was acknowledged and has no reply at {place}"
+            ));
         }
     }
 
@@ -445,7 +481,10 @@ impl World {
                 filed.no == waiting.no && received.is_some_and(|all| all.contains(&filed.reply))
             });
             if !replied && !self.books.undeliverable.contains(&place) {
-                self.fail(&format!("(2) {:?} was accepted and has no reply", waiting.no));
+                self.fail(&format!(
+                    "(2) {:?} was accepted and has no reply",
+                    waiting.no
+                ));
             }
         }
         // A message without an id runs once, however often the broker brings it.
@@ -456,7 +495,8 @@ impl World {
             matches!(filed.id, RequestId::Made(_)) && self.books.safe.contains(&filed.no)
         };
         for filed in disk.durable.ever.iter().filter(made) {
-            let alike = |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
+            let alike =
+                |other: &&Filed| other.scope == filed.scope && other.content == filed.content;
             let runs = disk.durable.ever.iter().filter(made).filter(alike).count();
             let messages = self.devices.sent.iter().filter(|sent| {
                 matches!(&sent.read, Ok(request)
@@ -474,8 +514,14 @@ impl World {
         let durable = &disk.durable;
         if !durable.inbox.is_empty() || !durable.letters.is_empty() {
             let (inbox, letters) = (durable.inbox.keys(), durable.letters.keys());
-            let left = format!("{:?} {:?}", inbox.collect::<Vec<_>>(), letters.collect::<Vec<_>>());
-            self.fail(&format!("at rest, something is in the inbox or the outbox: {left}"));
+            let left = format!(
+                "{:?} {:?}",
+                inbox.collect::<Vec<_>>(),
+                letters.collect::<Vec<_>>()
+            );
+            self.fail(&format!(
+                "at rest, something is in the inbox or the outbox: {left}"
+            ));
         }
         if let Some((no, steps)) = durable
             .trail

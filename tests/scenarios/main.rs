@@ -2,6 +2,10 @@
 //!
 //! `LINESIDE_SEEDS=N` runs that many seeds, `LINESIDE_SEED=n` one, with all that happens in it.
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the message")]
+#![allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault that may come alone or with the others"
+)]
 
 mod broker;
 mod devices;

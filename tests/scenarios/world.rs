@@ -12,9 +12,7 @@ use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session
 use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Answer, Dispatch, Effects, Inquiry, Recovered, SessionNo, Setup};
 use lineside::engine::{self, State as EngineState};
-use lineside::intake::{
-    Classification, DeadlineLimits, GateLimits, Limits, Message, Topics,
-};
+use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
 use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
 use lineside::ticket::Window;
@@ -58,7 +56,7 @@ impl Plan {
                     max_prompt_bytes: 2048,
                     deadlines: DeadlineLimits {
                         default: Duration::from_secs(30),
-                        max: Duration::from_secs(60),
+                        max: Duration::from_mins(1),
                     },
                     default_classification: Classification::Restricted,
                     classification_by_topic: Vec::new(),
@@ -72,7 +70,7 @@ impl Plan {
                 },
                 window: Window {
                     count: 1000,
-                    age: Duration::from_secs(72 * 3600),
+                    age: Duration::from_hours(72),
                     bytes: 1 << 20,
                 },
                 outbox_bytes: 1 << 19,
@@ -232,7 +230,8 @@ impl World {
                 Err(_) => self.disk.borrow_mut().heal(),
             }
         };
-        let recovered = Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
+        let recovered =
+            Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
         let now = self.now();
         let dispatch = Dispatch::new(self.plan.setup.clone(), recovered, now);
         self.spool = Some(spool);
@@ -409,7 +408,8 @@ impl World {
             self.spool_failing = true;
             Vec::new()
         });
-        self.from_spool.push_back(FromSpool::Records { token, records });
+        self.from_spool
+            .push_back(FromSpool::Records { token, records });
     }
 
     pub(crate) fn deliver_spool(&mut self) {
@@ -499,8 +499,15 @@ impl World {
         self.note(|| {
             let text = String::from_utf8_lossy(&message.payload);
             let text: String = text.chars().take(60).collect();
-            let kind = if message.ack.is_some() { "QoS 1" } else { "QoS 0" };
-            format!("device: message {no}, {kind}, to {:?}: {text}", message.response_topic)
+            let kind = if message.ack.is_some() {
+                "QoS 1"
+            } else {
+                "QoS 0"
+            };
+            format!(
+                "device: message {no}, {kind}, to {:?}: {text}",
+                message.response_topic
+            )
         });
         self.broker.waiting.push_back((no, message, false));
         no
@@ -509,7 +516,12 @@ impl World {
     pub(crate) fn inquire(&mut self, inquiry: Inquiry) -> SessionNo {
         let session = SessionNo(self.next_session);
         self.next_session += 1;
-        self.note(|| format!("session {}: {inquiry:?}", session.0).chars().take(90).collect());
+        self.note(|| {
+            format!("session {}: {inquiry:?}", session.0)
+                .chars()
+                .take(90)
+                .collect()
+        });
         self.books.asked.insert(session);
         self.turn(|dispatch, now| dispatch.on_inquiry(session, inquiry, now));
         session
@@ -614,8 +626,7 @@ impl World {
             14 | 15 if self.broker.can_deliver() => self.broker.deliver(),
             14..=16 => self.broker.take_command(),
             17 if !self.broker.up => {
-                let kept = self.broker_session();
-                self.broker.connect(kept);
+                self.broker.connect(Session::Resumed);
             }
             17 | 18 if self.broker.can_take() => {
                 let fate = match self.rng.u8(0..30) {
@@ -632,10 +643,6 @@ impl World {
             21 | 22 => self.deliver_engine(),
             _ => self.timeout_if_due(),
         }
-    }
-
-    fn broker_session(&self) -> Session {
-        Session::Resumed
     }
 
     /// One turn of everything, in a fair order, without any trouble.
@@ -698,7 +705,7 @@ impl World {
         if self.draining {
             self.stop_and_boot();
         }
-        let until = self.at + Duration::from_secs(600);
+        let until = self.at + Duration::from_mins(10);
         let mut rounds = 0;
         loop {
             self.fair_round();
@@ -772,7 +779,9 @@ fn brief_spool(command: &ToSpool) -> String {
 fn brief_spooled(event: &FromSpool) -> String {
     match event {
         FromSpool::Committed { token, .. } => format!("committed {}", token.0),
-        FromSpool::Refused { token, tree } => format!("refused {}: {} is full", token.0, tree.word()),
+        FromSpool::Refused { token, tree } => {
+            format!("refused {}: {} is full", token.0, tree.word())
+        }
         FromSpool::Failed { token } => format!("failed {}", token.0),
         FromSpool::Records { token, records } => {
             let seqs: Vec<_> = records.iter().map(|(seq, _)| format!("{seq:x}")).collect();
@@ -802,7 +811,10 @@ fn brief_brokered(event: &FromBroker) -> String {
             let text = String::from_utf8_lossy(&message.payload);
             let text: String = text.chars().take(50).collect();
             let token = message.ack.map(|token| (token.generation, token.packet));
-            format!("message {token:?} redelivered {} {text}", message.redelivered)
+            format!(
+                "message {token:?} redelivered {} {text}",
+                message.redelivered
+            )
         }
         FromBroker::Up(session) => format!("up, {session:?}"),
         FromBroker::Down { .. } => "down".into(),
