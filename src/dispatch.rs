@@ -35,10 +35,12 @@
 //! was decided until it can be written; a lost broker leaves the letters where they are.
 
 mod accept;
+mod again;
 mod audit;
 mod inquiry;
 mod post;
 mod recover;
+mod refuse;
 pub mod shell;
 mod store;
 mod work;
