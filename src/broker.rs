@@ -15,10 +15,28 @@
 //!
 //! How it fails: a broker that is away is an [`Event::Down`] and a retry with growing, jittered
 //! pauses, for ever; nothing here ends the process.
+//!
+//! # Pools
+//!
+//! Appliances that share a queue do not get each other's unacknowledged requests from the broker.
+//! A broker keeps them for the session that it chose, sends that session its share of new ones
+//! even while its owner is away, and with mosquitto throws all of them away when the session
+//! ends. So a pool has a session of its own, apart from the appliance's, that outlives its
+//! owner: a [`Link`] with another client id and only the shared filter. When a member dies
+//! (its last will says so), another one connects *as that session*, with [`Link::stand_in`]:
+//! the broker then hands over what was unacknowledged and the share of the dead member, at once.
+//! The owner takes its session back by connecting; the stand-in then leaves by itself
+//! ([`End::Lost`]). Two stand-ins for one member sort themselves out the same way. Replies go
+//! over the appliance's own link. All of this is at least once: a request that its owner had stored but not yet acknowledged is
+//! answered twice, as after any redelivery to another machine.
 
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
+mod link;
 pub mod mqtt;
+pub mod pool;
+
+pub use link::{Identity, Link, Role, Secret, Tls, Will};
 
 use crate::intake::{AckToken, Message};
 
@@ -37,12 +55,12 @@ pub struct Parcel {
     pub payload: Vec<u8>,
     /// Copied byte for byte from the request.
     pub correlation: Option<Vec<u8>>,
+    /// Copied pair for pair from the request.
+    pub user_properties: Vec<(String, String)>,
     /// MIME type of the payload.
     pub content_type: Option<&'static str>,
     /// How long a broker keeps it for a device that is away.
     pub expiry_s: Option<u32>,
-    /// Copied pair for pair from the request.
-    pub user_properties: Vec<(String, String)>,
     /// How surely.
     pub delivery: Delivery,
     /// Whether late subscribers get it too.
@@ -72,7 +90,16 @@ pub enum Retain {
 pub enum Event {
     /// Connected and subscribed.
     Up(Session),
-    /// The connection is gone; another try is under way.
+    /// The broker will not let us listen to this filter; comes before [`Event::Up`]. The link
+    /// stays up, for what else it carries, and asks again at each new connection.
+    Deaf {
+        /// To what.
+        filter: String,
+        /// In the broker's words.
+        why: String,
+    },
+    /// The connection is gone, or could not be made; another try is under way. Said again only
+    /// when the reason changes.
     Down {
         /// For the log and the status.
         why: String,
@@ -106,6 +133,20 @@ pub enum Command {
     Publish(Parcel),
     /// The message behind this token is safe; the broker may forget it.
     Acknowledge(AckToken),
-    /// Say goodbye properly (no last will) and end.
+    /// Say goodbye properly (no last will) and end, once what was to be published is with the
+    /// broker or a short time is over. A dropped sender means the same. A parcel that has had no
+    /// event by then was not delivered.
     Close,
+}
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As asked.
+    Closed,
+    /// Only a [`Role::StandIn`], which connects once: the connection is gone. Most likely the owner
+    /// took its session back (not every broker says so); if it is still missed, stand in again.
+    Lost,
+    /// Only a [`Role::StandIn`]: the broker knows no such session.
+    NoSession,
 }

@@ -14,6 +14,7 @@ pub struct Mono(pub Duration);
 
 impl Mono {
     /// This moment, later by `span`.
+    #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span))
     }
@@ -30,6 +31,7 @@ pub struct Wall(pub u64);
 
 impl Wall {
     /// This moment, later by `span`.
+    #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(millis(span)))
     }

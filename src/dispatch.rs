@@ -47,6 +47,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use post::farewell;
 pub use recover::Recovered;
 
 use crate::broker;
@@ -264,7 +265,18 @@ impl Dispatch {
                 self.link = Link::Up;
                 self.announce();
             }
-            broker::Event::Down { .. } => self.link = Link::Down,
+            broker::Event::Down { why } => {
+                tracing::warn!(error = why, "no broker");
+                self.link = Link::Down;
+            }
+            broker::Event::Deaf { filter, why } => {
+                tracing::error!(
+                    topic = filter,
+                    error = why,
+                    "the broker refuses a subscription"
+                );
+                self.count("broker", "subscription refused");
+            }
             broker::Event::Message(message) => self.on_message(&message, now),
             broker::Event::Delivered(parcel) => self.on_parcel(parcel, Ok(()), now),
             broker::Event::Undeliverable { parcel, why } => self.on_parcel(parcel, Err(why), now),

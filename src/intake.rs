@@ -51,8 +51,10 @@ pub struct Message {
 }
 
 /// The right to acknowledge one delivery of one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AckToken {
+    /// Which of the appliance's lines to the broker; 0 is the main one.
+    pub line: u16,
     /// Which connection delivered it.
     pub generation: u32,
     /// MQTT packet id within that connection.
@@ -145,6 +147,15 @@ impl Client {
             Self::Claimed(name) => format!("c:{name}"),
             Self::Anonymous => "a:".into(),
             Self::Local => "l:".into(),
+        }
+    }
+
+    /// The [`Client::name`] of whoever has this [`Client::scope`].
+    pub fn name_in_scope(scope: &str) -> &str {
+        match scope.split_once(':') {
+            Some(("p" | "c", name)) => name,
+            Some(("l", _)) => Self::Local.name(),
+            Some(_) | None => Self::Anonymous.name(),
         }
     }
 }
@@ -270,11 +281,12 @@ pub struct DeadlineLimits {
 pub const MAX_ID_BYTES: usize = 128;
 /// Bytes of a client's or a task's name.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Bytes of a reply topic: far below the protocol's 65,535, far above any plant's scheme.
-pub const MAX_TOPIC_BYTES: usize = 256;
+/// Bytes of a reply topic: far below the protocol's 65,535, far above any plant's scheme, and
+/// enough for the longest prefix, appliance's name and id together.
+pub const MAX_TOPIC_BYTES: usize = 320;
 /// Bytes of correlation data: held in memory and on disk for each open request.
 pub const MAX_CORRELATION_BYTES: usize = 256;
-/// Bytes of all user properties together, for the same reason.
+/// Bytes of all user properties together, as they stand in the packet, for the same reason.
 pub const MAX_USER_PROPERTIES_BYTES: usize = 1024;
 /// Nesting of JSON: a schema needs about ten; the parser's stack bounds the rest.
 pub const MAX_JSON_DEPTH: usize = 32;
@@ -344,3 +356,6 @@ impl Code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,70 @@
 //! lineside: an inference appliance for the factory line.
+//!
+//! Factory devices publish requests over MQTT; a model on the appliance answers them. Nothing
+//! that was acknowledged is lost, whatever fails, and every request gets exactly one outcome.
+//!
+//! ```text
+//!  MQTT ─► intake ─► spool (inbox) ─► router ─► engine ─► reply ─► spool (outbox) ─► MQTT
+//!  ask  ─┘     │                        │                   ▲
+//!              │                        └── refusal ────────┘
+//!              └── PUBACK, once it is on the disk
+//! ```
+//!
+//! This build carries no engine yet: a request that needs one gets the honest refusal
+//! `engine_unavailable`, by the same durable way that an answer will take.
+//!
+//! # Invariants
+//!
+//! Numbered as in the design; tests name them. Those of parts that are still to come (cloud,
+//! review, models over the air, heat) stand there.
+//!
+//! 1. A request is acknowledged to the broker (PUBACK) only after it is durable on disk.
+//! 2. Every accepted request gets exactly one terminal outcome: answered, or refused with a
+//!    reason. A duplicate of a request id gets the recorded outcome, never a second run.
+//! 3. Restricted data goes nowhere but back to the device that asked: not into telemetry, a log
+//!    line, a metric or an error text. An unlabelled request counts as restricted.
+//! 4. Every reply says who answered, by which rule, with what confidence, from which model,
+//!    whether the appliance was offline or degraded, and whether the reply is final.
+//! 6. Everything that can grow has a byte or count limit. What is dropped is counted by reason;
+//!    requests and replies are never dropped to make room for anything else.
+//! 9. A power cut at any moment loses no acknowledged request and no outcome; after restart the
+//!    appliance carries on from the disk alone.
+//!
+//! # Reading order
+//!
+//! The modules below, top to bottom: each imports only what stands above it. Where a stage has
+//! something to decide, it is a plain struct that is told the time and says what is to be done;
+//! the task around it (`shell`) moves inputs and effects, and nothing else.
 
-pub mod broker;
+// The ground.
 pub mod clock;
-pub mod config;
-pub mod dispatch;
-pub mod engine;
-pub mod intake;
-pub mod reply;
-pub mod router;
+
 pub mod service;
-pub mod spool;
+
+pub mod config;
+
+// What comes in, and what it asks for.
+pub mod intake;
+
+pub mod engine;
+
 pub mod ticket;
+
+pub mod reply;
+
+// The ways in and out, and what survives.
+pub mod broker;
+
+pub mod spool;
+
+// The decisions.
+pub mod router;
+
+pub mod dispatch;
+
+// The whole, and how people meet it.
+pub mod console;
+
+pub mod appliance;
+
+pub mod cli;

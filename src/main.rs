@@ -1,2 +1,132 @@
-//! lineside
-fn main() {}
+//! The thin binary: arguments, settings, logging, build, ready, wait, drain.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use lineside::clock::Clock;
+use lineside::config::{self, Settings, Surroundings};
+use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
+use lineside::{appliance, cli};
+
+/// `EX_SOFTWARE`: the appliance ended for a reason of its own.
+const EXIT_INTERNAL: u8 = 70;
+/// How long the last log lines may take.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// An inference appliance for the factory line: MQTT in, a local model, MQTT out, nothing lost.
+#[derive(Parser)]
+#[command(name = "lineside", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until told to stop. Needs no configuration to start.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check the configuration and this machine; change nothing.
+    Check(cli::check::Args),
+    /// Say how the running appliance is.
+    Status(cli::status::Args),
+    /// Put a request to the running appliance.
+    Ask(cli::ask::Args),
+    /// Show what became of a request.
+    Trace(cli::trace::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print(); // nobody is left to tell
+            return ExitCode::from(if error.use_stderr() {
+                cli::EXIT_USAGE
+            } else {
+                0
+            });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2) // the dispatcher and the line; the heavy work has processes of its own
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), EXIT_INTERNAL),
+    };
+    let code = runtime.block_on(carry_out(arguments.command));
+    runtime.shutdown_background(); // a reader of a dead device must not hold the exit
+    code
+}
+
+async fn carry_out(command: Command) -> ExitCode {
+    match command {
+        Command::Run { config } => serve(config).await,
+        Command::Check(args) => match cli::check::command(&args, appliance::probe).await {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
+        Command::Status(args) => finish(cli::status::command(&args).await),
+        Command::Ask(args) => finish(cli::ask::command(&args).await),
+        Command::Trace(args) => finish(cli::trace::command(&args).await),
+    }
+}
+
+fn finish(result: Result<u8, cli::ReachError>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => complain(&error.to_string(), error.exit_code()),
+    }
+}
+
+async fn serve(config: Option<PathBuf>) -> ExitCode {
+    let clock = Clock::start();
+    let settings = match config::load(&Surroundings::of_process(config.as_deref())) {
+        Ok(settings) => settings,
+        Err(faults) => return complain(&faults.to_string(), config::EXIT_CODE),
+    };
+    let log = match start_log(&settings, clock) {
+        Ok(log) => log,
+        Err(error) => return complain(&format!("cannot log: {error}"), EXIT_INTERNAL),
+    };
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("cannot take signals: {error}"), EXIT_INTERNAL),
+    };
+    let (stopper, stop) = Stopper::new();
+    let serving = appliance::run(settings, clock, stop);
+    let code = tokio::select! {
+        result = serving => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "the appliance ends");
+                ExitCode::from(appliance::exit_code(&error))
+            }
+        },
+        hard = signals.drive(stopper) => ExitCode::from(hard.exit_code),
+    };
+    log.flush(LOG_FLUSH);
+    code
+}
+
+fn start_log(settings: &Settings, clock: Clock) -> Result<LogGuard, LogError> {
+    let log = LogSettings {
+        levels: settings.log.levels.clone(),
+        to: settings.log.to,
+        appliance: settings.name.as_str().to_owned(),
+    };
+    lineside::service::install(log, clock)
+}
+
+fn complain(message: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "lineside: {}", message.trim_end());
+    ExitCode::from(code)
+}

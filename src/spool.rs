@@ -15,7 +15,7 @@
 //!
 //! Invariants:
 //!
-//! - [`Event::Committed`] is told only after the disk's cache was forced out.
+//! - [`Event::Committed`](shell::Event::Committed) is told only after the disk's cache was forced out.
 //! - Transactions take effect in the order in which they came.
 //! - A tree never holds more than its cap by records that asked for room ([`Room::IfFree`]);
 //!   records that finish what was begun ([`Room::Always`]) are never refused, because room for
@@ -24,19 +24,19 @@
 //!   replaces the record. So a transaction may be sent again after a failure.
 //! - A record that does not carry its own checksum is set aside and counted, never handed out.
 //!
-//! How it fails: a full tree or a disk short of headroom is [`Event::Refused`]. A failed write or
-//! sync is [`Event::Failed`] for the whole group (some of it may still be on the disk); the disk
-//! is reopened with growing pauses, and [`Event::Restored`] says when transactions can be sent
+//! How it fails: a full tree or a disk short of headroom is [`Event::Refused`](shell::Event::Refused). A failed write or
+//! sync is [`Event::Failed`](shell::Event::Failed) for the whole group (some of it may still be on the disk); the disk
+//! is reopened with growing pauses, and [`Event::Restored`](shell::Event::Restored) says when transactions can be sent
 //! again.
 
 pub mod forms;
+mod ledger;
 pub mod record;
 pub mod shell;
 pub mod sled;
 
-use std::collections::BTreeMap;
-
 use crate::clock::Mono;
+pub use ledger::Spool;
 
 /// The queues and tables of the spool. Each is a range of keys in one store, because only there
 /// are several writes one atomic batch.
@@ -191,6 +191,16 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Bytes that it brings.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Append { record, .. } => record.len(),
+            Self::Ack { .. } | Self::Extend { .. } | Self::Release { .. } => 0,
+        }
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -222,14 +232,32 @@ pub enum DiskError {
     /// No space left.
     #[error("the disk is full")]
     Full,
+    /// The store is damaged beyond what a retry can mend: the next start sets it aside.
+    #[error("the store is damaged: {0}")]
+    Broken(String),
+    /// Another process has the store open.
+    #[error("another process has the store open: {0}")]
+    Locked(String),
     /// Anything else that the store or the system said.
     #[error("{0}")]
     Io(String),
 }
 
+impl From<std::io::Error> for DiskError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            Self::Full
+        } else {
+            Self::Io(error.to_string())
+        }
+    }
+}
+
 /// The port to the store below: ordered keys, atomic batches, an explicit sync.
 pub trait Disk {
-    /// Applies the batch as one; readers see it at once, a power cut may still take it back.
+    /// Applies the batch as one; readers see it at once, a power cut may still take it back
+    /// (all of it, never a part). Several writes may share one sync.
     fn write(&mut self, batch: Vec<Write>) -> Result<(), DiskError>;
     /// Returns when everything written before is safe from a power cut.
     fn sync(&mut self) -> Result<(), DiskError>;
@@ -255,299 +283,4 @@ pub enum Scan {
     More,
     /// Enough.
     Stop,
-}
-
-/// Bytes that a record costs in a tree beside its value: its key.
-const KEY_BYTES: u64 = 9;
-
-/// The record level over one disk.
-#[derive(Debug)]
-pub struct Spool<D> {
-    disk: D,
-    caps: Caps,
-    live: PerTree,
-    leases: BTreeMap<(Tree, u64), Mono>,
-    set_aside: u64,
-    next_aside: u64,
-}
-
-impl<D: Disk> Spool<D> {
-    /// Takes over an open disk: counts what is alive and sets damaged records aside.
-    pub fn open(disk: D, caps: Caps) -> Result<Self, DiskError> {
-        let mut spool = Self {
-            disk,
-            caps,
-            live: PerTree::default(),
-            leases: BTreeMap::new(),
-            set_aside: 0,
-            next_aside: 0,
-        };
-        spool.take_stock()?;
-        Ok(spool)
-    }
-
-    /// Carries out the transactions as one group. The verdicts stand in their order.
-    pub fn commit(&mut self, transactions: Vec<Vec<Op>>) -> Vec<Verdict> {
-        let short_of_space = self.disk.free_bytes() < self.caps.headroom_bytes;
-        let mut batch = Batch::default();
-        let verdicts: Vec<Verdict> = transactions
-            .into_iter()
-            .map(|ops| match self.admit(&ops, &batch, short_of_space) {
-                Ok(()) => {
-                    batch.take(ops);
-                    Verdict::Committed
-                }
-                Err(tree) => Verdict::Full(tree),
-            })
-            .collect();
-        match self.carry_out(batch) {
-            Ok(()) => verdicts,
-            Err(_) => verdicts
-                .into_iter()
-                .map(|verdict| match verdict {
-                    Verdict::Committed | Verdict::Failed => Verdict::Failed,
-                    Verdict::Full(tree) => Verdict::Full(tree),
-                })
-                .collect(),
-        }
-    }
-
-    /// Leases up to `max` records, lowest number first, for as long as until `until`.
-    pub fn lease(
-        &mut self,
-        tree: Tree,
-        now: Mono,
-        until: Mono,
-        max: usize,
-    ) -> Result<Vec<Numbered>, DiskError> {
-        self.leases.retain(|_, end| *end > now);
-        let mut found = Vec::new();
-        let mut damaged = Vec::new();
-        let leases = &self.leases;
-        self.disk.scan(tree, 0, &mut |seq, value| {
-            if found.len() == max {
-                return Scan::Stop;
-            }
-            if !leases.contains_key(&(tree, seq)) {
-                match record::unseal(value) {
-                    Ok(bytes) => found.push((seq, bytes.to_vec())),
-                    Err(_) => damaged.push((seq, value.to_vec())),
-                }
-            }
-            Scan::More
-        })?;
-        self.put_aside(tree, damaged)?;
-        for (seq, _) in &found {
-            self.leases.insert((tree, *seq), until);
-        }
-        Ok(found)
-    }
-
-    /// Reads up to `max` records numbered from `from` to `to`, leased or not.
-    pub fn look(
-        &self,
-        tree: Tree,
-        from: u64,
-        to: u64,
-        max: usize,
-    ) -> Result<Vec<Numbered>, DiskError> {
-        let mut found = Vec::new();
-        self.disk.scan(tree, from, &mut |seq, value| {
-            if seq > to || found.len() == max {
-                return Scan::Stop;
-            }
-            if let Ok(bytes) = record::unseal(value) {
-                found.push((seq, bytes.to_vec()));
-            }
-            Scan::More
-        })?;
-        Ok(found)
-    }
-
-    /// Visits every sound record of a tree, in order.
-    pub fn each(&self, tree: Tree, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
-        self.disk.scan(tree, 0, &mut |seq, value| {
-            if let Ok(bytes) = record::unseal(value) {
-                visit(seq, bytes);
-            }
-            Scan::More
-        })
-    }
-
-    /// After [`Verdict::Failed`]: reopens the disk and takes stock anew. Leases stay.
-    pub fn repair(&mut self) -> Result<(), DiskError> {
-        self.disk.reopen()?;
-        self.take_stock()
-    }
-
-    /// Bytes alive in each tree.
-    pub fn live(&self) -> PerTree {
-        self.live
-    }
-
-    /// Records that were found damaged since the start.
-    pub fn set_aside(&self) -> u64 {
-        self.set_aside
-    }
-
-    /// The disk, to look at.
-    pub fn disk(&self) -> &D {
-        &self.disk
-    }
-
-    /// The disk, to close it.
-    pub fn into_disk(self) -> D {
-        self.disk
-    }
-
-    fn admit(&self, ops: &[Op], batch: &Batch, short_of_space: bool) -> Result<(), Tree> {
-        let mut wanted = PerTree::default();
-        for op in ops {
-            match op {
-                Op::Append {
-                    tree,
-                    record,
-                    room: Room::IfFree,
-                    ..
-                } => {
-                    wanted.add(*tree, cost(record.len()));
-                    let held = self.live.of(*tree) + batch.added.of(*tree) + wanted.of(*tree);
-                    if short_of_space || held > self.caps.bytes.of(*tree) {
-                        return Err(*tree);
-                    }
-                }
-                Op::Append {
-                    room: Room::Always, ..
-                }
-                | Op::Ack { .. }
-                | Op::Extend { .. }
-                | Op::Release { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn carry_out(&mut self, batch: Batch) -> Result<(), DiskError> {
-        if !batch.writes.is_empty() {
-            let mut live = self.live;
-            let writes: Vec<Write> = batch
-                .writes
-                .into_iter()
-                .map(|((tree, seq), value)| Write { tree, seq, value })
-                .collect();
-            for write in &writes {
-                if batch.replaces.contains_key(&(write.tree, write.seq)) {
-                    let old = self.disk.get(write.tree, write.seq)?;
-                    live.take(write.tree, old.map_or(0, |value| cost(value.len())));
-                }
-                if let Some(value) = &write.value {
-                    live.add(write.tree, cost(value.len()));
-                }
-            }
-            self.disk.write(writes)?;
-            self.disk.sync()?;
-            self.live = live;
-        }
-        for (key, until) in batch.leases {
-            match until {
-                Some(until) => self.leases.insert(key, until),
-                None => self.leases.remove(&key),
-            };
-        }
-        Ok(())
-    }
-
-    fn take_stock(&mut self) -> Result<(), DiskError> {
-        let mut live = PerTree::default();
-        let mut damaged = Vec::new();
-        for tree in Tree::ALL {
-            let mut bad = Vec::new();
-            let mut last = 0;
-            self.disk.scan(tree, 0, &mut |seq, value| {
-                live.add(tree, cost(value.len()));
-                last = seq;
-                if tree != Tree::Aside && record::unseal(value).is_err() {
-                    bad.push((seq, value.to_vec()));
-                }
-                Scan::More
-            })?;
-            if tree == Tree::Aside {
-                self.next_aside = last + 1;
-            }
-            damaged.push((tree, bad));
-        }
-        self.live = live;
-        for (tree, bad) in damaged {
-            self.put_aside(tree, bad)?;
-        }
-        Ok(())
-    }
-
-    /// Moves damaged records out of the way, as far as the cap of [`Tree::Aside`] allows.
-    fn put_aside(&mut self, tree: Tree, damaged: Vec<Numbered>) -> Result<(), DiskError> {
-        let mut batch = Batch::default();
-        let mut kept = 0;
-        for (seq, value) in damaged {
-            self.set_aside += 1;
-            batch.put((tree, seq), None);
-            batch.replaces.insert((tree, seq), ());
-            kept += cost(value.len());
-            if self.live.of(Tree::Aside) + kept <= self.caps.bytes.of(Tree::Aside) {
-                batch.put((Tree::Aside, self.next_aside), Some(value));
-                self.next_aside += 1;
-            }
-        }
-        self.carry_out(batch)
-    }
-}
-
-/// What a record weighs against its tree's cap.
-fn cost(value_bytes: usize) -> u64 {
-    KEY_BYTES + value_bytes as u64
-}
-
-/// A group in the making: the last word on each key, in key order.
-#[derive(Debug, Default)]
-struct Batch {
-    writes: BTreeMap<(Tree, u64), Option<Vec<u8>>>,
-    /// Keys that may hold a record on the disk already.
-    replaces: BTreeMap<(Tree, u64), ()>,
-    leases: Vec<((Tree, u64), Option<Mono>)>,
-    added: PerTree,
-}
-
-impl Batch {
-    fn take(&mut self, ops: Vec<Op>) {
-        for op in ops {
-            match op {
-                Op::Append {
-                    tree,
-                    seq,
-                    record,
-                    leased_until,
-                    ..
-                } => {
-                    self.added.add(tree, cost(record.len()));
-                    self.replaces.insert((tree, seq), ());
-                    self.put((tree, seq), Some(record));
-                    if let Some(until) = leased_until {
-                        self.leases.push(((tree, seq), Some(until)));
-                    }
-                }
-                Op::Ack { tree, seq } => {
-                    self.replaces.insert((tree, seq), ());
-                    self.put((tree, seq), None);
-                    self.leases.push(((tree, seq), None));
-                }
-                Op::Extend { tree, seq, until } => {
-                    self.leases.push(((tree, seq), Some(until)));
-                }
-                Op::Release { tree, seq } => self.leases.push(((tree, seq), None)),
-            }
-        }
-    }
-
-    fn put(&mut self, key: (Tree, u64), value: Option<Vec<u8>>) {
-        self.writes.insert(key, value);
-    }
 }

@@ -140,14 +140,14 @@ impl State {
     /// The state after `what`, if the machine has that edge.
     pub fn after(self, what: &What) -> Result<Self, NoSuchStep> {
         match (self, what) {
-            (Self::Waiting, What::Accepted | What::AlsoTo(_)) => Ok(Self::Waiting),
             (Self::Waiting, What::Started) | (Self::Running, What::AlsoTo(_)) => Ok(Self::Running),
-            (Self::Running, What::Requeued(_)) => Ok(Self::Waiting),
+            (Self::Waiting, What::Accepted | What::AlsoTo(_))
+            | (Self::Running, What::Requeued(_)) => Ok(Self::Waiting),
             (Self::Waiting | Self::Running, What::Settled(_)) => Ok(Self::Settled),
             // A reply may go to several addresses; each may be taken or refused.
-            (Self::Settled | Self::Delivered | Self::Lost, What::Delivered) => Ok(Self::Delivered),
+            (Self::Settled | Self::Delivered | Self::Lost, What::Delivered)
+            | (Self::Delivered, What::Undeliverable) => Ok(Self::Delivered),
             (Self::Settled | Self::Lost, What::Undeliverable) => Ok(Self::Lost),
-            (Self::Delivered, What::Undeliverable) => Ok(Self::Delivered),
             (
                 from @ (Self::Waiting
                 | Self::Running

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
+use crate::intake::{Client, Topics};
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, Step, What};
@@ -173,6 +174,8 @@ impl Dispatch {
         struct Message<'a> {
             state: &'static str,
             appliance: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pool: Option<&'a str>,
             version: &'static str,
             engine: &'static str,
             store: &'static str,
@@ -181,6 +184,7 @@ impl Dispatch {
         let message = Message {
             state: status.state,
             appliance: &self.setup.topics.appliance,
+            pool: self.setup.topics.pool.as_deref(),
             version: env!("CARGO_PKG_VERSION"),
             engine: status.engine,
             store: status.store,
@@ -268,6 +272,23 @@ impl Dispatch {
     }
 }
 
+/// The status of an appliance that is gone.
+pub(super) fn offline_message(topics: &Topics) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        state: &'static str,
+        appliance: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<&'a str>,
+    }
+    let message = Message {
+        state: "offline",
+        appliance: &topics.appliance,
+        pool: topics.pool.as_deref(),
+    };
+    serde_json::to_vec(&message).expect("plain words always serialize")
+}
+
 fn begun(waiting: &Waiting) -> Timeline {
     Timeline {
         id: waiting.request.id.as_str().into(),
@@ -279,7 +300,6 @@ fn begun(waiting: &Waiting) -> Timeline {
 }
 
 fn ended(filed: &Filed) -> Timeline {
-    let (_, name) = filed.scope.split_once(':').unwrap_or_default();
     let settled = if filed.verdict == "answered" {
         "answered".into()
     } else {
@@ -287,7 +307,7 @@ fn ended(filed: &Filed) -> Timeline {
     };
     Timeline {
         id: filed.id.as_str().into(),
-        client: if name.is_empty() { "anonymous" } else { name }.into(),
+        client: Client::name_in_scope(&filed.scope).into(),
         ticket: filed.no.0,
         state: "settled",
         rule: Some(filed.rule.clone()),

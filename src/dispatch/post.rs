@@ -10,7 +10,7 @@ use super::store::Pending;
 use super::{Dispatch, LEASE, Link, POST_WINDOW};
 use crate::broker::{Command, Delivery, Parcel, ParcelId, Retain};
 use crate::clock::Now;
-use crate::intake::{AckToken, ReturnAddress};
+use crate::intake::{AckToken, ReturnAddress, Topics};
 use crate::reply;
 use crate::spool::forms::Letter;
 use crate::spool::{Numbered, Op, Room, Tree};
@@ -345,15 +345,23 @@ impl Dispatch {
     /// Says on the status topic how the appliance is.
     pub(super) fn announce(&mut self) {
         self.out.broker.push(Command::Publish(Parcel {
-            id: STATUS,
-            topic: self.setup.topics.status(),
             payload: self.status_message(),
-            correlation: None,
-            content_type: Some(reply::CONTENT_TYPE),
-            expiry_s: None,
-            user_properties: Vec::new(),
-            delivery: Delivery::AtLeastOnce,
-            retain: Retain::Yes,
+            ..farewell(&self.setup.topics)
         }));
+    }
+}
+
+/// What the status topic says of an appliance that is gone: its last will, and its goodbye.
+pub fn farewell(topics: &Topics) -> Parcel {
+    Parcel {
+        id: STATUS,
+        topic: topics.status(),
+        payload: super::inquiry::offline_message(topics),
+        correlation: None,
+        content_type: Some(reply::CONTENT_TYPE),
+        expiry_s: None,
+        user_properties: Vec::new(),
+        delivery: Delivery::AtLeastOnce,
+        retain: Retain::Yes,
     }
 }

@@ -1,1 +1,195 @@
-//! The task around the dispatcher.
+//! The task around the dispatcher: inputs in, effects out, and nothing else.
+//!
+//! It never waits for a receiver of its effects. What a full channel does not take waits in an
+//! [`Outlet`] here, which the dispatcher's own limits bound; so the broker's task, which waits
+//! for this one when messages pour in, can never wait for itself through it.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
+use crate::clock::Clock;
+use crate::service::{Pulse, Stop};
+use crate::spool::shell as spool;
+use crate::{broker, engine};
+
+/// The longest that the task sleeps: the watchdog wants to hear from it.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// Messages taken in one turn: enough to fill a group commit, not so many that an answer waits.
+const MAX_EVENTS_A_TURN: usize = 256;
+
+/// A question and the way back.
+#[derive(Debug)]
+pub struct Inquirer {
+    /// What is asked.
+    pub inquiry: Inquiry,
+    /// Takes the answer; dropped if there will be none.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Where inputs come from.
+#[derive(Debug)]
+pub struct Inlets {
+    /// Messages and the state of the line.
+    pub broker: mpsc::Receiver<broker::Event>,
+    /// What became durable.
+    pub spool: mpsc::Receiver<spool::Event>,
+    /// What was computed.
+    pub engine: mpsc::Receiver<engine::Event>,
+    /// What people ask.
+    pub inquiries: mpsc::Receiver<Inquirer>,
+}
+
+/// Where effects go.
+#[derive(Debug)]
+pub struct Outlets {
+    /// To the broker's connection.
+    pub broker: Outlet<broker::Command>,
+    /// To the spool, whose thread is no task. Without a bound of its own: each command waits for
+    /// a message that the broker counts, a letter in the window or a job, all of them bounded.
+    pub spool: std::sync::mpsc::Sender<spool::Command>,
+    /// To the engine.
+    pub engine: Outlet<engine::Command>,
+}
+
+/// A bounded channel, and what it did not take yet.
+#[derive(Debug)]
+pub struct Outlet<T> {
+    channel: mpsc::Sender<T>,
+    waiting: VecDeque<T>,
+}
+
+impl<T> Outlet<T> {
+    /// An outlet into this channel.
+    pub fn new(channel: mpsc::Sender<T>) -> Self {
+        Self {
+            channel,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn extend(&mut self, items: Vec<T>) {
+        self.waiting.extend(items);
+        while let Some(item) = self.waiting.pop_front() {
+            match self.channel.try_send(item) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(item)) => {
+                    self.waiting.push_front(item);
+                    break;
+                }
+                // The receiver is gone: the process is ending, and so is this task.
+                Err(mpsc::error::TrySendError::Closed(_)) => break,
+            }
+        }
+    }
+
+    /// Waits until there is room for what waits. Safe to drop and call again.
+    async fn has_room(&self) {
+        if self.waiting.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        if self.channel.reserve().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// How the task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything that could be finished is.
+    Drained,
+    /// A channel closed under it: another task is gone.
+    Abandoned(&'static str),
+}
+
+/// Runs the dispatcher until it is drained. The caller bounds the time of the drain by dropping
+/// this.
+pub async fn run(
+    mut dispatch: Dispatch,
+    mut inlets: Inlets,
+    mut outlets: Outlets,
+    clock: Clock,
+    pulse: &Pulse,
+    mut stop: Stop,
+) -> End {
+    let mut callers: HashMap<SessionNo, oneshot::Sender<Answer>> = HashMap::new();
+    let mut next_session = 0_u64;
+    let mut draining = false;
+    let effects = dispatch.take_effects(clock.now());
+    outlets.carry_out(effects, &mut callers);
+    loop {
+        pulse.beat(clock.now());
+        if draining && dispatch.is_drained() {
+            return End::Drained;
+        }
+        let (due, _why) = dispatch.deadline();
+        let wake = due.min(clock.now().mono.after(BEAT));
+        tokio::select! {
+            biased;
+            event = inlets.spool.recv() => match event {
+                Some(event) => dispatch.on_spool(event, clock.now()),
+                None => return End::Abandoned("the spool"),
+            },
+            event = inlets.engine.recv() => match event {
+                Some(event) => dispatch.on_engine(event, clock.now()),
+                None => return End::Abandoned("the engine"),
+            },
+            Some(caller) = inlets.inquiries.recv() => {
+                next_session += 1;
+                let session = SessionNo(next_session);
+                callers.insert(session, caller.answer);
+                dispatch.on_inquiry(session, caller.inquiry, clock.now());
+            }
+            () = stop.requested(), if !draining => {
+                draining = true;
+                dispatch.on_drain();
+            }
+            event = inlets.broker.recv() => match event {
+                Some(event) => dispatch.on_broker(event, clock.now()),
+                None => return End::Abandoned("the broker's connection"),
+            },
+            () = outlets.broker.has_room() => {}
+            () = outlets.engine.has_room() => {}
+            () = sleep_until(clock.instant(wake).into()) => {
+                let now = clock.now();
+                if due <= now.mono {
+                    dispatch.on_timeout(now);
+                }
+            }
+        }
+        // Whatever else has come is dealt with in the same turn, so that it shares a commit.
+        for _ in 0..MAX_EVENTS_A_TURN {
+            let Ok(event) = inlets.broker.try_recv() else {
+                break;
+            };
+            dispatch.on_broker(event, clock.now());
+        }
+        let effects = dispatch.take_effects(clock.now());
+        outlets.carry_out(effects, &mut callers);
+        callers.retain(|_, caller| !caller.is_closed());
+    }
+}
+
+impl Outlets {
+    fn carry_out(
+        &mut self,
+        effects: Effects,
+        callers: &mut HashMap<SessionNo, oneshot::Sender<Answer>>,
+    ) {
+        for command in effects.spool {
+            let _ = self.spool.send(command); // its thread is gone: so is its inlet, next turn
+        }
+        self.engine.extend(effects.engine);
+        self.broker.extend(effects.broker);
+        for (session, answer) in effects.answers {
+            if let Some(caller) = callers.remove(&session) {
+                let _ = caller.send(answer); // who has left needs no answer
+            }
+        }
+    }
+}

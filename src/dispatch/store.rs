@@ -521,5 +521,5 @@ fn taken_back(op: &Op) -> Option<Op> {
 /// The spool answers a commit by a verdict and a question by records; the port says so.
 fn unreachable_answer(what: &'static str) {
     debug_assert!(false, "{what}");
-    tracing::error!(what, "the spool broke its contract");
+    tracing::error!(reason = what, "the spool broke its contract");
 }

@@ -279,7 +279,7 @@ impl Dispatch {
             ticket = no.0,
             rule = route.rule,
             source = if word == "answered" { "edge" } else { "none" },
-            verdict = word,
+            outcome = word,
             "settled"
         );
         let reply = Reply {

@@ -3,12 +3,22 @@
 //! MQTT calls the thing that a message is published on a *name* and the thing that a
 //! subscription holds a *filter*; only filters have wildcards.
 
-/// Whether `name` may be published on: not empty, no wildcard, no NUL, no leading `$`.
+/// Whether `name` may be published on: not empty, no wildcard, no leading `$`, and no character
+/// for which a broker may hang up. A durable reply to such a topic would cut the line again at
+/// each new connection.
 pub fn is_topic_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= super::MAX_TOPIC_BYTES
         && !name.starts_with('$')
-        && !name.contains(['+', '#', '\0'])
+        && !name.contains(['+', '#'])
+        && !name.contains(may_close_the_line)
+}
+
+/// Control characters and Unicode's non-characters: a receiver may treat a packet with one as
+/// malformed (MQTT 5, 1.5.4), and mosquitto does. NUL is among them.
+fn may_close_the_line(c: char) -> bool {
+    let code = u32::from(c);
+    c.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
 }
 
 /// What is wrong with a filter.
@@ -23,8 +33,8 @@ pub enum FilterError {
     /// `+` stands alone in its level.
     #[error("'+' must be a whole level")]
     Plus,
-    /// Longer than a topic may be, or with a NUL.
-    #[error("is too long or holds a NUL")]
+    /// Longer than a topic may be, or with a character that MQTT bans.
+    #[error("is too long or holds a control character")]
     Bytes,
 }
 
@@ -33,7 +43,7 @@ pub fn is_topic_filter(filter: &str) -> Result<(), FilterError> {
     if filter.is_empty() {
         return Err(FilterError::Empty);
     }
-    if filter.len() > super::MAX_TOPIC_BYTES || filter.contains('\0') {
+    if filter.len() > super::MAX_TOPIC_BYTES || filter.contains(may_close_the_line) {
         return Err(FilterError::Bytes);
     }
     let mut levels = filter.split('/').peekable();
@@ -48,8 +58,12 @@ pub fn is_topic_filter(filter: &str) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// Whether a message on `name` reaches a subscription to `filter`.
+/// Whether a message on `name` reaches a subscription to `filter`. A wildcard in front does not
+/// stand for a level with `$`: those are the broker's own.
 pub fn filter_matches(filter: &str, name: &str) -> bool {
+    if name.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
     let mut levels = name.split('/');
     for want in filter.split('/') {
         if want == "#" {
@@ -82,16 +96,34 @@ impl Topics {
 
     /// What the appliance subscribes to.
     pub fn subscriptions(&self) -> Vec<String> {
-        let mut filters = vec![self.own("request"), self.own("request/+")];
-        if let Some(pool) = &self.pool {
-            filters.push(format!("$share/{pool}/{}/pool/{pool}/request", self.prefix));
-        }
-        filters
+        vec![self.own("request"), self.own("request/+")]
+    }
+
+    /// What a member of a pool subscribes to on the pool's line: its share of the requests.
+    pub fn pool_requests(&self, pool: &str) -> String {
+        format!("$share/{pool}/{}/pool/{pool}/request", self.prefix)
+    }
+
+    /// The status of every appliance under the same prefix.
+    pub fn every_status(&self) -> String {
+        format!("{}/+/status", self.prefix)
+    }
+
+    /// The appliance whose status topic this is.
+    pub fn status_of<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
+        let name = rest.strip_suffix("/status")?;
+        (!name.contains('/')).then_some(name)
     }
 
     /// Where the appliance says how it is.
     pub fn status(&self) -> String {
         self.own("status")
+    }
+
+    /// Where the self-test of the line talks to itself.
+    pub fn echo(&self) -> String {
+        self.own("echo")
     }
 
     /// Where a reply goes when the device named no other place.

@@ -76,7 +76,11 @@ struct Fault {
 }
 
 /// Bytes of a refusal's message: it may quote the sender, but not without end.
-const MAX_FAULT_BYTES: usize = 240;
+pub(super) const MAX_FAULT_BYTES: usize = 240;
+
+/// Bytes of a user property in a packet besides its text: its mark and two lengths. They count,
+/// or empty properties would come in any number.
+pub(super) const USER_PROPERTY_BYTES: usize = 5;
 
 fn fault<T>(code: Code, message: impl Into<String>) -> Result<T, Fault> {
     let mut message = message.into();
@@ -181,7 +185,7 @@ fn check_message(message: &Message, limits: &Limits) -> Result<(), Fault> {
     let properties: usize = message
         .user_properties
         .iter()
-        .map(|(key, value)| key.len() + value.len())
+        .map(|(key, value)| USER_PROPERTY_BYTES + key.len() + value.len())
         .sum();
     if properties > MAX_USER_PROPERTIES_BYTES {
         return fault(
@@ -372,8 +376,16 @@ fn address_of(
             format!("replies may not go to '{topic}': see intake.reply_topics"),
         ),
         Some(topic) => Ok(address(topic.clone(), message)),
-        None => Ok(address(topics.reply(id.as_str()), message)),
+        None => match default_topic(id.as_str(), topics) {
+            Some(topic) => Ok(address(topic, message)),
+            None => invalid("the id is too long for a reply topic of this appliance"),
+        },
     }
+}
+
+/// The reply topic of an id, where no other is named.
+fn default_topic(id: &str, topics: &Topics) -> Option<String> {
+    Some(topics.reply(id)).filter(|topic| is_topic_name(topic))
 }
 
 fn is_allowed(topic: &str, topics: &Topics, limits: &Limits) -> bool {
@@ -426,7 +438,7 @@ impl Fault {
             .clone()
             .or(reply_to)
             .filter(|topic| is_allowed(topic, topics, limits))
-            .or_else(|| id.as_ref().map(|id| topics.reply(id)));
+            .or_else(|| default_topic(id.as_ref()?, topics));
         let reply = topic.map(|topic| ReturnAddress::Topic {
             topic,
             correlation: message

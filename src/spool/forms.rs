@@ -430,3 +430,6 @@ impl From<WireId> for RequestId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

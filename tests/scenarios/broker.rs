@@ -100,6 +100,7 @@ impl Broker {
             self.next_packet += 1;
             let packet = self.next_packet;
             message.ack = Some(AckToken {
+                line: 0,
                 generation: self.generation,
                 packet,
             });

@@ -11,6 +11,7 @@ use crate::engine::POISON;
 
 /// Replaced by the real token when the broker delivers; says that the message is at `QoS` 1.
 pub(crate) const QOS_1: Option<AckToken> = Some(AckToken {
+    line: 0,
     generation: 0,
     packet: 0,
 });

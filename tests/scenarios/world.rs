@@ -818,6 +818,7 @@ fn brief_brokered(event: &FromBroker) -> String {
         }
         FromBroker::Up(session) => format!("up, {session:?}"),
         FromBroker::Down { .. } => "down".into(),
+        FromBroker::Deaf { filter, .. } => format!("deaf to {filter}"),
         FromBroker::Delivered(parcel) => format!("delivered {:x}", parcel.0),
         FromBroker::Undeliverable { parcel, .. } => format!("undeliverable {:x}", parcel.0),
     }

@@ -1,0 +1,271 @@
+//! The appliance as a whole: which tasks there are, in which order they start and end.
+//!
+//! ```text
+//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► broker ─► ready
+//!  drain:  dispatcher (finishes what runs, sends what it can)
+//!            ─► broker (says "offline", says goodbye) ─► store (last commit) ─► socket
+//! ```
+//!
+//! The control socket comes first because it is also the lock: who cannot open it has a twin
+//! that is running. Ready means that requests are taken, not that a broker is there: an
+//! appliance without a broker is a normal state of affairs.
+//!
+//! One time limit bounds the whole drain. What it cuts off is on the disk and is taken up at the
+//! next start. A task that ends unasked ends the process, and the service manager restarts it.
+
+mod line;
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::broker::mqtt::TlsError;
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::console::socket::{ControlSocket, SocketError};
+use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
+use crate::dispatch::{Dispatch, Recovered, Setup};
+use crate::engine;
+use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
+use crate::spool::shell as spool_shell;
+use crate::spool::sled::{SledDisk, SledSettings};
+use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
+use crate::ticket::Window;
+
+/// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// `EX_SOFTWARE`: it ended for a reason of its own.
+const EXIT_INTERNAL: u8 = 70;
+/// Items between two tasks before the sender waits: a group commit's worth.
+const CHANNEL: usize = 1024;
+/// A stage that has not moved for this long has stalled. A commit on a slow card can take
+/// seconds; this is far beyond.
+const ALLOWED_SILENCE: Duration = Duration::from_secs(30);
+/// Of the time for the drain, what is kept for the goodbye to the broker and the last commit.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Only the service and its group look into the state directory.
+const STATE_DIR_MODE: u32 = 0o750;
+
+/// Runs the appliance until it is told to stop.
+pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result<()> {
+    let notifier = Notifier::from_env().context("the service manager's socket")?;
+    make_state_dir(&settings.state_dir)?;
+    let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
+    let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
+
+    let mut pulses = Pulses::default();
+    let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
+    let (spool_pulse, dispatch_pulse, line_pulse) =
+        (pulse("spool"), pulse("dispatch"), pulse("broker"));
+
+    let store = Store::open(&settings, clock, spool_pulse).await?;
+    let dispatch = Dispatch::new(setup(&settings), store.recovered, clock.now());
+
+    let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
+    let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
+    let (engine_events, engine_inlet) = mpsc::channel(CHANNEL);
+    let (engine_commands, _no_engine) = mpsc::channel(CHANNEL);
+    let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
+    engine_events
+        .send(engine::Event::State(engine::State::Absent))
+        .await
+        .context("the dispatcher's inlet")?;
+
+    let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
+    let serving = tokio::spawn(socket.serve(inquiries));
+    let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
+
+    let inlets = Inlets {
+        broker: broker_inlet,
+        spool: store.events,
+        engine: engine_inlet,
+        inquiries: inquiry_inlet,
+    };
+    let outlets = Outlets {
+        broker: Outlet::new(broker_commands.clone()),
+        spool: store.commands,
+        engine: Outlet::new(engine_commands),
+    };
+    announce_ready(&notifier, &settings);
+    let dispatching = shell::run(
+        dispatch,
+        inlets,
+        outlets,
+        clock,
+        &dispatch_pulse,
+        stop.clone(),
+    );
+    let limit = settings.drain_timeout.saturating_sub(GOODBYE);
+    let end = until_drained(dispatching, stop, limit, &notifier).await;
+    dispatch_pulse.retire();
+
+    line.close(&broker_commands, GOODBYE).await;
+    drop(broker_commands);
+    // The dispatcher's end closed the store's channel; its thread makes the last commit.
+    let joined = tokio::task::spawn_blocking(move || store.thread.join());
+    match timeout(GOODBYE, joined).await {
+        Ok(Ok(Ok(Ok(())))) => tracing::info!("stopped"),
+        Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "the store ended with a fault"),
+        Ok(Ok(Err(_)) | Err(_)) => tracing::error!("the store's thread did not end well"),
+        Err(_) => tracing::error!("the store did not close in time"),
+    }
+    serving.abort();
+    watching.abort();
+    match end {
+        Some(shell::End::Abandoned(who)) => bail!("{who} ended unasked"),
+        Some(shell::End::Drained) | None => Ok(()),
+    }
+}
+
+/// The dispatcher's end, or none if the time for the drain ran out.
+async fn until_drained(
+    dispatching: impl Future<Output = shell::End>,
+    mut stop: Stop,
+    limit: Duration,
+    notifier: &Notifier,
+) -> Option<shell::End> {
+    let mut dispatching = std::pin::pin!(dispatching);
+    let early = tokio::select! {
+        end = &mut dispatching => Some(end), // it may hear of the stop first, with nothing left to do
+        () = stop.requested() => None,
+    };
+    let _ = notifier.stopping(); // the service manager will see for itself
+    if early.is_some() {
+        return early;
+    }
+    let end = timeout(limit, dispatching).await.ok();
+    if end.is_none() {
+        tracing::warn!("not everything was finished in time; the rest waits on the disk");
+    }
+    end
+}
+
+fn announce_ready(notifier: &Notifier, settings: &Settings) {
+    tracing::info!(
+        appliance = settings.name.as_str(),
+        path = %settings.state_dir.display(),
+        "ready"
+    );
+    if let Err(error) = notifier.ready() {
+        tracing::warn!(%error, "the service manager did not hear that the appliance is ready");
+    }
+}
+
+fn make_state_dir(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(STATE_DIR_MODE)
+        .create(path)
+        .with_context(|| format!("cannot create the state directory {}", path.display()))
+}
+
+/// The store's thread, and what it found.
+struct Store {
+    thread: JoinHandle<Result<(), DiskError>>,
+    commands: std::sync::mpsc::Sender<spool_shell::Command>,
+    events: mpsc::Receiver<spool_shell::Event>,
+    recovered: Recovered,
+}
+
+impl Store {
+    async fn open(settings: &Settings, clock: Clock, pulse: Pulse) -> anyhow::Result<Self> {
+        let caps = caps(settings);
+        let disk = SledSettings {
+            dir: settings.state_dir.join("spool"),
+            ballast_bytes: settings.spool.ballast_bytes,
+        };
+        let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps));
+        let (spool, recovered) = opening.await.context("opening the store")??;
+        let (commands, inlet) = std::sync::mpsc::channel();
+        let (outlet, events) = mpsc::channel(CHANNEL);
+        let tell = move |event| {
+            let _ = outlet.blocking_send(event); // the dispatcher is gone: nobody waits
+        };
+        let beat = move || pulse.beat(clock.now());
+        let thread = spool_shell::spawn(spool, inlet, tell, clock, beat)?;
+        Ok(Self {
+            thread,
+            commands,
+            events,
+            recovered,
+        })
+    }
+}
+
+fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
+    let dir: PathBuf = settings.dir.clone();
+    let context = || format!("cannot open the store in {}", dir.display());
+    let opened = SledDisk::open(settings).with_context(context)?;
+    if let Some(aside) = opened.set_aside {
+        tracing::error!(
+            path = %aside.display(),
+            "the store could not be opened; it was moved aside and a fresh one begun"
+        );
+    }
+    let spool = Spool::open(opened.disk, caps).with_context(context)?;
+    if spool.set_aside() > 0 {
+        tracing::error!(count = spool.set_aside(), "damaged records were set aside");
+    }
+    let recovered = Recovered::read(&spool).with_context(context)?;
+    Ok((spool, recovered))
+}
+
+fn caps(settings: &Settings) -> Caps {
+    let limits = &settings.spool;
+    let mut bytes = PerTree::default();
+    for (tree, cap) in [
+        (Tree::Inbox, limits.inbox_bytes),
+        (Tree::Outbox, limits.outbox_bytes),
+        (Tree::Cloud, limits.cloud_bytes),
+        (Tree::Review, limits.review_bytes),
+        (Tree::Telemetry, limits.telemetry_bytes),
+        (Tree::Outcomes, limits.outcomes_bytes),
+        (Tree::Trail, limits.trail_bytes),
+        (Tree::Aside, limits.aside_bytes),
+    ] {
+        bytes.set(tree, cap);
+    }
+    Caps {
+        bytes,
+        headroom_bytes: limits.headroom_bytes,
+    }
+}
+
+fn setup(settings: &Settings) -> Setup {
+    Setup {
+        topics: settings.topics.clone(),
+        limits: settings.intake.clone(),
+        gate: settings.gate,
+        window: Window {
+            count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
+            age: settings.spool.outcomes_kept_for,
+            bytes: settings.spool.outcomes_bytes,
+        },
+        outbox_bytes: settings.spool.outbox_bytes,
+        reply_expiry_s: settings.link.reply_expiry_s,
+    }
+}
+
+/// Connects to the broker for `lineside check`; the embedded one only if it runs.
+pub async fn probe(settings: &Settings) -> Result<Duration, String> {
+    line::probe(settings, Clock::start()).await
+}
+
+/// The process's exit code for an appliance that could not start or go on.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_unavailable = error.is::<SocketError>()
+        || error.downcast_ref::<DiskError>().is_some()
+        || line::is_unavailable(error);
+    if error.is::<TlsError>() {
+        config::EXIT_CODE
+    } else if is_unavailable {
+        EXIT_UNAVAILABLE
+    } else {
+        EXIT_INTERNAL
+    }
+}

@@ -1,0 +1,149 @@
+//! Certificates from files, with rustls on ring.
+//!
+//! Everything is read and checked before the first connection, so that a wrong path is a
+//! configuration error with the path in it and not a handshake that fails for ever.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
+
+use crate::broker::{Identity, Tls};
+
+/// What is wrong with the TLS settings.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Not there, not readable, or not PEM.
+    #[error("{what} {path}: {why}")]
+    File {
+        /// What the file should hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// In the reader's words.
+        why: String,
+    },
+    /// The file is PEM, but holds none of these.
+    #[error("{path} holds no {what}")]
+    Empty {
+        /// What is missing.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    #[error("client certificate {cert} with key {key}: {why}")]
+    Identity {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// In rustls' words.
+        why: RustlsError,
+    },
+    /// No CA file is set and the system has no roots.
+    #[error("the system has no root certificates; name the broker's CA in a file")]
+    NoRoots,
+    /// Cannot happen with the ring that is compiled in.
+    #[error("TLS versions: {0}")]
+    Versions(RustlsError),
+}
+
+/// The client side of TLS as these settings want it.
+pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+    // The provider is named here rather than installed for the process: whoever embeds this
+    // crate keeps the choice for other connections.
+    let roots = roots(tls.ca_file.as_deref())?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_root_certificates(roots);
+    let config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity {
+            cert_file,
+            key_file,
+        }) => builder
+            .with_client_auth_cert(
+                certificates("client certificate", cert_file)?,
+                key(key_file)?,
+            )
+            .map_err(|why| TlsError::Identity {
+                cert: cert_file.clone(),
+                key: key_file.clone(),
+                why,
+            })?,
+    };
+    Ok(Arc::new(config))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        for certificate in certificates("CA certificate", path)? {
+            roots
+                .add(certificate)
+                .map_err(|why| file("CA certificate", path, &why))?;
+        }
+    } else {
+        // Single roots that cannot be read are the system's business, as long as some can.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(TlsError::NoRoots);
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|why| file(what, path, &why))?;
+    if certificates.is_empty() {
+        return Err(TlsError::Empty {
+            what,
+            path: path.into(),
+        });
+    }
+    Ok(certificates)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|why| file("private key", path, &why))
+}
+
+fn file(what: &'static str, path: &Path, why: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File {
+        what,
+        path: path.into(),
+        why: why.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_ca_file_is_named() {
+        let tls = Tls {
+            ca_file: Some("/nowhere/ca.pem".into()),
+            identity: None,
+        };
+        let error = client_config(&tls).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_named() {
+        let tls = Tls {
+            ca_file: Some("Cargo.toml".into()),
+            identity: None,
+        };
+        let error = client_config(&tls).unwrap_err();
+        assert_eq!(error.to_string(), "Cargo.toml holds no CA certificate");
+    }
+}

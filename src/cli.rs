@@ -1,0 +1,10 @@
+//! The command line: one file for each subcommand.
+
+pub mod ask;
+pub mod check;
+mod reach;
+pub mod selfcheck;
+pub mod status;
+pub mod trace;
+
+pub use reach::{EXIT_USAGE, ReachError, Target};

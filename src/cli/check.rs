@@ -1,0 +1,286 @@
+//! `lineside check`: is the configuration right, and will it work on this machine?
+//!
+//! Prints the effective settings and a table of what was looked at, each with a word and with
+//! what to do about it. Changes nothing, and runs beside a running service.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::selfcheck::{self, Item, State};
+use crate::clock::{Clock, Wall};
+use crate::config::{self, Endpoint, Faults, REFERENCE, Settings, Surroundings};
+
+/// The process's exit code where something needed is unavailable (`EX_UNAVAILABLE`).
+pub const EXIT_UNAVAILABLE: u8 = 69;
+
+/// The longest that the broker may take to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An echo slower than this is no network but a setting: Nagle's algorithm on either side.
+const SLOW_ECHO: Duration = Duration::from_millis(20);
+
+/// Arguments of `lineside check`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the reference configuration, every key with its default, and do nothing else.
+    #[arg(long)]
+    pub reference: bool,
+}
+
+/// What the machine shows besides the settings.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Where daemons leave their marks.
+    pub run: PathBuf,
+    /// The time.
+    pub now: Wall,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Each thing that was looked at.
+    pub items: Vec<Item>,
+}
+
+/// Runs the subcommand and returns the exit code. `probe` connects to the broker and says how
+/// long an echo took, or why there was none.
+pub async fn command<P>(args: &Args, probe: P) -> io::Result<u8>
+where
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
+{
+    let mut out = io::stdout();
+    if args.reference {
+        out.write_all(REFERENCE.as_bytes())?;
+        return Ok(0);
+    }
+    let settings = match config::load(&Surroundings::of_process(args.config.as_deref())) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            if args.json {
+                writeln!(out, "{}", faults_json(&faults))?;
+            } else {
+                write!(io::stderr(), "{faults}")?;
+            }
+            return Ok(config::EXIT_CODE);
+        }
+    };
+    let machine = Machine {
+        run: PathBuf::from("/run"),
+        now: Clock::start().now().wall,
+    };
+    let report = run(&settings, &machine, probe).await;
+    if args.json {
+        writeln!(out, "{}", report.to_json(&settings))?;
+    } else {
+        write!(out, "{}\n{report}", settings.effective_toml())?;
+    }
+    Ok(report.exit_code())
+}
+
+/// Looks at everything.
+pub async fn run<P>(settings: &Settings, machine: &Machine, probe: P) -> Report
+where
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
+{
+    Report {
+        items: vec![
+            configuration(settings),
+            broker(settings, PROBE_TIMEOUT, probe).await,
+            selfcheck::state_dir(settings),
+            selfcheck::file_system(settings),
+            selfcheck::disk_room(settings),
+            selfcheck::control_socket(settings),
+            selfcheck::clock(&machine.run, machine.now),
+            selfcheck::thermal(&settings.roots.sysfs),
+            selfcheck::memory(&settings.roots.procfs),
+            selfcheck::serial(settings),
+            selfcheck::model_package(settings),
+        ],
+    }
+}
+
+fn configuration(settings: &Settings) -> Item {
+    let files = settings.files.iter().map(|file| file.display().to_string());
+    let files = files.collect::<Vec<_>>().join(", ");
+    let what = if files.is_empty() {
+        "no file: all defaults".to_owned()
+    } else {
+        files
+    };
+    Item::new("configuration", State::Ok, what)
+}
+
+async fn broker<P>(settings: &Settings, patience: Duration, probe: P) -> Item
+where
+    P: AsyncFnOnce(&Settings) -> Result<Duration, String>,
+{
+    let name = "broker";
+    let link = &settings.link;
+    let at = match &link.endpoint {
+        Endpoint::Embedded { listen } => return embedded(*listen).await,
+        Endpoint::Plain { host, port } | Endpoint::Tls { host, port, .. } => {
+            format!("{host}:{port}")
+        }
+    };
+    let echo = match tokio::time::timeout(patience, probe(settings)).await {
+        Ok(Ok(echo)) => echo,
+        Ok(Err(why)) => {
+            return Item::new(name, State::Fail, format!("{at}: {why}"))
+                .todo("check broker.url, the network, and the broker's access list");
+        }
+        Err(_) => {
+            let seconds = patience.as_secs();
+            return Item::new(name, State::Fail, format!("{at}: no answer in {seconds} s"))
+                .todo("check broker.url and the network");
+        }
+    };
+    let what = format!("{at} echoes in {:.1} ms", echo.as_secs_f64() * 1000.0);
+    if echo > SLOW_ECHO {
+        Item::new(name, State::Warn, what)
+            .todo("on a local network: set_tcp_nodelay true in the broker's configuration")
+    } else if matches!(&link.endpoint, Endpoint::Plain { .. }) && link.login.is_some() {
+        Item::new(
+            name,
+            State::Warn,
+            format!("{what}; the password goes in the clear"),
+        )
+        .todo("use mqtts:// unless the broker is on this machine")
+    } else {
+        Item::new(name, State::Ok, what)
+    }
+}
+
+/// The broker inside the process is not up now; its port can be looked at.
+async fn embedded(listen: SocketAddr) -> Item {
+    let name = "broker";
+    match tokio::net::TcpListener::bind(listen).await {
+        Ok(_) if listen.ip().is_loopback() => Item::new(
+            name,
+            State::Ok,
+            format!("embedded, will listen on {listen}"),
+        ),
+        Ok(_) => Item::new(
+            name,
+            State::Warn,
+            format!("embedded, will listen on {listen} and let everyone in"),
+        )
+        .todo("use a broker with an access list where others share the network"),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Item::new(
+            name,
+            State::Warn,
+            format!("embedded, but {listen} is in use already"),
+        )
+        .todo("nothing if that is the running service; else set broker.url or embedded_listen"),
+        Err(e) => Item::new(name, State::Fail, format!("embedded, but {listen}: {e}"))
+            .todo("set broker.embedded_listen to an address of this machine"),
+    }
+}
+
+impl Report {
+    /// Zero unless something failed.
+    pub fn exit_code(&self) -> u8 {
+        let failed = self.items.iter().any(|item| item.state == State::Fail);
+        if failed { EXIT_UNAVAILABLE } else { 0 }
+    }
+
+    /// One line of JSON.
+    pub fn to_json(&self, settings: &Settings) -> String {
+        let items = self.items.iter().map(|item| ItemJson {
+            name: item.name,
+            state: item.state.word(),
+            what: &item.what,
+            todo: &item.todo,
+        });
+        json(&ReportJson {
+            ok: self.exit_code() == 0,
+            appliance: settings.name.as_str(),
+            files: (settings.files.iter())
+                .map(|file| file.display().to_string())
+                .collect(),
+            items: items.collect(),
+            settings: settings.effective_toml(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.items.iter().map(|item| item.name.len()).max();
+        let width = width.unwrap_or_default();
+        for item in &self.items {
+            let state = item.state.word();
+            writeln!(f, "{state:<4}  {:<width$}  {}", item.name, item.what)?;
+            if !item.todo.is_empty() {
+                writeln!(f, "{:4}  {:<width$}  -> {}", "", "", item.todo)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The JSON of `--json`.
+#[derive(Serialize)]
+struct ReportJson<'a> {
+    ok: bool,
+    appliance: &'a str,
+    files: Vec<String>,
+    items: Vec<ItemJson<'a>>,
+    settings: &'a str,
+}
+
+#[derive(Serialize)]
+struct ItemJson<'a> {
+    name: &'a str,
+    state: &'a str,
+    what: &'a str,
+    todo: &'a str,
+}
+
+#[derive(Serialize)]
+struct FaultsJson<'a> {
+    ok: bool,
+    faults: Vec<FaultJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FaultJson<'a> {
+    key: &'a str,
+    value: &'a str,
+    wanted: &'a str,
+    file: Option<String>,
+    line: Option<usize>,
+}
+
+/// The faults as one line of JSON.
+pub fn faults_json(faults: &Faults) -> String {
+    let faults = faults.0.iter().map(|fault| FaultJson {
+        key: &fault.key,
+        value: &fault.value,
+        wanted: &fault.wanted,
+        file: (fault.place.as_ref()).map(|place| place.file.display().to_string()),
+        line: fault.place.as_ref().map(|place| place.line),
+    });
+    json(&FaultsJson {
+        ok: false,
+        faults: faults.collect(),
+    })
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("structs of texts and numbers always serialize")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What the subcommands that speak to a running appliance have in common: the way there.
+
+use std::path::{Path, PathBuf};
+
+use super::check::EXIT_UNAVAILABLE;
+use crate::config::{self, Surroundings};
+use crate::console::client::ClientError;
+
+/// `EX_USAGE`.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Where the appliance listens for commands.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Target {
+    /// The configuration file of the running appliance.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its control socket, where it is not the one of the configuration.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where an appliance that systemd started listens.
+const SYSTEM_SOCKET: &str = "/run/lineside/control.sock";
+
+/// Why there is no answer to print.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// The configuration does not say where.
+    #[error("{0}")]
+    Config(config::Faults),
+    /// The appliance did not answer, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What was typed makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl ReachError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => config::EXIT_CODE,
+            Self::Client(_) => EXIT_UNAVAILABLE,
+            Self::Usage(_) => EXIT_USAGE,
+        }
+    }
+}
+
+impl Target {
+    /// The control socket: the one named, the one of the configuration, or the system's.
+    pub fn socket(&self) -> Result<PathBuf, ReachError> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let around = Surroundings::of_process(self.config.as_deref());
+        // Not the whole settings: a technician may not read the broker's password.
+        let configured = config::control_socket(&around).map_err(ReachError::Config)?;
+        let system = Path::new(SYSTEM_SOCKET);
+        if !configured.exists() && system.exists() {
+            return Ok(system.into());
+        }
+        Ok(configured)
+    }
+}

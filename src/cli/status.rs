@@ -1,0 +1,86 @@
+//! `lineside status`: how the running appliance is.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::reach::{ReachError, Target};
+use crate::console::client;
+
+/// Arguments of `lineside status`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Which appliance.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    state: String,
+    engine: String,
+    store: String,
+    open: u64,
+    running: u64,
+    waiting: u64,
+    outbox: u64,
+    outcomes: u64,
+    bytes: Vec<(String, u64)>,
+    counts: Vec<(String, String, u64)>,
+}
+
+/// Runs the subcommand and returns the exit code.
+pub async fn command(args: &Args) -> Result<u8, ReachError> {
+    let socket = args.target.socket()?;
+    let data = client::command(&socket, &json!({ "cmd": "status" })).await?;
+    let report: Report = client::read(&data)?;
+    let mut out = std::io::stdout().lock();
+    // A reader that hung up is no fault of the appliance.
+    let _ = if args.target.json {
+        writeln!(out, "{data}")
+    } else {
+        write!(out, "{}", report.told())
+    };
+    Ok(0)
+}
+
+impl Report {
+    fn told(&self) -> String {
+        let mut text = String::new();
+        let mut line = |what: &str, value: String| {
+            let _ = writeln!(text, "{what:<12}{value}"); // writing to a String cannot fail
+        };
+        line("state", self.state.clone());
+        line("engine", self.engine.clone());
+        line("store", self.store.clone());
+        line(
+            "requests",
+            format!(
+                "{} open ({} running, {} waiting)",
+                self.open, self.running, self.waiting
+            ),
+        );
+        line("replies", format!("{} on their way", self.outbox));
+        line("outcomes", format!("{} on record", self.outcomes));
+        let bytes: Vec<String> = self
+            .bytes
+            .iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(tree, bytes)| format!("{tree} {bytes} B"))
+            .collect();
+        line(
+            "on disk",
+            if bytes.is_empty() {
+                "nothing".into()
+            } else {
+                bytes.join(", ")
+            },
+        );
+        for (what, why, count) in &self.counts {
+            line("counted", format!("{count:>8}  {what}: {why}"));
+        }
+        text
+    }
+}

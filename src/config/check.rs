@@ -1,0 +1,328 @@
+//! From the mirror of the TOML to [`Settings`]: what a value means, and what values mean
+//! together.
+//!
+//! Each part returns its setting, or `None` after it noted a fault; so the next part is looked
+//! at in any case. Rules about two keys are silent about a key that is faulty already.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::intake::{Topics, is_topic_name};
+use crate::service::{Destination, Levels};
+
+use super::fault::Faults;
+use super::file::{self, File};
+use super::layers::Layers;
+use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
+use super::{Surroundings, admission, keys, link, secret};
+
+/// Bytes of a topic prefix: most of a topic belongs to what follows it.
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// The rates of serial ports.
+const BAUD_RATES: [u32; 8] = [
+    9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600,
+];
+
+/// Checks all layers together.
+pub(super) fn check(
+    layers: Layers,
+    around: &Surroundings,
+    mut faults: Faults,
+) -> Result<Settings, Faults> {
+    let file = match layers.file() {
+        Ok(file) => file,
+        Err(error) => {
+            // The table of keys let something through that the mirror does not know.
+            faults.add(layers.fault("", error.message()));
+            return Err(faults.sorted());
+        }
+    };
+    let mut checker = Checker {
+        layers,
+        around,
+        faults,
+    };
+    let settings = checker.settings(&file);
+    match settings {
+        Some(mut settings) if checker.faults.0.is_empty() => {
+            settings.effective = checker.layers.effective_toml();
+            Ok(settings)
+        }
+        Some(_) | None => Err(checker.faults.sorted()),
+    }
+}
+
+/// Only where the command line reaches the running service. Looks at nothing else, and opens no
+/// secret: whoever may use the socket need not be able to read the service's passwords.
+pub(super) fn control_socket(
+    layers: Layers,
+    around: &Surroundings,
+    faults: Faults,
+) -> Result<PathBuf, Faults> {
+    let given = layers.text("appliance.state_dir").map(PathBuf::from);
+    let mut checker = Checker {
+        layers,
+        around,
+        faults,
+    };
+    let state_dir = checker.state_dir(given.as_deref());
+    match state_dir {
+        Some(state_dir) if checker.faults.0.is_empty() => Ok(checker.control_socket(&state_dir)),
+        Some(_) | None => Err(checker.faults.sorted()),
+    }
+}
+
+/// The layers, and the faults so far.
+pub(super) struct Checker<'a> {
+    pub(super) layers: Layers,
+    pub(super) around: &'a Surroundings,
+    pub(super) faults: Faults,
+}
+
+impl Checker<'_> {
+    fn settings(&mut self, file: &File) -> Option<Settings> {
+        let name = self.name(&file.appliance);
+        let prefix = self.prefix(&file.broker.prefix);
+        let pool = self.pool(file.broker.pool.as_deref());
+        // Rules about topics need a name even where the given one is faulty.
+        let topics = Topics {
+            prefix: prefix.clone().unwrap_or_else(|| "lineside".into()),
+            appliance: name.as_ref().map_or("x", ApplianceName::as_str).to_owned(),
+            pool: pool.clone().flatten(),
+        };
+        let state_dir = self.state_dir(file.appliance.state_dir.as_deref());
+        let link = link::check(self, &file.broker, &topics.appliance);
+        let intake = admission::limits(self, file, &topics);
+        let gate = admission::gate(self, &file.intake);
+        let spool = self.spool(&file.spool, file.broker.max_packet_bytes);
+        let console = self.console(&file.console);
+        let model_package =
+            (file.model.package.as_deref()).map(|package| self.beside("model.package", package));
+        let log = self.log(&file.log);
+        let roots = Roots {
+            sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
+            procfs: self.beside("governor.procfs_root", &file.governor.procfs_root),
+        };
+        let (name, _, _) = (name?, prefix?, pool?);
+        let state_dir = state_dir?;
+        let control_socket = self.control_socket(&state_dir);
+        Some(Settings {
+            name,
+            state_dir,
+            control_socket,
+            topics,
+            link: link?,
+            intake: intake?,
+            gate,
+            spool,
+            model_package,
+            console: console?,
+            roots,
+            log: log?,
+            drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),
+            files: self.layers.files.clone(),
+            effective: String::new(),
+        })
+    }
+
+    /// Notes a fault about a key as it stands.
+    pub(super) fn fault(&mut self, key: &str, wanted: impl Into<String>) {
+        self.faults.add(self.layers.fault(key, wanted));
+    }
+
+    /// Notes a fault about a key, unless one of the keys it is about is faulty already.
+    pub(super) fn rule(&mut self, holds: bool, keys: [&str; 2], wanted: impl Into<String>) {
+        if !holds && !keys.iter().any(|key| self.faults.touch(key)) {
+            self.fault(keys[0], wanted);
+        }
+    }
+
+    /// The folder of the file that set `key`.
+    pub(super) fn folder_of(&self, key: &str) -> Option<PathBuf> {
+        self.layers.place(key)?.file.parent().map(Path::to_owned)
+    }
+
+    /// A path; a relative one counts from the file that names it.
+    fn beside(&self, key: &str, path: &Path) -> PathBuf {
+        self.folder_of(key)
+            .map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
+
+    /// The path that a `*_file` key names.
+    pub(super) fn file_path(&mut self, key: &str, value: Option<&str>) -> Option<PathBuf> {
+        let folder = self.folder_of(key);
+        let credentials = self.around.env.get("CREDENTIALS_DIRECTORY");
+        match secret::resolve(value?, folder.as_deref(), credentials.map(AsRef::as_ref)) {
+            Ok(path) => Some(path),
+            Err(wanted) => {
+                self.fault(key, wanted);
+                None
+            }
+        }
+    }
+
+    /// The secret in the file that a key names.
+    pub(super) fn secret(&mut self, key: &str, value: Option<&str>) -> Option<secret::Secret> {
+        match secret::read(self.file_path(key, value)?) {
+            Ok(secret) => Some(secret),
+            Err(wanted) => {
+                self.fault(key, wanted);
+                None
+            }
+        }
+    }
+
+    fn name(&mut self, appliance: &file::Appliance) -> Option<ApplianceName> {
+        let Some(given) = &appliance.name else {
+            let name = ApplianceName::of_host(&self.around.host_name);
+            self.layers
+                .derive("appliance.name", name.as_str(), "from the host name");
+            return Some(name);
+        };
+        let name = ApplianceName::parse(given);
+        if name.is_none() {
+            let max = ApplianceName::MAX_BYTES;
+            self.fault(
+                "appliance.name",
+                format!("1 to {max} letters, digits, '-', '_' or '.', and not \"pool\""),
+            );
+        }
+        name
+    }
+
+    fn prefix(&mut self, prefix: &str) -> Option<String> {
+        let levels_named = prefix.split('/').all(|level| !level.is_empty());
+        if is_topic_name(prefix) && levels_named && prefix.len() <= MAX_PREFIX_BYTES {
+            return Some(prefix.to_owned());
+        }
+        self.fault(
+            "broker.prefix",
+            format!(
+                "levels of a topic, at most {MAX_PREFIX_BYTES} bytes: no wildcard, no empty level, \
+                 no '$' in front"
+            ),
+        );
+        None
+    }
+
+    /// The outer `None` is a fault, the inner one is no pool.
+    #[allow(clippy::option_option, reason = "as every part: none after a fault")]
+    fn pool(&mut self, pool: Option<&str>) -> Option<Option<String>> {
+        if pool.is_none_or(is_level) {
+            return Some(pool.map(str::to_owned));
+        }
+        let max = ApplianceName::MAX_BYTES;
+        self.fault(
+            "broker.pool",
+            format!("1 to {max} letters, digits, '-', '_' or '.'"),
+        );
+        None
+    }
+
+    fn state_dir(&mut self, given: Option<&Path>) -> Option<PathBuf> {
+        let key = "appliance.state_dir";
+        if let Some(given) = given {
+            let path = self.beside(key, given);
+            if !path.is_absolute() {
+                self.fault(key, "an absolute path");
+                return None;
+            }
+            return Some(path);
+        }
+        let around = self.around;
+        let found = if let Some(folder) = around.folder("STATE_DIRECTORY") {
+            Some((folder, "from $STATE_DIRECTORY"))
+        } else if let Some(folder) = around.folder("XDG_STATE_HOME") {
+            Some((folder.join("lineside"), "from $XDG_STATE_HOME"))
+        } else {
+            let home = around.folder("HOME");
+            home.map(|home| (home.join(".local/state/lineside"), "from $HOME"))
+        };
+        if let Some((path, from)) = found {
+            self.layers.derive(key, path.display().to_string(), from);
+            Some(path)
+        } else {
+            self.fault(
+                key,
+                "an absolute path (neither systemd nor $HOME gives one)",
+            );
+            None
+        }
+    }
+
+    fn control_socket(&self, state_dir: &Path) -> PathBuf {
+        match self.around.folder("RUNTIME_DIRECTORY") {
+            Some(folder) => folder.join("control.sock"),
+            None => state_dir.join("control.sock"),
+        }
+    }
+
+    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> SpoolLimits {
+        let limits = SpoolLimits {
+            telemetry_bytes: spool.telemetry_max_bytes,
+            outcomes_kept: spool.outcomes_kept,
+            outcomes_kept_for: Duration::from_secs(spool.outcomes_kept_hours * 3600),
+            ballast_bytes: spool.ballast_bytes,
+            headroom_bytes: spool.headroom_bytes,
+            ..SpoolLimits::shared_out(spool.max_bytes)
+        };
+        self.rule(
+            limits.inbox_bytes >= u64::from(max_packet_bytes),
+            ["spool.max_bytes", "broker.max_packet_bytes"],
+            format!(
+                "enough that requests' share of it ({} bytes) holds broker.max_packet_bytes \
+                 ({max_packet_bytes})",
+                limits.inbox_bytes
+            ),
+        );
+        limits
+    }
+
+    #[allow(clippy::option_option, reason = "as every part: none after a fault")]
+    fn console(&mut self, console: &file::Console) -> Option<Option<Console>> {
+        if !BAUD_RATES.contains(&console.baud) {
+            let rates = BAUD_RATES.map(|rate| rate.to_string()).join(", ");
+            self.fault("console.baud", format!("one of {rates}"));
+        }
+        let pin = self.secret("console.pin_file", console.pin_file.as_deref());
+        let Some(device) = &console.device else {
+            self.rule(
+                console.pin_file.is_none(),
+                ["console.pin_file", "console.device"],
+                "console.device beside it: without a port there is no console",
+            );
+            return Some(None);
+        };
+        if !device.is_absolute() {
+            self.fault("console.device", "an absolute path, such as /dev/ttyUSB0");
+            return None;
+        }
+        Some(Some(Console {
+            device: device.clone(),
+            baud: console.baud,
+            pin,
+        }))
+    }
+
+    fn log(&mut self, log: &file::Log) -> Option<Log> {
+        let to = match log.to.as_str() {
+            "journald" => Destination::Journald,
+            "stderr" => Destination::Stderr,
+            // The table of keys let only one more word through.
+            _ => Destination::Auto,
+        };
+        match log.level.parse::<Levels>() {
+            Ok(levels) => Some(Log { levels, to }),
+            Err(fault) => {
+                let part = keys::short(&toml::Value::String(fault.directive));
+                let wanted = format!(
+                    "off, error, warn, info, debug or trace, or directives such as \
+                     \"lineside=debug,rumqttc=warn\" ({part} is neither)"
+                );
+                self.fault("log.level", wanted);
+                None
+            }
+        }
+    }
+}

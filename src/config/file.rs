@@ -1,0 +1,226 @@
+//! What may stand in a configuration file: the keys, their kinds and their ranges.
+//!
+//! Purpose: [`File`] mirrors the TOML, and [`KEYS`] says the same as a table. The table is what
+//! a file is held against, key by key, because serde stops at the first thing it dislikes and a
+//! technician wants all of them; the mirror is what the rest of the configuration reads. A test
+//! holds the two together.
+//!
+//! Invariant: what passed the table deserializes into the mirror.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Kind of a key's value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Any text; [`super::check`] looks closer.
+    Text,
+    /// A path, or a credential.
+    Path,
+    /// A path whose file holds a secret.
+    SecretPath,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number.
+    Number {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+        /// Why not less and not more.
+        why: &'static str,
+    },
+    /// A list of texts.
+    Texts,
+    /// A list of tables, each with a topic filter and a classification.
+    Exceptions,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Section and name.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind }
+}
+
+const fn number(name: &'static str, min: i64, max: i64, why: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Number { min, max, why },
+    }
+}
+
+/// The words of a classification.
+pub(super) const CLASSIFICATIONS: &[&str] = &["public", "internal", "restricted"];
+
+const KIB: i64 = 1024;
+const MIB: i64 = 1024 * KIB;
+const GIB: i64 = 1024 * MIB;
+const DAY_S: i64 = 86_400;
+
+/// Every key, in the order of the reference. The ranges are wide on purpose: they keep out what
+/// cannot work, not what is unusual.
+#[rustfmt::skip] // a table is read by its columns
+pub(super) const KEYS: &[Key] = &[
+    key("appliance.name", Kind::Text),
+    key("appliance.state_dir", Kind::Path),
+    key("appliance.default_classification", Kind::Word(CLASSIFICATIONS)),
+    key("broker.url", Kind::Text),
+    key("broker.embedded_listen", Kind::Text),
+    key("broker.username", Kind::Text),
+    key("broker.password_file", Kind::SecretPath),
+    key("broker.ca_file", Kind::Path),
+    key("broker.cert_file", Kind::Path),
+    key("broker.key_file", Kind::SecretPath),
+    key("broker.prefix", Kind::Text),
+    key("broker.pool", Kind::Text),
+    number("broker.max_packet_bytes", 4 * KIB, 16 * MIB, "a request with its properties must fit, and receive_maximum of them into memory"),
+    number("broker.keep_alive_s", 5, 3600, "shorter wakes radio links for nothing, longer leaves a dead line unnoticed"),
+    number("broker.session_expiry_s", 60, 365 * DAY_S, "the broker must remember the appliance over a restart, but not for ever"),
+    number("broker.reply_expiry_s", 1, 365 * DAY_S, "a reply without an end would fill the broker for a device that is gone"),
+    number("broker.receive_maximum", 1, 1024, "each message is held in memory until it is on the disk"),
+    number("intake.max_prompt_bytes", 256, 8 * MIB, "a sentence must fit, and the prompt into a packet"),
+    number("intake.max_in_flight", 1, 100_000, "each open request is held in memory"),
+    number("intake.max_in_flight_per_client", 1, 100_000, "each open request is held in memory"),
+    number("intake.requests_per_client_per_s", 1, 10_000, "the disk commits no more than that"),
+    number("intake.requests_per_client_burst", 1, 100_000, "one request must pass, and a burst is held in memory"),
+    number("intake.default_deadline_ms", 10, 7 * DAY_S * 1000, "an answer takes milliseconds at least; nobody waits for longer than a week"),
+    number("intake.max_deadline_ms", 10, 7 * DAY_S * 1000, "an answer takes milliseconds at least; nobody waits for longer than a week"),
+    key("intake.reply_topics", Kind::Texts),
+    key("intake.classification", Kind::Exceptions),
+    key("model.package", Kind::Path),
+    key("governor.sysfs_root", Kind::Path),
+    key("governor.procfs_root", Kind::Path),
+    number("spool.max_bytes", 8 * MIB, 64 * GIB, "below, the smaller trees hold nothing of use; above, opening the store takes minutes"),
+    number("spool.telemetry_max_bytes", MIB, 16 * GIB, "below, a night offline leaves no trace; above, opening the store takes minutes"),
+    number("spool.outcomes_kept", 100, 10_000_000, "duplicates are known by these; each takes some memory"),
+    number("spool.outcomes_kept_hours", 1, 8760, "a device repeats itself within the hour; a year is an archive's work"),
+    number("spool.ballast_bytes", MIB, GIB, "opening a full store takes about a megabyte; more than a gigabyte is a waste"),
+    number("spool.headroom_bytes", 4 * MIB, 64 * GIB, "the store rewrites itself into free space before it gives any back"),
+    key("console.device", Kind::Path),
+    number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
+    key("console.pin_file", Kind::SecretPath),
+    key("log.level", Kind::Text),
+    key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
+    number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
+];
+
+/// The keys of one entry of `intake.classification`.
+pub(super) const EXCEPTION_KEYS: &[&str] = &["topic", "classification"];
+
+/// A whole configuration, all layers together.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) appliance: Appliance,
+    pub(super) broker: Broker,
+    pub(super) intake: Intake,
+    #[serde(default)]
+    pub(super) model: Model,
+    pub(super) governor: Governor,
+    pub(super) spool: Spool,
+    pub(super) console: Console,
+    pub(super) log: Log,
+    pub(super) service: Service,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Appliance {
+    pub(super) name: Option<String>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) default_classification: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Broker {
+    pub(super) url: String,
+    pub(super) embedded_listen: String,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) prefix: String,
+    pub(super) pool: Option<String>,
+    pub(super) max_packet_bytes: u32,
+    pub(super) keep_alive_s: u16,
+    pub(super) session_expiry_s: u32,
+    pub(super) reply_expiry_s: u32,
+    pub(super) receive_maximum: u16,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Intake {
+    pub(super) max_prompt_bytes: u32,
+    pub(super) max_in_flight: u32,
+    pub(super) max_in_flight_per_client: u32,
+    pub(super) requests_per_client_per_s: u32,
+    pub(super) requests_per_client_burst: u32,
+    pub(super) default_deadline_ms: u64,
+    pub(super) max_deadline_ms: u64,
+    pub(super) reply_topics: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) classification: Vec<Exception>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exception {
+    pub(super) topic: String,
+    pub(super) classification: String,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub(super) package: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Governor {
+    pub(super) sysfs_root: PathBuf,
+    pub(super) procfs_root: PathBuf,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spool {
+    pub(super) max_bytes: u64,
+    pub(super) telemetry_max_bytes: u64,
+    pub(super) outcomes_kept: u64,
+    pub(super) outcomes_kept_hours: u64,
+    pub(super) ballast_bytes: u64,
+    pub(super) headroom_bytes: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Console {
+    pub(super) device: Option<PathBuf>,
+    pub(super) baud: u32,
+    pub(super) pin_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: String,
+    pub(super) to: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) drain_timeout_ms: u64,
+}

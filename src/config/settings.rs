@@ -1,0 +1,292 @@
+//! The settings that the appliance is built from: checked, complete, without a trace of TOML.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::intake::{GateLimits, Limits, Topics};
+use crate::service::{Destination, Levels};
+
+use super::secret::Secret;
+
+/// Everything that the site decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Who this is.
+    pub name: ApplianceName,
+    /// Everything that outlives a restart; absolute, perhaps not there yet.
+    pub state_dir: PathBuf,
+    /// Where the command line reaches the running service.
+    pub control_socket: PathBuf,
+    /// The names of its topics.
+    pub topics: Topics,
+    /// The line to the broker.
+    pub link: Link,
+    /// What a single request may be.
+    pub intake: Limits,
+    /// How many, and how fast.
+    pub gate: GateLimits,
+    /// What the disk may hold.
+    pub spool: SpoolLimits,
+    /// Folder of the model package, if one is set.
+    pub model_package: Option<PathBuf>,
+    /// The technicians' port, if there is one.
+    pub console: Option<Console>,
+    /// Where the kernel shows what it knows.
+    pub roots: Roots,
+    /// What is logged.
+    pub log: Log,
+    /// The longest that an orderly end may take.
+    pub drain_timeout: Duration,
+    /// The site's files that had a say, lowest first.
+    pub files: Vec<PathBuf>,
+    pub(super) effective: String,
+}
+
+impl Settings {
+    /// All keys with a value, as TOML; a comment says where each came from that is no default.
+    /// Of a secret there is only the path.
+    pub fn effective_toml(&self) -> &str {
+        &self.effective
+    }
+}
+
+/// An appliance's name: one level of a topic, and part of its MQTT client id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApplianceName(String);
+
+impl ApplianceName {
+    /// Bytes of a name: it stands in every topic and in each log line.
+    pub const MAX_BYTES: usize = 64;
+
+    /// The name, if it is one. `pool` is none: its topics would be those of the pools.
+    pub fn parse(name: &str) -> Option<Self> {
+        (is_level(name) && name != "pool").then(|| Self(name.to_owned()))
+    }
+
+    /// A name made of the machine's.
+    pub fn of_host(host: &str) -> Self {
+        let label = host.split('.').next().unwrap_or_default();
+        let bytes = label.bytes().take(Self::MAX_BYTES);
+        let name = bytes
+            .map(|byte| {
+                if is_name_byte(byte) {
+                    char::from(byte)
+                } else {
+                    '-'
+                }
+            })
+            .collect::<String>();
+        let meant = name.bytes().any(|byte| byte.is_ascii_alphanumeric());
+        let name = if meant { Self::parse(&name) } else { None };
+        name.unwrap_or_else(|| Self("appliance".into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ApplianceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a name can be one level of a topic, of a length that leaves room for the others.
+pub(super) fn is_level(name: &str) -> bool {
+    (1..=ApplianceName::MAX_BYTES).contains(&name.len()) && name.bytes().all(is_name_byte)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
+/// The line to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How the appliance names itself to it.
+    pub client_id: String,
+    /// How the appliance proves itself, where it does.
+    pub login: Option<Login>,
+    /// The largest packet, both ways.
+    pub max_packet_bytes: u32,
+    /// Pause after which the line is tried.
+    pub keep_alive: Duration,
+    /// How long the broker keeps the session of an appliance that is away.
+    pub session_expiry_s: u32,
+    /// How long the broker keeps a reply for a device that is away.
+    pub reply_expiry_s: u32,
+    /// Messages under way to the appliance that it has not acknowledged.
+    pub receive_maximum: u16,
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Inside this process.
+    Embedded {
+        /// Where it listens for devices.
+        listen: SocketAddr,
+    },
+    /// Elsewhere, in the clear.
+    Plain {
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Elsewhere, over TLS.
+    Tls {
+        /// Name or address; the broker's certificate must be for it.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Whom to believe.
+        trust: Trust,
+        /// The appliance's own certificate, where the broker wants one.
+        client: Option<ClientCertificate>,
+    },
+}
+
+/// Which certificates make a broker genuine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that the system trusts.
+    System,
+    /// Those in this PEM file, and no others.
+    File(PathBuf),
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, own certificate first.
+    pub cert_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
+}
+
+/// A user name and what proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub username: String,
+    /// The proof.
+    pub password: Secret,
+}
+
+/// What the disk may hold. Bytes are those of records alive; the store's files take about
+/// [`SpoolLimits::DISK_FACTOR_PERCENT`] of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolLimits {
+    /// Accepted requests without an outcome.
+    pub inbox_bytes: u64,
+    /// Replies that the broker has not taken yet.
+    pub outbox_bytes: u64,
+    /// Escalations on their way to a cloud model.
+    pub cloud_bytes: u64,
+    /// Escalations that wait for a person.
+    pub review_bytes: u64,
+    /// What became of each request.
+    pub outcomes_bytes: u64,
+    /// Steps of each request's life.
+    pub trail_bytes: u64,
+    /// Damaged records, as they were found.
+    pub aside_bytes: u64,
+    /// Measurements; a cap of their own, so that they never crowd out requests.
+    pub telemetry_bytes: u64,
+    /// Outcomes that are remembered.
+    pub outcomes_kept: u64,
+    /// How long they are.
+    pub outcomes_kept_for: Duration,
+    /// A file that is deleted when the disk is full.
+    pub ballast_bytes: u64,
+    /// Bytes that stay free on the file system.
+    pub headroom_bytes: u64,
+}
+
+impl SpoolLimits {
+    /// Space on disk against bytes of live records, as measured of the store's files.
+    pub const DISK_FACTOR_PERCENT: u64 = 250;
+
+    /// Each tree's part of `max_bytes`, in percent. Requests come first: what was accepted must
+    /// fit even when nothing leaves. A reply is short beside its request. Outcomes, trail and
+    /// what was set aside are a quarter together: they are memory, and the oldest give way.
+    const INBOX_PERCENT: u64 = 40;
+    const OUTBOX_PERCENT: u64 = 15;
+    const CLOUD_PERCENT: u64 = 10;
+    const REVIEW_PERCENT: u64 = 10;
+    const OUTCOMES_PERCENT: u64 = 15;
+    const TRAIL_PERCENT: u64 = 8;
+    const ASIDE_PERCENT: u64 = 2;
+
+    /// The shares of `max_bytes`; the rest is left at zero for the caller.
+    pub(super) fn shared_out(max_bytes: u64) -> Self {
+        let share = |percent: u64| max_bytes / 100 * percent;
+        Self {
+            inbox_bytes: share(Self::INBOX_PERCENT),
+            outbox_bytes: share(Self::OUTBOX_PERCENT),
+            cloud_bytes: share(Self::CLOUD_PERCENT),
+            review_bytes: share(Self::REVIEW_PERCENT),
+            outcomes_bytes: share(Self::OUTCOMES_PERCENT),
+            trail_bytes: share(Self::TRAIL_PERCENT),
+            aside_bytes: share(Self::ASIDE_PERCENT),
+            telemetry_bytes: 0,
+            outcomes_kept: 0,
+            outcomes_kept_for: Duration::ZERO,
+            ballast_bytes: 0,
+            headroom_bytes: 0,
+        }
+    }
+
+    /// Bytes of live records when every tree is full.
+    pub fn live_bytes(&self) -> u64 {
+        self.inbox_bytes
+            + self.outbox_bytes
+            + self.cloud_bytes
+            + self.review_bytes
+            + self.outcomes_bytes
+            + self.trail_bytes
+            + self.aside_bytes
+            + self.telemetry_bytes
+    }
+
+    /// Bytes on the disk when every tree is full, without the headroom.
+    pub fn disk_bytes(&self) -> u64 {
+        self.live_bytes() / 100 * Self::DISK_FACTOR_PERCENT + self.ballast_bytes
+    }
+}
+
+/// The technicians' port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// The device.
+    pub device: PathBuf,
+    /// Symbols in a second.
+    pub baud: u32,
+    /// What opens it.
+    pub pin: Option<Secret>,
+}
+
+/// Where the kernel shows what it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// Sensors.
+    pub sysfs: PathBuf,
+    /// Memory and pressure.
+    pub procfs: PathBuf,
+}
+
+/// What is logged, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// How much each crate says.
+    pub levels: Levels,
+    /// Where to.
+    pub to: Destination,
+}

@@ -1,0 +1,84 @@
+//! The other end of the control socket, for the subcommands.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// Why a command got no data.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers at the socket.
+    #[error("no running appliance at {path}: {error}")]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The connection broke, or what came was not an answer.
+    #[error("the appliance hung up or did not speak the protocol: {0}")]
+    Broken(String),
+    /// The appliance said no.
+    #[error("{message} ({code})")]
+    Refused {
+        /// For programs.
+        code: String,
+        /// For people.
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Told {
+    data: Option<Box<RawValue>>,
+    error: Option<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    code: String,
+    message: String,
+}
+
+/// Sends one command line (a JSON object) and gives the data of the answer as JSON.
+pub async fn command(
+    socket: &Path,
+    line: &serde_json::Value,
+) -> Result<Box<RawValue>, ClientError> {
+    let broken = |error: io::Error| ClientError::Broken(error.to_string());
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| ClientError::Unreachable {
+            path: socket.into(),
+            error,
+        })?;
+    let (read, mut write) = stream.into_split();
+    let mut bytes = line.to_string().into_bytes();
+    bytes.push(b'\n');
+    write.write_all(&bytes).await.map_err(broken)?;
+    let mut answer = Vec::new();
+    BufReader::new(read)
+        .read_until(b'\n', &mut answer)
+        .await
+        .map_err(broken)?;
+    let told: Told =
+        serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))?;
+    match (told.data, told.error) {
+        (Some(data), _) => Ok(data),
+        (None, Some(fault)) => Err(ClientError::Refused {
+            code: fault.code,
+            message: fault.message,
+        }),
+        (None, None) => Err(ClientError::Broken("an empty answer".into())),
+    }
+}
+
+/// The data, read as what it should be.
+pub fn read<T: DeserializeOwned>(data: &RawValue) -> Result<T, ClientError> {
+    serde_json::from_str(data.get()).map_err(|error| ClientError::Broken(error.to_string()))
+}

@@ -1,0 +1,396 @@
+//! The dispatcher with a store in memory, an engine by hand and a log that is kept whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lineside::broker::{self, Parcel, Session};
+use lineside::clock::{Mono, Now, Wall};
+use lineside::dispatch::{Answer, Dispatch, Inquiry, Recovered, SessionNo, Setup};
+use lineside::engine::{self, Completion, Fault, Model, Tokens};
+use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
+use lineside::spool::record::unseal;
+use lineside::spool::shell as spool;
+use lineside::spool::{Op, PerTree, Room, Tree};
+use lineside::ticket::{TicketNo, Window};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+/// Turns without a step of the clock: far more than any life here takes.
+const MAX_TURNS: usize = 1000;
+
+/// Everything that was told to anyone.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Every field of every log line, whether or not the appliance's own log would show it.
+    pub(crate) log: String,
+    /// Status and traces, as JSON and as `Debug` shows them.
+    pub(crate) reports: Vec<String>,
+    /// Replies to those who asked at the appliance.
+    pub(crate) answers: Vec<String>,
+    /// All that was published.
+    pub(crate) parcels: Vec<Parcel>,
+}
+
+impl Told {
+    pub(crate) fn replies(&self) -> impl Iterator<Item = &str> {
+        let replies = self
+            .parcels
+            .iter()
+            .filter(|it| !it.topic.ends_with("/status"));
+        replies.map(|parcel| std::str::from_utf8(&parcel.payload).unwrap())
+    }
+
+    pub(crate) fn replies_quote(&self, word: &str) -> bool {
+        self.replies().any(|reply| reply.contains(word))
+    }
+
+    /// The codes of the refusals, in their order.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        self.replies()
+            .filter_map(|reply| {
+                let reply: serde_json::Value = serde_json::from_str(reply).unwrap();
+                Some(reply["error"]["code"].as_str()?.to_owned())
+            })
+            .collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Store {
+    Well,
+    Full,
+    Failing,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    dispatch: Dispatch,
+    now: Now,
+    store: Store,
+    takes_parcels: bool,
+    records: BTreeMap<(Tree, u64), Vec<u8>>,
+    leased: BTreeSet<(Tree, u64)>,
+    running: Vec<TicketNo>,
+    next_session: u64,
+    told: Told,
+}
+
+impl World {
+    /// Runs a life with a line that is up, and returns all that was told in it.
+    pub(crate) fn live(life: impl FnOnce(&mut Self)) -> Told {
+        let log = Arc::new(Mutex::new(String::new()));
+        let subscriber = tracing_subscriber::registry().with(Capture(Arc::clone(&log)));
+        let mut told = tracing::subscriber::with_default(subscriber, || {
+            let mut world = Self::new();
+            world
+                .dispatch
+                .on_broker(broker::Event::Up(Session::Fresh), world.now);
+            world.settle_down();
+            life(&mut world);
+            world.settle_down();
+            world.told
+        });
+        told.log.clone_from(&log.lock().unwrap());
+        told
+    }
+
+    fn new() -> Self {
+        let now = Now {
+            mono: Mono(Duration::ZERO),
+            wall: Wall(1_800_000_000_000),
+        };
+        Self {
+            dispatch: Dispatch::new(setup(), Recovered::default(), now),
+            now,
+            store: Store::Well,
+            takes_parcels: true,
+            records: BTreeMap::new(),
+            leased: BTreeSet::new(),
+            running: Vec::new(),
+            next_session: 0,
+            told: Told::default(),
+        }
+    }
+
+    pub(crate) fn message(&mut self, message: Message) {
+        let event = broker::Event::Message(message);
+        self.dispatch.on_broker(event, self.now);
+        self.settle_down();
+    }
+
+    pub(crate) fn engine(&mut self, state: engine::State) {
+        self.dispatch
+            .on_engine(engine::Event::State(state), self.now);
+        self.settle_down();
+    }
+
+    pub(crate) fn complete(&mut self, text: &str) {
+        self.end(Ok(Completion {
+            text: text.into(),
+            confidence: 0.9,
+            model: Model {
+                package: "p".into(),
+                seq: 1,
+                digest: "sha256:00".into(),
+                prompt_version: "1".into(),
+            },
+            tokens: Tokens::default(),
+            first_token_ms: 1.0,
+        }));
+    }
+
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        self.end(Err(fault));
+    }
+
+    fn end(&mut self, result: Result<Completion, Fault>) {
+        let ticket = self.running.pop().expect("a job in the engine");
+        let event = engine::Event::Ended { ticket, result };
+        self.dispatch.on_engine(event, self.now);
+        self.settle_down();
+    }
+
+    pub(crate) fn pass_ms(&mut self, span_ms: u64) {
+        let span = Duration::from_millis(span_ms);
+        self.now.mono = self.now.mono.after(span);
+        self.now.wall = self.now.wall.after(span);
+        self.dispatch.on_timeout(self.now);
+        self.settle_down();
+    }
+
+    pub(crate) fn fill_the_disk(&mut self) {
+        self.store = Store::Full;
+    }
+
+    pub(crate) fn fail_the_disk(&mut self) {
+        self.store = Store::Failing;
+    }
+
+    pub(crate) fn refuse_parcels(&mut self) {
+        self.takes_parcels = false;
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.dispatch.on_drain();
+        self.settle_down();
+    }
+
+    pub(crate) fn ask(&mut self, payload: &str) {
+        self.inquire(Inquiry::Ask(payload.into()));
+    }
+
+    pub(crate) fn ask_status(&mut self) {
+        self.inquire(Inquiry::Status);
+    }
+
+    pub(crate) fn ask_trace(&mut self, id: &str) {
+        self.inquire(Inquiry::Trace(id.into()));
+    }
+
+    fn inquire(&mut self, inquiry: Inquiry) {
+        self.next_session += 1;
+        let session = SessionNo(self.next_session);
+        self.dispatch.on_inquiry(session, inquiry, self.now);
+        self.settle_down();
+    }
+
+    /// Carries out effects until there are none.
+    fn settle_down(&mut self) {
+        for _ in 0..MAX_TURNS {
+            let effects = self.dispatch.take_effects(self.now);
+            if effects.is_empty() {
+                return;
+            }
+            for (_, answer) in effects.answers {
+                self.answered(answer);
+            }
+            for command in effects.engine {
+                match command {
+                    engine::Command::Start(job) => self.running.push(job.ticket),
+                    engine::Command::Cancel(no) => self.running.retain(|it| *it != no),
+                }
+            }
+            for command in effects.spool {
+                let event = self.spooled(command);
+                self.dispatch.on_spool(event, self.now);
+            }
+            for command in effects.broker {
+                self.sent(command);
+            }
+        }
+        panic!("the dispatcher never comes to rest");
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let shown = format!("{answer:?}");
+        let json = match answer {
+            Answer::Reply(json) => return self.told.answers.push(String::from_utf8(json).unwrap()),
+            Answer::Status(report) => serde_json::to_string(&report),
+            Answer::Trace(timelines) => serde_json::to_string(&timelines),
+        };
+        self.told.reports.extend([json.unwrap(), shown]);
+    }
+
+    fn sent(&mut self, command: broker::Command) {
+        let broker::Command::Publish(parcel) = command else {
+            return;
+        };
+        let event = if self.takes_parcels {
+            broker::Event::Delivered(parcel.id)
+        } else {
+            broker::Event::Undeliverable {
+                parcel: parcel.id,
+                why: "not authorized".into(),
+            }
+        };
+        self.told.parcels.push(parcel);
+        self.dispatch.on_broker(event, self.now);
+    }
+
+    fn spooled(&mut self, command: spool::Command) -> spool::Event {
+        match command {
+            spool::Command::Commit { token, ops } => self.commit(token, ops),
+            spool::Command::Lease {
+                token, tree, max, ..
+            } => {
+                let free = |key: &(Tree, u64)| !self.leased.contains(key);
+                let keys: Vec<_> = self
+                    .keys(tree, 0, u64::MAX)
+                    .filter(free)
+                    .take(max)
+                    .collect();
+                self.leased.extend(&keys);
+                let records = self.bodies(&keys);
+                spool::Event::Records { token, records }
+            }
+            spool::Command::Look {
+                token,
+                tree,
+                from,
+                to,
+                max,
+            } => {
+                let keys: Vec<_> = self.keys(tree, from, to).take(max).collect();
+                let records = self.bodies(&keys);
+                spool::Event::Records { token, records }
+            }
+        }
+    }
+
+    fn keys(&self, tree: Tree, from: u64, to: u64) -> impl Iterator<Item = (Tree, u64)> {
+        self.records
+            .range((tree, from)..=(tree, to))
+            .map(|(key, _)| *key)
+    }
+
+    fn bodies(&self, keys: &[(Tree, u64)]) -> Vec<(u64, Vec<u8>)> {
+        let body = |key| unseal(&self.records[key]).unwrap().to_vec();
+        keys.iter().map(|key| (key.1, body(key))).collect()
+    }
+
+    fn commit(&mut self, token: spool::Token, ops: Vec<Op>) -> spool::Event {
+        let may_be_refused = ops.iter().any(|op| {
+            matches!(
+                op,
+                Op::Append {
+                    room: Room::IfFree,
+                    ..
+                }
+            )
+        });
+        match self.store {
+            Store::Failing => return spool::Event::Failed { token },
+            Store::Full if may_be_refused => {
+                let tree = Tree::Inbox;
+                return spool::Event::Refused { token, tree };
+            }
+            Store::Full | Store::Well => {}
+        }
+        for op in ops {
+            match op {
+                Op::Append {
+                    tree,
+                    seq,
+                    record,
+                    leased_until,
+                    ..
+                } => {
+                    self.records.insert((tree, seq), record);
+                    if leased_until.is_some() {
+                        self.leased.insert((tree, seq));
+                    }
+                }
+                Op::Ack { tree, seq } => {
+                    self.records.remove(&(tree, seq));
+                    self.leased.remove(&(tree, seq));
+                }
+                Op::Extend { .. } => {}
+                Op::Release { tree, seq } => {
+                    self.leased.remove(&(tree, seq));
+                }
+            }
+        }
+        let live = PerTree::default();
+        spool::Event::Committed { token, live }
+    }
+}
+
+fn setup() -> Setup {
+    Setup {
+        topics: Topics {
+            prefix: "lineside".into(),
+            appliance: "line-3".into(),
+            pool: None,
+        },
+        limits: Limits {
+            max_payload_bytes: 8192,
+            max_prompt_bytes: 1000,
+            deadlines: DeadlineLimits {
+                default: Duration::from_secs(30),
+                max: Duration::from_mins(10),
+            },
+            default_classification: Classification::Restricted,
+            classification_by_topic: Vec::new(),
+            reply_topics: vec!["devices/+/answers".into()],
+        },
+        gate: GateLimits {
+            per_client: 8,
+            total: 8,
+            rate_per_s: 100.0,
+            burst: 100.0,
+        },
+        window: Window {
+            count: 100,
+            age: Duration::from_hours(1),
+            bytes: 1 << 20,
+        },
+        outbox_bytes: 1 << 20,
+        reply_expiry_s: 60,
+    }
+}
+
+/// Keeps every field of every event, unlike the appliance's own log.
+#[derive(Debug)]
+struct Capture(Arc<Mutex<String>>);
+
+impl<S: Subscriber> Layer<S> for Capture {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(format!("{} ", event.metadata().name()));
+        event.record(&mut line);
+        let mut log = self.0.lock().unwrap();
+        log.push_str(&line.0);
+        log.push('\n');
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{}={value:?} ", field.name()).unwrap();
+    }
+}
