@@ -16,14 +16,8 @@ impl Dispatch {
         session: Option<SessionNo>,
         redelivered: bool,
     ) {
-        self.count("refused", refusal.code.word());
-        tracing::info!(
-            request_id = refusal.id.as_deref(),
-            rule = "intake",
-            code = refusal.code.word(),
-            "refused"
-        );
         if let Some(session) = session {
+            self.note(refusal);
             let reply = Reply::to_refusal(refusal, self.condition());
             self.out
                 .answers
@@ -35,6 +29,7 @@ impl Dispatch {
 
     /// One refusal for several deliveries of the same message.
     pub(super) fn refuse_all(&mut self, refusal: &Refusal, acks: Vec<AckToken>, redelivered: bool) {
+        self.note(refusal);
         let reply = Reply::to_refusal(refusal, self.condition());
         match &refusal.reply {
             Some(ReturnAddress::Topic {
@@ -74,6 +69,16 @@ impl Dispatch {
                 self.acknowledge_all(acks);
             }
         }
+    }
+
+    fn note(&mut self, refusal: &Refusal) {
+        self.count("refused", refusal.code.word());
+        tracing::info!(
+            request_id = refusal.id.as_deref(),
+            rule = "intake",
+            code = refusal.code.word(),
+            "refused"
+        );
     }
 
     pub(super) fn acknowledge_all(&mut self, acks: Vec<AckToken>) {
