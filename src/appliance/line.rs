@@ -81,6 +81,7 @@ async fn start_embedded(listen: std::net::SocketAddr, max_packet_bytes: u32) -> 
 }
 
 #[cfg(not(feature = "embedded-broker"))]
+#[expect(clippy::unused_async, reason = "the same face as with the feature")]
 async fn start_embedded(_: std::net::SocketAddr, _: u32) -> anyhow::Result<()> {
     anyhow::bail!("this build has no embedded broker: set broker.url")
 }
