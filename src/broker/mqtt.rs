@@ -1,7 +1,8 @@
 //! The connection through rumqttc.
 //!
 //! Purpose: be [`run`], the port of [`crate::broker`] made real. The decisions are in `ledger`
-//! (what is under way) and `backoff` (when to try again); `line` only moves packets and events. [`probe`] measures a broker from outside.
+//! (what is under way) and `backoff` (when to try again); `line` only moves packets and events.
+//! [`probe()`] measures a broker from outside.
 //!
 //! What it owns: one connection at a time, copies of all parcels that have not reached their end.
 //!
