@@ -1,0 +1,269 @@
+"""Trains a model: `python learn.py RECIPE OUT`.
+
+Every batch is a pure function of its number, so a run that was stopped goes on where its last
+checkpoint stands and ends with the same weights. A GPU is used where JAX finds one. The log is
+one JSON object a line; `curves.py` draws it.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from optax import contrib
+
+import factory
+import network
+import tokens
+
+# Tokens of a row; messages are packed into rows and see only themselves.
+ROW = 160
+# Share of a batch's tokens whose prediction is scored: all answers, and some of the messages.
+SCORED = 0.5
+# Weight and share of the message tokens that are scored beside the answers.
+MESSAGE_WEIGHT, MESSAGE_SHARE = 0.3, 0.15
+# The weights that are kept are a running mean over about this many steps.
+MEAN_OVER = 150
+# Steps between looks at the validation splits, and between checkpoints.
+LOOK, KEEP = 500, 250
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and course of one training."""
+
+    shape: network.Shape
+    steps: int
+    rows: int
+    rate: float
+    early: int  # the step whose weights are kept as the earlier version
+    seed: int = 0
+
+
+RECIPES = {
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 6500, 16, 3e-3, 3250),
+    "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000),
+    "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000),
+    "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150),
+}
+
+
+# ------------------------------------------------------------------ data
+
+
+def batch(tokenizer, rows, number):
+    """Batch `number`: inputs, targets, segments, and which positions count how much."""
+    length = ROW + 1
+    ids = np.zeros((rows, length), np.int32)
+    segments = np.zeros((rows, length), np.int32)
+    weights = np.zeros((rows, length), np.float32)
+    lottery = np.random.default_rng(number)
+    # About 60 tokens a message: draw a few more than fit, long ones first, and drop the rest.
+    count = rows * ROW // 50
+    drawn = [tokens.encode_example(tokenizer, factory.example("train", number * count + i)) for i in range(count)]
+    drawn.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
+    filled = [0] * rows
+    for serial, (prompt, answer) in enumerate(drawn, 1):
+        need = len(prompt) + len(answer)
+        row = next((i for i in sorted(range(rows), key=lambda i: -filled[i]) if filled[i] + need <= length), None)
+        if row is None:
+            continue
+        at = filled[row]
+        ids[row, at:at + need] = prompt + answer
+        segments[row, at:at + need] = serial
+        chosen = lottery.random(len(prompt)) < MESSAGE_SHARE
+        weights[row, at:at + len(prompt)] = MESSAGE_WEIGHT * chosen
+        weights[row, at] = 0
+        weights[row, at + len(prompt):at + need] = 1
+        filled[row] = at + need
+    scored = np.flatnonzero(weights[:, 1:].reshape(-1))[:int(rows * ROW * SCORED)]
+    places = np.zeros(int(rows * ROW * SCORED), np.int32)
+    places[:len(scored)] = scored
+    counts = np.zeros(len(places), np.float32)
+    counts[:len(scored)] = weights[:, 1:].reshape(-1)[scored]
+    return ids[:, :-1], ids[:, 1:].reshape(-1)[places], segments[:, :-1], places, counts
+
+
+def ahead(make, first, last):
+    """Makes the batches in a thread of their own, a few ahead of their use."""
+    waiting = queue.Queue(maxsize=4)
+
+    def work():
+        for number in range(first, last):
+            waiting.put(make(number))
+
+    threading.Thread(target=work, daemon=True).start()
+    for _ in range(first, last):
+        yield waiting.get()
+
+
+class Exam:
+    """Teacher-forced exact answers on fixed examples of a split: greedy decoding's own measure."""
+
+    def __init__(self, tokenizer, split, count, width=ROW):
+        self.examples, pairs = [], []
+        for index in range(count):
+            example = factory.example(split, index)
+            prompt, answer = tokens.encode_example(tokenizer, example)
+            if len(prompt) + len(answer) <= width + 1 and len(example.odds) == 1:
+                self.examples.append(example)
+                pairs.append((prompt, answer))
+        self.ids = np.zeros((len(pairs), width + 1), np.int32)
+        self.asked = np.zeros((len(pairs), width + 1), bool)
+        for row, (prompt, answer) in enumerate(pairs):
+            self.ids[row, :len(prompt) + len(answer)] = prompt + answer
+            self.asked[row, len(prompt):len(prompt) + len(answer)] = True
+
+    def result(self, right):
+        """Share of whole answers that are right, by task; `right(ids)` says it token by token."""
+        chunks = [right(self.ids[i:i + 32]) for i in range(0, len(self.ids), 32)]
+        whole = (np.concatenate(chunks) | ~self.asked[:, 1:]).all(1)
+        by_task = {}
+        for example, good in zip(self.examples, whole):
+            by_task.setdefault(example.task, []).append(bool(good))
+        return {task: round(float(np.mean(found)), 4) for task, found in sorted(by_task.items())}
+
+
+# ------------------------------------------------------------------ course
+
+
+def schedule(recipe):
+    """Warm up, hold, and come down to nothing over the last 40 percent."""
+    down = int(recipe.steps * 0.4)
+    warm = min(100, recipe.steps // 10)
+    return optax.join_schedules([
+        optax.linear_schedule(0, recipe.rate, warm),
+        optax.constant_schedule(recipe.rate),
+        optax.linear_schedule(recipe.rate, recipe.rate * 0.01, down),
+    ], [warm, recipe.steps - down])
+
+
+def optimizer(recipe):
+    """Muon for the matrices inside, Adam for embedding and norms."""
+    def matrices(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: contrib.MuonDimensionNumbers() if x.ndim == 2 and path[0].key != "emb" else None, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        contrib.muon(schedule(recipe), weight_decay=0.05, adam_b1=0.9, adam_b2=0.98, consistent_rms=0.2,
+                     muon_weight_dimension_numbers=matrices))
+
+
+def trainer(recipe):
+    """The compiled step."""
+    course = optimizer(recipe)
+
+    def loss(params, ids, targets, segments, places, counts):
+        states = network.hidden(recipe.shape, params, ids, segments).reshape(-1, recipe.shape.d)[places]
+        scores = network.logits(params, states)
+        missed = jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+        answers = counts >= 1
+        return (missed * counts).sum() / counts.sum(), (missed * answers).sum() / answers.sum()
+
+    @partial(jax.jit, donate_argnums=(0, 1, 2))
+    def step(params, mean, state, *data):
+        (_, answer_loss), grads = jax.value_and_grad(loss, has_aux=True)(params, *data)
+        updates, state = course.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        mean = jax.tree.map(lambda m, p: m + (p - m) / MEAN_OVER, mean, params)
+        return params, mean, state, answer_loss
+
+    return course, step
+
+
+def right(shape, params):
+    """A function that says for each next token whether the model's first choice is it."""
+    @jax.jit
+    def judge(params, ids):
+        segments = jnp.ones_like(ids[:, :-1])
+        scores = network.logits(params, network.hidden(shape, params, ids[:, :-1], segments))
+        return jnp.argmax(scores, -1) == ids[:, 1:]
+
+    return lambda ids: np.asarray(judge(params, ids))
+
+
+def bar(done, whole, begun, note):
+    """Progress on one line of a terminal."""
+    if not sys.stderr.isatty():
+        return
+    left = (time.time() - begun) / max(done, 1) * (whole - done)
+    filled = int(30 * done / whole)
+    sys.stderr.write(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole}  {note}  {left / 60:.0f} min left ")
+    sys.stderr.flush()
+
+
+def run(name, recipe, out, token_file):
+    """The whole course, from the last checkpoint on."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not token_file.exists():
+        tokens.train().save(str(token_file))
+    tokenizer = tokens.load(token_file)
+    course, step = trainer(recipe)
+    params = network.init(recipe.shape, recipe.seed)
+    mean, state, first, spent = jax.tree.map(jnp.copy, params), course.init(params), 0, 0.0
+    kept = out / "state.pickle"
+    if kept.exists():
+        saved = pickle.loads(kept.read_bytes())
+        if saved["recipe"] != recipe:
+            sys.exit(f"{kept} belongs to another recipe; remove it to begin anew")
+        params, mean, state = jax.tree.map(jnp.asarray, (saved["params"], saved["mean"], saved["state"]))
+        first, spent = saved["step"], saved["seconds"]
+    exams = {split: Exam(tokenizer, split, count)
+             for split, count in (("validation", 512), ("phrasings-validation", 256), ("outside-validation", 128))}
+    log = (out / "log.jsonl").open("a")
+    about = {"name": name, "data_digest": factory.digest()}
+    print(f"{name}: {network.size(params) / 1e6:.2f} M parameters, {recipe.steps} steps on {jax.default_backend()}", flush=True)
+    begun, losses = time.time() - spent, []
+    for number, data in enumerate(ahead(partial(batch, tokenizer, recipe.rows), first, recipe.steps), first + 1):
+        params, mean, state, loss = step(params, mean, state, *data)
+        losses.append(loss)
+        if number % 50 == 0 or number == recipe.steps:
+            entry = {"step": number, "seconds": round(time.time() - begun, 1), "loss": round(float(np.mean(jax.device_get(losses))), 5)}
+            losses = []
+            if number % LOOK == 0 or number == recipe.steps:
+                judge = right(recipe.shape, mean)
+                entry |= {split: exam.result(judge) for split, exam in exams.items()}
+            print(json.dumps(entry), file=log, flush=True)
+            bar(number, recipe.steps, begun, f"loss {entry['loss']:.4f}")
+        if number == recipe.early:
+            network.to_file(out / "early.npz", recipe.shape, mean, {**about, "steps": number})
+        if number % KEEP == 0:
+            half = kept.with_suffix(".half")
+            half.write_bytes(pickle.dumps({"recipe": recipe, "step": number, "seconds": time.time() - begun,
+                                           "params": jax.device_get(params), "mean": jax.device_get(mean),
+                                           "state": jax.device_get(state)}))
+            os.replace(half, kept)
+    network.to_file(out / "final.npz", recipe.shape, mean, {**about, "steps": recipe.steps})
+    print(f"\n{out / 'final.npz'}: {(time.time() - begun) / 60:.0f} minutes")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Trains a model by a recipe.")
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tokens", type=Path, help="the tokenizer's file; default: OUT/../tokens.json, made if missing")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's, to try something")
+    parser.add_argument("--rate", type=float, help="instead of the recipe's, to try something")
+    chosen = parser.parse_args()
+    recipe = RECIPES[chosen.recipe]
+    if chosen.steps:
+        recipe = replace(recipe, steps=chosen.steps, early=chosen.steps // 2)
+    if chosen.rate:
+        recipe = replace(recipe, rate=chosen.rate)
+    run(chosen.recipe, recipe, chosen.out, chosen.tokens or chosen.out.parent / "tokens.json")
+
+
+if __name__ == "__main__":
+    main()
