@@ -1,0 +1,2 @@
+//! Asks a GGUF in bulk.
+fn main() {}
