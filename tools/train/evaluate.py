@@ -1,0 +1,284 @@
+"""Measures GGUF files on the generator's splits: `python evaluate.py MODEL.gguf … --out FILE`.
+
+Every figure about the package comes from here, as one JSON file that `report.py` turns into tables
+and pictures, and `assemble.py` takes the calibration from. An answer is right when it equals the
+expected one, JSON as values. Accuracy counts the unambiguous items; an ambiguous item has several
+right answers with known odds, so there the ceiling is known and stands beside the model's figure.
+Confidence and calibration count all items: doubt is what they are about.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import asking
+import factory
+import gguf
+import measures
+import package
+
+SPLITS = ("test", "phrasings", "outside")
+# Ways to make one figure of the tokens' log probabilities; the first is what the appliance takes.
+CONFIDENCES = {
+    "product": lambda answer: math.exp(sum(_free(answer, "logprobs"))),
+    "product_masked": lambda answer: math.exp(sum(_free(answer, "masked_logprobs"))),
+    "minimum": lambda answer: math.exp(min(_free(answer, "logprobs"), default=0.0)),
+    "mean": lambda answer: math.exp(statistics.fmean(_free(answer, "logprobs") or [0.0])),
+}
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+CURVE_POINTS = 60
+
+
+@dataclass
+class Item:
+    """An example, the task that it belongs to, and what the model made of it."""
+
+    example: factory.Example
+    task: dict
+    answer: dict
+
+    @property
+    def right(self):
+        return package.same(self.task, self.answer["text"], self.example.output)
+
+    @property
+    def ambiguous(self):
+        return len(self.example.odds) > 1
+
+    @property
+    def product(self):
+        return CONFIDENCES["product"](self.answer)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=2000, help="examples of each split")
+    parser.add_argument("--calibration", type=int, default=6000, help="examples to calibrate on")
+    parser.add_argument("--declaration", type=Path, default=package.DECLARATION)
+    parser.add_argument("--folder", type=Path, default=package.FOLDER)
+    options = parser.parse_args()
+
+    tasks = package.tasks(package.declaration(options.declaration), options.folder)
+    counts = dict.fromkeys(SPLITS, options.count) | {"calibration": options.calibration}
+    examples = {
+        split: [factory.example(split, index) for index in range(count)]
+        for split, count in counts.items()
+    }
+    results = {
+        "counts": counts,
+        "models": [evaluate(model, tasks, examples) for model in options.models],
+    }
+    options.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def evaluate(model, tasks, examples):
+    """All figures of one file."""
+    print(f"{model.name}: asking", flush=True)
+    items = {split: ask(model, tasks, chosen) for split, chosen in examples.items()}
+    free = ask(model, tasks, examples["test"], free=True)
+    shifted = [item for split in SPLITS for item in items[split]]
+    return identity(model) | {
+        "speed": asking.speed(model),
+        "latency_ms": by_task(items["test"], latency),
+        "accuracy": {split: accuracy(items[split]) for split in SPLITS},
+        "validity": validity(items["test"], free),
+        "ambiguous": by_task([it for it in items["test"] if it.ambiguous], against_ceiling),
+        "outside": outside(items["outside"]),
+        "confidence": {
+            "test": by_task(items["test"], confidence),
+            "shifted": by_task(shifted, confidence),
+        },
+        "calibration": calibration(items["calibration"], items["test"]),
+    }
+
+
+def ask(model, tasks, examples, free=False):
+    """What the model answers to the examples."""
+    chosen = [tasks[example.system] for example in examples]
+    requests = [asking.request(task, it.input) for task, it in zip(chosen, examples)]
+    answers = asking.ask(model, requests, free=free)
+    return [Item(*parts) for parts in zip(examples, chosen, answers)]
+
+
+def identity(model):
+    content = model.read_bytes()
+    file_type = gguf.GGUFReader(model).fields["general.file_type"].contents()
+    return {
+        "file": model.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "quantization": gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_"),
+    }
+
+
+# ---- what is right
+
+
+def accuracy(items):
+    """The share of unambiguous items answered entirely right, in all and by what they are."""
+    clear = [item for item in items if not item.ambiguous]
+    return {
+        "all": shares(clear),
+        "task": by(clear, lambda item: item.task["name"], shares),
+        "kind": by(clear, lambda item: f"{item.task['name']}: {item.example.kind}", shares),
+        "language": by(
+            clear, lambda item: f"{item.task['name']}: {item.example.language}", shares
+        ),
+        "fields": by_task([item for item in clear if package.is_json(item.task)], fields),
+    }
+
+
+def shares(items):
+    return {"items": len(items), "right": measures.share(item.right for item in items)}
+
+
+def fields(items):
+    """For each field of the expected JSON the share of answers that have it right."""
+    found = defaultdict(list)
+    for item in items:
+        answer = package.parsed(item.answer["text"])
+        answer = answer if isinstance(answer, dict) else {}
+        for name, value in package.parsed(item.example.output).items():
+            found[name].append(name in answer and package.same_value(answer[name], value))
+    return {name: measures.share(rights) for name, rights in found.items()}
+
+
+def validity(constrained, free):
+    """The share of answers that fit the task's constraint: held to it, and left free."""
+    pairs = [pair for pair in zip(constrained, free) if "text" not in pair[0].task["answer"]]
+    return {
+        name: {
+            "items": len(chosen),
+            "constrained": measures.share(held.answer["fits"] for held, _ in chosen),
+            "free": measures.share(left.answer["fits"] for _, left in chosen),
+        }
+        for name, chosen in grouped(pairs, lambda pair: pair[0].task["name"]).items()
+    }
+
+
+def against_ceiling(items):
+    """How likely the answers were to be right by the known odds, and how likely they could be."""
+    odds = [[chance for _, chance in item.example.odds] for item in items]
+    reached = [
+        next(
+            (p for output, p in it.example.odds if package.same(it.task, it.answer["text"], output)),
+            0.0,
+        )
+        for it in items
+    ]
+    return {
+        "items": len(items),
+        "ceiling": statistics.fmean(map(max, odds)),
+        "reached": statistics.fmean(reached),
+        "most_likely": measures.share(p == max(chances) for p, chances in zip(reached, odds)),
+    }
+
+
+def outside(items):
+    """Whether the model notices what is none of its business."""
+    return {
+        "items": len(items),
+        "noticed": measures.share(map(noticed, items)),
+        "task": by_task(items, lambda chosen: measures.share(map(noticed, chosen))),
+    }
+
+
+def noticed(item):
+    answer = package.parsed(item.answer["text"])
+    if not isinstance(answer, dict):
+        return item.right
+    asks_for_person = answer.get(item.task.get("needs_person_field")) is True
+    return asks_for_person or answer.get("category") == "unknown"
+
+
+def latency(items):
+    return statistics.median(it.answer["prompt_ms"] + it.answer["decode_ms"] for it in items)
+
+
+# ---- how sure, and how honestly
+
+
+def confidence(items):
+    """How well each kind of confidence ranks and tells the truth, before calibration."""
+    rights = [item.right for item in items]
+    figures = {"items": len(items), "right": measures.share(rights)}
+    for name, of in CONFIDENCES.items():
+        values = [of(item.answer) for item in items]
+        figures[name] = {
+            "auroc": measures.auroc(values, rights),
+            "ece": measures.calibration_error(values, rights),
+            "aurc": measures.aurc(values, rights),
+            "accuracy_at": {
+                str(coverage): measures.accuracy_at(values, rights, coverage)
+                for coverage in COVERAGES
+            },
+        }
+    figures["curve"] = thinned(measures.risk_coverage([it.product for it in items], rights))
+    return figures
+
+
+def calibration(fitted_on, checked_on):
+    """For each task the line from raw to calibrated confidence, and what it does on other items."""
+    fitting = grouped(fitted_on, lambda item: item.task["name"])
+    figures = {}
+    for name, items in grouped(checked_on, lambda item: item.task["name"]).items():
+        points = measures.calibration_points(
+            [item.product for item in fitting[name]], [item.right for item in fitting[name]]
+        )
+        raw = [item.product for item in items]
+        mapped = [measures.calibrated(points, value) for value in raw]
+        rights = [item.right for item in items]
+        threshold = items[0].task["threshold"]
+        kept = [right for value, right in zip(mapped, rights) if value >= threshold]
+        figures[name] = {
+            "fitted_on": len(fitting[name]),
+            "points": points,
+            "checked_on": len(items),
+            "ece_before": measures.calibration_error(raw, rights),
+            "ece_after": measures.calibration_error(mapped, rights),
+            "reliability_before": measures.reliability(raw, rights),
+            "reliability_after": measures.reliability(mapped, rights),
+            "threshold": threshold,
+            "kept": len(kept) / len(items),
+            "right_when_kept": measures.share(kept),
+        }
+    return figures
+
+
+def _free(answer, key):
+    return [value for value, free in zip(answer[key], answer["free"]) if free]
+
+
+def thinned(curve):
+    """About as many points of a curve as a picture shows, the last one among them."""
+    step = max(1, len(curve) // CURVE_POINTS)
+    return curve[::-1][::step][::-1]
+
+
+# ---- groups
+
+
+def by_task(items, figure):
+    return by(items, lambda item: item.task["name"], figure)
+
+
+def by(items, key, figure):
+    return {name: figure(chosen) for name, chosen in sorted(grouped(items, key).items())}
+
+
+def grouped(items, key):
+    groups = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Turns the measured figures into tables and pictures: `python report.py RESULTS.json`.
+
+Replaces what stands between the markers in the package's README, and writes the pictures beside
+this file. The first model of the results is the one that the pictures show.
+"""
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+
+import package
+from pictures import Chart
+
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+FIGURES = Path(__file__).with_name("figures")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--readme", type=Path, default=package.FOLDER / "README.md")
+    parser.add_argument("--figures", type=Path, default=FIGURES)
+    options = parser.parse_args()
+
+    results = json.loads(options.results.read_text())
+    options.figures.mkdir(parents=True, exist_ok=True)
+    shown = results["models"][0]
+    (options.figures / "reliability.svg").write_text(reliability(shown).svg())
+    (options.figures / "risk-coverage.svg").write_text(risk_coverage(shown).svg())
+    pictures = os.path.relpath(options.figures, options.readme.parent)
+    replace_between_markers(options.readme, "\n\n".join(sections(results, pictures)))
+
+
+def replace_between_markers(path, text):
+    """Fails where the markers are not there."""
+    before, rest = path.read_text().split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def sections(results, pictures):
+    models = results["models"]
+    counts = ", ".join(f"{split} {count}" for split, count in results["counts"].items())
+    yield f"Examples: {counts}. Every figure is measured through the pinned runtime."
+    yield "### Files and speed (one thread)"
+    yield files(models)
+    yield (
+        "### Answers entirely right\n\n"
+        "Of the unambiguous examples, with each task's constraint in force."
+    )
+    yield accuracy(models)
+    yield f"### By language and kind ({models[0]['quantization']}, split test)"
+    yield breakdown(models[0])
+    yield "### Fields of the JSON answers (split test)"
+    yield fields(models)
+    yield "### Answers that fit their constraint (split test)"
+    yield validity(models)
+    yield (
+        "### Ambiguous reports\n\n"
+        "Several answers are right with known odds: how often the best possible answers would be "
+        "right, how often these are, and how often the likeliest answer was given."
+    )
+    yield ambiguous(models)
+    yield "### Out of domain\n\nAnswered with `unknown`, or with a call for a person."
+    yield outside(models)
+    yield (
+        "### Confidence\n\n"
+        "The product of the answer's token probabilities, before calibration. AUROC: the chance "
+        "that a right answer is surer than a wrong one. AURC: the mean risk over all coverages."
+    )
+    yield confidence(models)
+    yield f"![risk and coverage]({pictures}/risk-coverage.svg)"
+    yield "### Calibration\n\nIsotonic, fitted on the split calibration, checked on the split test."
+    yield calibration(models)
+    yield f"![reliability]({pictures}/reliability.svg)"
+
+
+# ---- tables
+
+
+def files(models):
+    header = ["Quantization", "Bytes", "Prefill tok/s", "Decode tok/s", "Median answer, ms"]
+    rows = []
+    for model in models:
+        latency = ", ".join(f"{task} {ms:.1f}" for task, ms in model["latency_ms"].items())
+        prefill = model["speed"]["prefill_tokens_per_second"]["median"]
+        decode = model["speed"]["decode_tokens_per_second"]["median"]
+        rows.append(
+            [model["quantization"], f"{model['bytes']:,}", f"{prefill:,.0f}", f"{decode:,.0f}", latency]
+        )
+    return table(header, rows)
+
+
+def accuracy(models):
+    first = models[0]["accuracy"]
+    rows = []
+    for split, figures in first.items():
+        for task in figures["task"]:
+            per_model = [model["accuracy"][split]["task"][task] for model in models]
+            cells = [percent(figure["right"]) for figure in per_model]
+            rows.append([split, task, f"{per_model[0]['items']:,}", *cells])
+    return table(["Split", "Task", "Examples", *names(models)], rows)
+
+
+def breakdown(model):
+    figures = model["accuracy"]["test"]
+    rows = [
+        [name, f"{figure['items']:,}", percent(figure["right"])]
+        for group in ("language", "kind")
+        for name, figure in figures[group].items()
+    ]
+    return table(["Of", "Examples", "Right"], rows)
+
+
+def fields(models):
+    rows = [
+        [task, field, *(percent(it["accuracy"]["test"]["fields"][task][field]) for it in models)]
+        for task, names_of in models[0]["accuracy"]["test"]["fields"].items()
+        for field in names_of
+    ]
+    return table(["Task", "Field", *names(models)], rows)
+
+
+def validity(models):
+    rows = [
+        [task, held, *(percent(it["validity"][task][key]) for it in models)]
+        for task in models[0]["validity"]
+        for key, held in (("constrained", "held to it"), ("free", "left free"))
+    ]
+    return table(["Task", "Answer", *names(models)], rows)
+
+
+def ambiguous(models):
+    rows = []
+    for task, first in models[0]["ambiguous"].items():
+        cells = [
+            f"{percent(it['ambiguous'][task]['reached'])}"
+            f" ({percent(it['ambiguous'][task]['most_likely'])})"
+            for it in models
+        ]
+        rows.append([task, f"{first['items']:,}", percent(first["ceiling"]), *cells])
+    return table(["Task", "Examples", "Ceiling", *names(models)], rows)
+
+
+def outside(models):
+    rows = [["all", *(percent(model["outside"]["noticed"]) for model in models)]]
+    for task in models[0]["outside"]["task"]:
+        rows.append([task, *(percent(model["outside"]["task"][task]) for model in models)])
+    return table(["Task", *names(models)], rows)
+
+
+def confidence(models):
+    header = ["Split", "Task", "File", "AUROC", "ECE", "AURC", "All", "Surest 90 %", "Surest 70 %"]
+    rows = [
+        [
+            split,
+            task,
+            model["quantization"],
+            number(figures["product"]["auroc"]),
+            number(figures["product"]["ece"]),
+            number(figures["product"]["aurc"]),
+            *(percent(figures["product"]["accuracy_at"][at]) for at in ("1.0", "0.9", "0.7")),
+        ]
+        for split in ("test", "shifted")
+        for model in models
+        for task, figures in model["confidence"][split].items()
+    ]
+    return table(header, rows)
+
+
+def calibration(models):
+    header = ["Task", "File", "ECE before", "ECE after", "Threshold", "Kept", "Right when kept"]
+    rows = [
+        [
+            task,
+            model["quantization"],
+            number(figures["ece_before"]),
+            number(figures["ece_after"]),
+            f"{figures['threshold']:g}",
+            percent(figures["kept"]),
+            percent(figures["right_when_kept"]),
+        ]
+        for model in models
+        for task, figures in model["calibration"].items()
+    ]
+    return table(header, rows)
+
+
+def table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def names(models):
+    return [model["quantization"] for model in models]
+
+
+def percent(value):
+    return "–" if value is None else f"{value * 100:.1f} %"
+
+
+def number(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+# ---- pictures
+
+
+def reliability(model):
+    """Confidence against truth, before and after calibration, of the largest task."""
+    task, figures = max(model["calibration"].items(), key=lambda pair: pair[1]["checked_on"])
+    chart = Chart(
+        f"Confidence and truth: {task}, {model['quantization']}",
+        "confidence",
+        "share right",
+        (0, 1),
+        (0, 1),
+        percent="xy",
+    )
+    chart.line([(0, 0), (1, 1)], dashed=True)
+    for name, bins, error in (
+        ("before calibration", figures["reliability_before"], figures["ece_before"]),
+        ("after calibration", figures["reliability_after"], figures["ece_after"]),
+    ):
+        name = f"{name} (ECE {error:.3f}); the disc's area shows how many answers"
+        total = sum(row["items"] for row in bins)
+        chart.line([(row["confidence"], row["right"]) for row in bins], name)
+        radii = [2 + 10 * math.sqrt(row["items"] / total) for row in bins]
+        chart.dots(
+            [(row["confidence"], row["right"], r) for row, r in zip(bins, radii)], name
+        )
+    return chart
+
+
+def risk_coverage(model):
+    """How many of the kept answers are wrong when only the surest are kept."""
+    curves = model["confidence"]["shifted"]
+    top = max(risk for figures in curves.values() for _, risk in figures["curve"])
+    chart = Chart(
+        f"Risk and coverage on all splits, {model['quantization']}",
+        "answers kept, the surest first",
+        "wrong among them",
+        (0, 1),
+        (0, max(0.05, math.ceil(top * 20) / 20)),
+        percent="xy",
+    )
+    for task, figures in curves.items():
+        chart.line(figures["curve"], f"{task} (AURC {figures['product']['aurc']:.3f})")
+    return chart
+
+
+if __name__ == "__main__":
+    main()
