@@ -16,19 +16,21 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import gguf
+
 import asking
 import factory
-import gguf
 import measures
 import package
 
 SPLITS = ("test", "phrasings", "outside")
+MIXED_SPLITS = ("phrasings", "outside")
 # Ways to make one figure of the tokens' log probabilities; the first is what the appliance takes.
 CONFIDENCES = {
-    "product": lambda answer: math.exp(sum(_free(answer, "logprobs"))),
-    "product_masked": lambda answer: math.exp(sum(_free(answer, "masked_logprobs"))),
-    "minimum": lambda answer: math.exp(min(_free(answer, "logprobs"), default=0.0)),
-    "mean": lambda answer: math.exp(statistics.fmean(_free(answer, "logprobs") or [0.0])),
+    "product": measures.product,
+    "product_masked": lambda it: math.exp(sum(measures.free_logprobs(it, "masked_logprobs"))),
+    "minimum": lambda it: math.exp(min(measures.free_logprobs(it), default=0.0)),
+    "mean": lambda it: math.exp(statistics.fmean(measures.free_logprobs(it) or [0.0])),
 }
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 CURVE_POINTS = 60
@@ -52,30 +54,33 @@ class Item:
 
     @property
     def product(self):
-        return CONFIDENCES["product"](self.answer)
+        return measures.product(self.answer)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=2000, help="examples of each split")
-    parser.add_argument("--calibration", type=int, default=6000, help="examples to calibrate on")
+    parser.add_argument("--count", type=int, default=1000, help="examples of each task and split")
+    parser.add_argument("--calibration", type=int, default=3000, help="of each task, to calibrate")
     parser.add_argument("--declaration", type=Path, default=package.DECLARATION)
     parser.add_argument("--folder", type=Path, default=package.FOLDER)
     options = parser.parse_args()
 
-    tasks = package.tasks(package.declaration(options.declaration), options.folder)
+    tasks = package.Tasks(package.declaration(options.declaration), options.folder)
     counts = dict.fromkeys(SPLITS, options.count) | {"calibration": options.calibration}
-    examples = {
-        split: [factory.example(split, index) for index in range(count)]
-        for split, count in counts.items()
-    }
+    examples = {split: draw(split, count) for split, count in counts.items()}
     results = {
-        "counts": counts,
+        "examples": {split: len(chosen) for split, chosen in examples.items()},
         "models": [evaluate(model, tasks, examples) for model in options.models],
     }
     options.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def draw(split, count):
+    """So many examples of each task; of the split as a whole where it decides the tasks itself."""
+    tasks = [None] if split in MIXED_SPLITS else factory.TASKS
+    return [factory.example(split, index, task) for task in tasks for index in range(count)]
 
 
 def evaluate(model, tasks, examples):
@@ -95,13 +100,16 @@ def evaluate(model, tasks, examples):
             "test": by_task(items["test"], confidence),
             "shifted": by_task(shifted, confidence),
         },
-        "calibration": calibration(items["calibration"], items["test"]),
+        "calibration": calibration(
+            [item for item in items["calibration"] if tasks.declares(item.task)],
+            [item for item in items["test"] if tasks.declares(item.task)],
+        ),
     }
 
 
 def ask(model, tasks, examples, free=False):
     """What the model answers to the examples."""
-    chosen = [tasks[example.system] for example in examples]
+    chosen = [tasks.of(example) for example in examples]
     requests = [asking.request(task, it.input) for task, it in zip(chosen, examples)]
     answers = asking.ask(model, requests, free=free)
     return [Item(*parts) for parts in zip(examples, chosen, answers)]
@@ -128,9 +136,7 @@ def accuracy(items):
         "all": shares(clear),
         "task": by(clear, lambda item: item.task["name"], shares),
         "kind": by(clear, lambda item: f"{item.task['name']}: {item.example.kind}", shares),
-        "language": by(
-            clear, lambda item: f"{item.task['name']}: {item.example.language}", shares
-        ),
+        "language": by(clear, lambda item: f"{item.task['name']}: {item.example.language}", shares),
         "fields": by_task([item for item in clear if package.is_json(item.task)], fields),
     }
 
@@ -168,7 +174,11 @@ def against_ceiling(items):
     odds = [[chance for _, chance in item.example.odds] for item in items]
     reached = [
         next(
-            (p for output, p in it.example.odds if package.same(it.task, it.answer["text"], output)),
+            (
+                p
+                for output, p in it.example.odds
+                if package.same(it.task, it.answer["text"], output)
+            ),
             0.0,
         )
         for it in items
@@ -225,26 +235,36 @@ def confidence(items):
 
 
 def calibration(fitted_on, checked_on):
-    """For each task the line from raw to calibrated confidence, and what it does on other items."""
+    """For each task the line from raw to calibrated confidence, and how honest that makes it.
+
+    Checked by halves of the items that it is fitted on, and on the split test, which has another
+    share of strangers.
+    """
     fitting = grouped(fitted_on, lambda item: item.task["name"])
     figures = {}
-    for name, items in grouped(checked_on, lambda item: item.task["name"]).items():
-        points = measures.calibration_points(
-            [item.product for item in fitting[name]], [item.right for item in fitting[name]]
-        )
-        raw = [item.product for item in items]
-        mapped = [measures.calibrated(points, value) for value in raw]
-        rights = [item.right for item in items]
+    for name, items in sorted(grouped(checked_on, lambda item: item.task["name"]).items()):
+        raw, rights = raw_and_right(fitting[name])
+        points = measures.calibration_points(raw, rights)
+        held_out = measures.held_out(raw, rights)
+        test_raw, test_rights = raw_and_right(items)
+        mapped = [measures.calibrated(points, value) for value in test_raw]
         threshold = items[0].task["threshold"]
-        kept = [right for value, right in zip(mapped, rights) if value >= threshold]
+        kept = [right for value, right in zip(mapped, test_rights) if value >= threshold]
         figures[name] = {
-            "fitted_on": len(fitting[name]),
             "points": points,
-            "checked_on": len(items),
-            "ece_before": measures.calibration_error(raw, rights),
-            "ece_after": measures.calibration_error(mapped, rights),
-            "reliability_before": measures.reliability(raw, rights),
-            "reliability_after": measures.reliability(mapped, rights),
+            "items": {"calibration": len(raw), "test": len(items)},
+            "ece_before": {
+                "calibration": measures.calibration_error(raw, rights),
+                "test": measures.calibration_error(test_raw, test_rights),
+            },
+            "ece_after": {
+                "calibration": measures.calibration_error(held_out, rights),
+                "test": measures.calibration_error(mapped, test_rights),
+            },
+            "reliability": {
+                "before": measures.reliability(raw, rights),
+                "after": measures.reliability(held_out, rights),
+            },
             "threshold": threshold,
             "kept": len(kept) / len(items),
             "right_when_kept": measures.share(kept),
@@ -252,8 +272,8 @@ def calibration(fitted_on, checked_on):
     return figures
 
 
-def _free(answer, key):
-    return [value for value, free in zip(answer[key], answer["free"]) if free]
+def raw_and_right(items):
+    return [item.product for item in items], [item.right for item in items]
 
 
 def thinned(curve):

@@ -142,7 +142,7 @@ def write_tokenizer(writer, about, tokenizer):
 
 
 def write_tensors(writer, about, weights):
-    """The checkpoint keeps matrices as [in, out], GGUF as rows of outputs; the embedding has rows."""
+    """The checkpoint keeps matrices as [in, out] and GGUF as rows of outputs, but the embedding."""
     writer.add_tensor("token_embd.weight", weights["emb"].astype(np.float16))
     for block in range(about["layers"]):
         for short, name in BLOCK_TENSORS.items():

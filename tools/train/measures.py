@@ -1,9 +1,21 @@
-"""How good a confidence is: ranking (AUROC, AURC), honesty (ECE), and calibration by isotonic steps.
+"""How good a confidence is: ranking (AUROC, AURC), honesty (ECE), calibration (isotonic).
 
-Pure functions over two sequences: the confidence of each answer, and whether it was right.
+Pure functions, most of them over two sequences: the confidence of each answer, and whether it was
+right.
 """
 
+import math
 from bisect import bisect_right
+
+
+def product(answer):
+    """The appliance's raw confidence: how likely the tokens were where the answer was free."""
+    return math.exp(sum(free_logprobs(answer)))
+
+
+def free_logprobs(answer, key="logprobs"):
+    """The log probabilities of the tokens that the constraint had not decided."""
+    return [value for value, free in zip(answer[key], answer["free"]) if free]
 
 
 def share(rights):
@@ -95,7 +107,9 @@ def isotonic(confidences, rights, least=20):
     for confidence, right in sorted(zip(confidences, rights)):
         blocks.append([1, confidence, float(right)])
         while len(blocks) > 1 and (
-            blocks[-1][2] <= blocks[-2][2] or blocks[-2][0] < least or blocks[-1][1] == blocks[-2][1]
+            blocks[-1][2] <= blocks[-2][2]
+            or blocks[-2][0] < least
+            or blocks[-1][1] == blocks[-2][1]
         ):
             _pool(blocks, len(blocks) - 2)
     if len(blocks) > 1 and blocks[-1][0] < least:
@@ -128,6 +142,12 @@ def calibrated(points, confidence):
         return points[-1][1]
     (x0, y0), (x1, y1) = points[right - 1], points[right]
     return y0 + (y1 - y0) * (confidence - x0) / (x1 - x0)
+
+
+def held_out(confidences, rights):
+    """The confidences calibrated by points that never saw them: each half by the other half's."""
+    halves = [calibration_points(confidences[i::2], rights[i::2]) for i in (0, 1)]
+    return [calibrated(halves[1 - i % 2], value) for i, value in enumerate(confidences)]
 
 
 def _pool(blocks, index):

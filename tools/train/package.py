@@ -1,7 +1,7 @@
 """What a person decides about the package, read from `package.toml`.
 
-`tasks()` gives each task with its grammar's text or its choices, ready to be asked; an example of
-the data generator belongs to the task whose `system` text it carries.
+`Tasks` gives each task with its grammar's text or its choices, ready to be asked, and knows which
+task an example of the data generator belongs to.
 """
 
 import json
@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 DECLARATION = Path(__file__).with_name("package.toml")
+OTHER_LABELS_MAX_TOKENS = 16
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "factory-triage"
 
 
@@ -17,13 +18,41 @@ def declaration(path=DECLARATION):
     return tomllib.loads(Path(path).read_text())
 
 
-def tasks(declared, folder=FOLDER):
-    """The tasks by their system text, each with what constrains its answer."""
-    return {task["system"]: _with_constraint(task, Path(folder)) for task in declared["task"]}
+class Tasks:
+    """The declared tasks by name, each with what constrains its answer."""
+
+    def __init__(self, declared, folder=FOLDER):
+        self.by_name = {it["name"]: _with_constraint(it, Path(folder)) for it in declared["task"]}
+        self._by_system = {task["system"]: task for task in self.by_name.values()}
+
+    def of(self, example):
+        """The example's task, asked in the example's words.
+
+        The generator also asks in other words than the package, and to classify by labels that the
+        package does not offer. The former still belongs to its task; the latter becomes a task of
+        its own, whose labels are the choices.
+        """
+        if example.system in self._by_system:
+            return self._by_system[example.system]
+        if example.task in self.by_name:
+            return self.by_name[example.task] | {"system": example.system}
+        name, labels = example.system.split(": ", 1)
+        choices = labels.split(", ")
+        return {
+            "name": name,
+            "system": example.system,
+            "answer": {"choices": choices},
+            "choices": choices,
+            "max_tokens": OTHER_LABELS_MAX_TOKENS,
+        }
+
+    def declares(self, task):
+        """Whether the package asks exactly this."""
+        return task["system"] in self._by_system
 
 
 def is_json(task):
-    """Whether the answers of a task are JSON, so that fields and values count, not their spelling."""
+    """Whether the answers of a task are JSON: then values count, not their spelling."""
     return "grammar" in task["answer"] or "schema" in task["answer"]
 
 
@@ -33,17 +62,19 @@ def same(task, answer, expected):
         return True
     if not is_json(task):
         return False
-    answer, expected = parsed(answer), parsed(expected)
-    return answer is not None and same_value(answer, expected)
+    value = parsed(answer)
+    return value is not None and same_value(value, parsed(expected))
 
 
 def same_value(left, right):
-    """Equality as JSON values: `true` is not 1."""
-    if isinstance(left, dict) and isinstance(right, dict):
+    """Equality as the appliance sees it: 2 is neither 2.0 nor, like in Python, a kind of `true`."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
         return left.keys() == right.keys() and all(same_value(left[k], right[k]) for k in left)
-    if isinstance(left, list) and isinstance(right, list):
+    if isinstance(left, list):
         return len(left) == len(right) and all(map(same_value, left, right))
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
+    return left == right
 
 
 def parsed(text):

@@ -19,11 +19,12 @@ import sys
 from itertools import zip_longest
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 import asking
 import factory
 from export import read_checkpoint
 from reference import Reference
-from tokenizers import Tokenizer
 
 SPLITS = ("validation", "test", "phrasings", "outside")
 MAX_TOKENS = 96

@@ -7,7 +7,7 @@ from html import escape
 
 COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#7b4b94", "#b08900", "#444444")
 WIDTH, HEIGHT = 460, 320
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 48
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 34, 48
 LEGEND_LINE = 16
 
 
@@ -49,7 +49,7 @@ class Chart:
             _text(middle, 20, self.title, "middle", ' font-size="13" font-weight="bold"'),
             *self._axes(),
             *self.parts,
-            _text(middle, HEIGHT - 8, self.x_label, "middle"),
+            _text(middle, HEIGHT - 14, self.x_label, "middle"),
             _text(
                 14,
                 (TOP + HEIGHT - BOTTOM) / 2,
@@ -59,7 +59,7 @@ class Chart:
             ),
         ]
         for row, name in enumerate(self.legend):
-            y = HEIGHT + LEGEND_LINE * row + 4
+            y = HEIGHT + LEGEND_LINE * row + 6
             colour = self._colour(name)
             lines.append(f'<rect x="{LEFT}" y="{y - 9}" width="12" height="10" fill="{colour}"/>')
             lines.append(_text(LEFT + 18, y, name, "start"))

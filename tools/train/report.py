@@ -42,7 +42,7 @@ def replace_between_markers(path, text):
 
 def sections(results, pictures):
     models = results["models"]
-    counts = ", ".join(f"{split} {count}" for split, count in results["counts"].items())
+    counts = ", ".join(f"{split} {count:,}" for split, count in results["examples"].items())
     yield f"Examples: {counts}. Every figure is measured through the pinned runtime."
     yield "### Files and speed (one thread)"
     yield files(models)
@@ -72,7 +72,12 @@ def sections(results, pictures):
     )
     yield confidence(models)
     yield f"![risk and coverage]({pictures}/risk-coverage.svg)"
-    yield "### Calibration\n\nIsotonic, fitted on the split calibration, checked on the split test."
+    yield (
+        "### Calibration\n\n"
+        "Isotonic, fitted on the split calibration. The error (ECE) there is held out: each half "
+        "is mapped by what the other half taught. What is kept, and right when kept, is of the "
+        "split test."
+    )
     yield calibration(models)
     yield f"![reliability]({pictures}/reliability.svg)"
 
@@ -88,7 +93,13 @@ def files(models):
         prefill = model["speed"]["prefill_tokens_per_second"]["median"]
         decode = model["speed"]["decode_tokens_per_second"]["median"]
         rows.append(
-            [model["quantization"], f"{model['bytes']:,}", f"{prefill:,.0f}", f"{decode:,.0f}", latency]
+            [
+                model["quantization"],
+                f"{model['bytes']:,}",
+                f"{prefill:,.0f}",
+                f"{decode:,.0f}",
+                latency,
+            ]
         )
     return table(header, rows)
 
@@ -171,13 +182,16 @@ def confidence(models):
 
 
 def calibration(models):
-    header = ["Task", "File", "ECE before", "ECE after", "Threshold", "Kept", "Right when kept"]
+    header = ["Task", "File", "ECE before", "ECE after", "Test: before", "Test: after"]
+    header += ["Threshold", "Kept", "Right when kept"]
     rows = [
         [
             task,
             model["quantization"],
-            number(figures["ece_before"]),
-            number(figures["ece_after"]),
+            number(figures["ece_before"]["calibration"]),
+            number(figures["ece_after"]["calibration"]),
+            number(figures["ece_before"]["test"]),
+            number(figures["ece_after"]["test"]),
             f"{figures['threshold']:g}",
             percent(figures["kept"]),
             percent(figures["right_when_kept"]),
@@ -209,28 +223,24 @@ def number(value):
 
 
 def reliability(model):
-    """Confidence against truth, before and after calibration, of the largest task."""
-    task, figures = max(model["calibration"].items(), key=lambda pair: pair[1]["checked_on"])
+    """Confidence against truth, before and after calibration, of the task with most examples."""
+    task, figures = max(model["calibration"].items(), key=lambda it: it[1]["items"]["calibration"])
     chart = Chart(
         f"Confidence and truth: {task}, {model['quantization']}",
-        "confidence",
+        "confidence (a disc's area: how many answers)",
         "share right",
         (0, 1),
         (0, 1),
         percent="xy",
     )
     chart.line([(0, 0), (1, 1)], dashed=True)
-    for name, bins, error in (
-        ("before calibration", figures["reliability_before"], figures["ece_before"]),
-        ("after calibration", figures["reliability_after"], figures["ece_after"]),
-    ):
-        name = f"{name} (ECE {error:.3f}); the disc's area shows how many answers"
+    for when, bins in figures["reliability"].items():
+        error = figures[f"ece_{when}"]["calibration"]
+        name = f"{when} calibration (ECE {error:.3f})"
         total = sum(row["items"] for row in bins)
-        chart.line([(row["confidence"], row["right"]) for row in bins], name)
         radii = [2 + 10 * math.sqrt(row["items"] / total) for row in bins]
-        chart.dots(
-            [(row["confidence"], row["right"], r) for row, r in zip(bins, radii)], name
-        )
+        chart.line([(row["confidence"], row["right"]) for row in bins], name)
+        chart.dots([(row["confidence"], row["right"], r) for row, r in zip(bins, radii)], name)
     return chart
 
 

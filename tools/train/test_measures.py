@@ -85,6 +85,13 @@ class Calibration(unittest.TestCase):
         self.assertGreater(measures.calibration_error(fresh, rights), 0.08)
         self.assertLess(measures.calibration_error(mapped, rights), 0.02)
 
+    def test_held_out_confidences_are_honest_but_keep_the_order_of_their_half(self):
+        confidences, rights = _overconfident(20_000)
+        mapped = measures.held_out(confidences, rights)
+        self.assertLess(measures.calibration_error(mapped, rights), 0.02)
+        half = [value for _, value in sorted(zip(confidences[::2], mapped[::2]))]
+        self.assertEqual(half, sorted(half))
+
     def test_the_line_is_straight_between_points_and_flat_beyond(self):
         points = [[0.2, 0.1], [0.6, 0.5]]
         mapped = [round(measures.calibrated(points, x), 9) for x in (0.0, 0.2, 0.4, 0.6, 1.0)]

@@ -1,0 +1,242 @@
+"""Builds the package folder: `python assemble.py MODEL.gguf … --results RESULTS.json`.
+
+The models come best first. The grammars and the README lie in the folder already; this copies the
+models there, draws the gate suite, takes the calibration from the results of `evaluate.py`, and
+writes `manifest.toml` with the hash and size of every file. The same inputs give the same bytes.
+
+Before it writes the manifest, each model must pass the package's own gate, and what the files say
+about themselves must be what the declaration says: a package that its devices would refuse is not
+built.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import statistics
+import sys
+import tomllib
+from pathlib import Path
+
+import gguf
+
+import asking
+import factory
+import measures
+import package
+
+FORMAT = 1
+SUITE = "gate.jsonl"
+UNLISTED = {"manifest.toml", "README.md"}
+SMALLEST_SUITE = 300
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+", help="best first")
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--declaration", type=Path, default=package.DECLARATION)
+    parser.add_argument("--folder", type=Path, default=package.FOLDER)
+    options = parser.parse_args()
+
+    declared = package.declaration(options.declaration)
+    tasks = package.Tasks(declared, options.folder)
+    results = json.loads(options.results.read_text())["models"]
+    models = [bring(model, options.folder, declared) for model in options.models]
+    calibrations = [calibration(model, task, results) for model in models for task in tasks.by_name]
+    suite = gate_suite(tasks, declared["gate"]["each"])
+    write_suite(options.folder / SUITE, suite)
+    passed = [
+        passes(
+            options.folder / it["file"],
+            tasks,
+            suite,
+            it["quantization"],
+            declared["bars"],
+            calibrations,
+        )
+        for it in models
+    ]
+    if not all(passed):
+        sys.exit("a model fails the package's own gate; no manifest is written")
+    write_manifest(options.folder, manifest(options.folder, declared, models, calibrations))
+
+
+# ---- models
+
+
+def bring(model, folder, declared):
+    """Copies a model into the folder; the entry that the manifest has for it."""
+    about = gguf.GGUFReader(model).fields
+    said = {
+        key: about[f"general.{key}"].contents()
+        for key in ("architecture", "name", "version", "license")
+    }
+    expected = {
+        "architecture": declared["runtime"]["architecture"],
+        "name": declared["name"],
+        "version": declared["version"],
+        "license": declared["license"],
+    }
+    if said != expected:
+        sys.exit(f"{model} says {said}, the declaration {expected}")
+    file_type = gguf.LlamaFileType(about["general.file_type"].contents())
+    quantization = file_type.name.removeprefix("MOSTLY_")
+    name = f"{declared['name']}-{declared['seq']}-{quantization}.gguf"
+    if not (folder / name).exists() or not model.samefile(folder / name):
+        shutil.copyfile(model, folder / name)
+    return {
+        "file": name,
+        "quantization": quantization,
+        "data_digest": about["lineside.data_digest"].contents(),
+        **fingerprint(folder / name),
+    }
+
+
+def fingerprint(path):
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def calibration(model, task, results):
+    """The points for a model's answers to a task. The figures must be about this very file."""
+    for measured in results:
+        if measured["sha256"] == model["sha256"]:
+            return {
+                "task": task,
+                "quantization": model["quantization"],
+                "method": "isotonic",
+                "points": measured["calibration"][task]["points"],
+            }
+    sys.exit(f"the results say nothing about {model['file']}; measure it first")
+
+
+# ---- the gate
+
+
+def gate_suite(tasks, each):
+    """So many items for every task, as the split `gate` gives them, in its order."""
+    suite = {name: [] for name in tasks.by_name}
+    index, missing = 0, True
+    while missing:
+        for kind in factory.TASKS:
+            example = factory.example("gate", index, kind)
+            task = tasks.of(example)
+            if tasks.declares(task) and len(suite[task["name"]]) < each:
+                suite[task["name"]].append(example)
+        index += 1
+        missing = any(len(items) < each for items in suite.values())
+    return [
+        {
+            "id": f"{name}-{number:04}",
+            "task": name,
+            "input": example.input,
+            "expect": example.output,
+            "kind": example.kind,
+        }
+        for name, items in suite.items()
+        for number, example in enumerate(items, 1)
+    ]
+
+
+def write_suite(path, suite):
+    if len(suite) < SMALLEST_SUITE:
+        sys.exit(f"a gate of {len(suite)} items is too small; {SMALLEST_SUITE} are the least")
+    lines = [json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in suite]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def passes(path, tasks, suite, model, bars, calibrations):
+    """Runs the gate as the device will, except for memory, and prints how it went."""
+    requests = [asking.request(tasks.by_name[it["task"]], it["input"], it["id"]) for it in suite]
+    answers = asking.ask(path, requests)
+    points = {it["task"]: it["points"] for it in calibrations if it["quantization"] == model}
+    rights = [
+        package.same(tasks.by_name[item["task"]], answer["text"], item["expect"])
+        for item, answer in zip(suite, answers)
+    ]
+    sure = [
+        measures.calibrated(points[item["task"]], measures.product(answer))
+        for item, answer in zip(suite, answers)
+    ]
+    latency = statistics.median(it["prompt_ms"] + it["decode_ms"] for it in answers)
+    error = measures.calibration_error(sure, rights)
+    checks = [
+        ("calibration error", error, error <= bars["calibration_error"]),
+        ("median answer, ms", latency, latency <= bars["latency_ms"]),
+    ]
+    for bar in bars["task"]:
+        own = [right for item, right in zip(suite, rights) if item["task"] == bar["name"]]
+        found = measures.share(own)
+        checks.append((f"{bar['name']}: right", found, found >= bar["accuracy"]))
+    for what, found, good in checks:
+        print(f"{model}: {what} {found:.3f}{'' if good else '  FAILS'}")
+    return all(good for _, _, good in checks)
+
+
+# ---- the manifest
+
+
+def manifest(folder, declared, models, calibrations):
+    """What the manifest says, in the order that it says it."""
+    digests = {model.pop("data_digest") for model in models}
+    if len(digests) != 1:
+        sys.exit(f"the models learnt from different data: {', '.join(sorted(digests))}")
+    named = {model["file"] for model in models}
+    others = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    described = ("name", "seq", "version", "description", "license", "languages")
+    return {
+        "format": FORMAT,
+        **{key: declared[key] for key in described},
+        "data_digest": digests.pop(),
+        "runtime": declared["runtime"],
+        "model": models,
+        "file": [
+            {"path": path, **fingerprint(folder / path)}
+            for path in others
+            if path not in named | UNLISTED
+        ],
+        "task": declared["task"],
+        "calibration": calibrations,
+        "bars": {"suite": SUITE, **declared["bars"]},
+    }
+
+
+def write_manifest(folder, content):
+    """Writes the manifest and makes sure that it reads back as what was meant."""
+    text = toml_table(content)
+    if tomllib.loads(text) != content:
+        raise AssertionError("the manifest does not read back as it was meant")
+    (folder / "manifest.toml").write_text(text)
+    print(f"{folder / 'manifest.toml'}: {len(content['file'])} files besides the models")
+
+
+def toml_table(table, path=()):
+    """A table: its values, then its tables, then its lists of tables."""
+    values, tables = [], []
+    for key, value in table.items():
+        name = ".".join((*path, key))
+        if isinstance(value, dict) and not path:
+            tables.append(f"\n[{name}]\n{toml_table(value, (*path, key))}")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            tables += [f"\n[[{name}]]\n{toml_table(row, (*path, key))}" for row in value]
+        else:
+            values.append(f"{key} = {toml_value(value)}\n")
+    return "".join(values + tables)
+
+
+def toml_value(value):
+    """A value on one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml_value(it)}" for key, it in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()
