@@ -6,6 +6,7 @@
 //! ```text
 //! answer ask MODEL.gguf [--threads N] [--context N] [--grammar FILE|none]   requests → answers
 //! answer tokens MODEL.gguf                                                  requests → token ids
+//! answer fits MODEL.gguf                                                  requests → yes or no
 //! answer quantize IN.gguf OUT.gguf Q8_0|Q4_K_M|Q2_K
 //! answer speed MODEL.gguf [--threads N]
 //! ```
@@ -34,7 +35,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
 use serde::{Deserialize, Serialize};
 
-use engine::{Constraint, Engine, Grammars, Prompt};
+use engine::{Constraint, Engine, Grammars, Prompt, end_token};
 
 #[path = "answer/engine.rs"]
 mod engine;
@@ -65,6 +66,8 @@ enum Command {
     },
     /// Print the token ids of the requests on stdin: of the prompt in parts, and of its whole text.
     Tokens { model: PathBuf },
+    /// Tell of the requests on stdin whether the constraint allows the input as an answer.
+    Fits { model: PathBuf },
     /// Write a quantized copy of a model.
     Quantize {
         input: PathBuf,
@@ -107,6 +110,7 @@ fn main() -> Result<()> {
             ask(Engine::new(&backend, &model, threads, context)?, &rule)
         }
         Command::Tokens { model } => print_tokens(&load(&backend, &model)?.vocab()),
+        Command::Fits { model } => print_fits(&load(&backend, &model)?),
         Command::Quantize {
             input,
             output,
@@ -187,14 +191,11 @@ fn ask(mut engine: Engine<'_>, rule: &Rule) -> Result<()> {
             serde_json::to_writer(&mut out, &Refused { id, error })?;
         } else {
             let grammar = match rule {
-                Rule::AllBy(grammar) => Some(grammar),
-                Rule::AsRequested | Rule::AllFree => request.grammar.as_ref(),
+                Rule::AllBy(grammar) => Some(grammar.as_str()),
+                Rule::AsRequested | Rule::AllFree => None,
             };
-            let constraint = match (grammar, &request.choices) {
-                (Some(grammar), _) => Constraint::grammar(grammars.get(engine.model, grammar)?),
-                (None, Some(choices)) => Constraint::choices(&engine.vocab, engine.end, choices),
-                (None, None) => Constraint::none(),
-            };
+            let constraint =
+                constraint(&request, grammar, engine.model, &mut grammars, engine.end)?;
             let constraint = match rule {
                 Rule::AllFree => constraint.only_watched(),
                 Rule::AsRequested | Rule::AllBy(_) => constraint,
@@ -207,6 +208,23 @@ fn ask(mut engine: Engine<'_>, rule: &Rule) -> Result<()> {
         out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
+}
+
+/// The given grammar, else what the request asks for.
+fn constraint(
+    request: &Request,
+    grammar: Option<&str>,
+    model: &LlamaModel,
+    grammars: &mut Grammars,
+    end: LlamaToken,
+) -> Result<Constraint> {
+    Ok(
+        match (grammar.or(request.grammar.as_deref()), &request.choices) {
+            (Some(grammar), _) => Constraint::grammar(grammars.get(model, grammar)?),
+            (None, Some(choices)) => Constraint::choices(&model.vocab(), end, choices),
+            (None, None) => Constraint::none(),
+        },
+    )
 }
 
 // ---- tokens
@@ -239,6 +257,30 @@ fn print_tokens(vocab: &LlamaVocab<'_>) -> Result<()> {
             whole: whole.iter().map(|it| it.0).collect(),
         };
         serde_json::to_writer(&mut out, &tokens)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+// ---- fits
+
+#[derive(Serialize)]
+struct Fits {
+    id: String,
+    fits: bool,
+}
+
+fn print_fits(model: &LlamaModel) -> Result<()> {
+    let vocab = model.vocab();
+    let end = end_token(&vocab)?;
+    let mut grammars = Grammars::default();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for line in io::stdin().lock().lines() {
+        let request: Request = serde_json::from_str(&line?).context("reading a request")?;
+        let constraint = constraint(&request, None, model, &mut grammars, end)?;
+        let fits = constraint.allows(&vocab, end, &request.input)?;
+        let id = request.id;
+        serde_json::to_writer(&mut out, &Fits { id, fits })?;
         out.write_all(b"\n")?;
     }
     Ok(out.flush()?)

@@ -56,6 +56,12 @@ def tokens(model, requests):
     return _lines(["tokens", model], requests)
 
 
+def fits(model, tasks, texts):
+    """For each text whether the constraint of its task allows it as an answer."""
+    requests = [request(task, text) for task, text in zip(tasks, texts, strict=True)]
+    return [line["fits"] for line in _lines(["fits", model], requests)]
+
+
 def speed(model, threads=1):
     """Tokens a second, prefill and decode."""
     return _lines(["speed", model, "--threads", str(threads)], [])[0]

@@ -45,6 +45,7 @@ def main():
     models = [bring(model, options.folder, declared) for model in options.models]
     calibrations = [calibration(model, task, results) for model in models for task in tasks.by_name]
     suite = gate_suite(tasks, declared["gate"]["each"])
+    must_fit(options.folder / models[0]["file"], tasks, suite)
     write_suite(options.folder / SUITE, suite)
     passed = [
         passes(
@@ -137,6 +138,15 @@ def gate_suite(tasks, each):
         for name, items in suite.items()
         for number, example in enumerate(items, 1)
     ]
+
+
+def must_fit(model, tasks, suite):
+    """An expected answer that the constraint forbids could never be given."""
+    asked = [tasks.by_name[item["task"]] for item in suite]
+    allowed = asking.fits(model, asked, [item["expect"] for item in suite])
+    forbidden = [item for item, fits in zip(suite, allowed) if not fits]
+    if forbidden:
+        sys.exit(f"{len(forbidden)} expected answers do not fit, the first: {forbidden[0]}")
 
 
 def write_suite(path, suite):

@@ -1,7 +1,8 @@
 """Draws the learning curves of a training log: `python curves.py LOG.jsonl FOLDER`.
 
-The log holds one object a line: {"step", "seconds", "loss", "validation": {task: accuracy}}; the
-validation may be absent. Writes `learning.svg` (accuracy) and `loss.svg` into the folder.
+The log holds one object a line: {"step", "seconds", "loss", "validation": {task: accuracy}}. Other
+splits may stand beside the validation; where nothing was looked at they are all absent. Writes
+`learning.svg` (accuracy) and `loss.svg` into the folder.
 """
 
 import argparse
@@ -21,24 +22,26 @@ def main():
 
     rows = [json.loads(line) for line in options.log.read_text().splitlines()]
     options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "learning.svg").write_text(learning(rows).svg())
     (options.folder / "loss.svg").write_text(loss(rows).svg())
+    looks = [row for row in rows if "validation" in row]
+    if looks:
+        (options.folder / "learning.svg").write_text(learning(looks).svg())
 
 
-def learning(rows):
-    """The accuracy of each task over the steps."""
-    checked = [row for row in rows if row.get("validation")]
+def learning(looks):
+    """The accuracy of each task over the steps; dashed what no part of the training resembles."""
     chart = Chart(
-        "Answers entirely right on the validation split",
+        "Answers entirely right (dashed: held-out wordings, strangers)",
         "training step",
         "right",
-        (0, rows[-1]["step"]),
+        (0, looks[-1]["step"]),
         (0, 1),
         percent="y",
     )
-    for task in checked[-1]["validation"]:
-        line = [(row["step"], row["validation"].get(task)) for row in checked]
-        chart.line([(step, right) for step, right in line if right is not None], task)
+    for split in [key for key, value in looks[-1].items() if isinstance(value, dict)]:
+        for task in looks[-1][split]:
+            line = [(row["step"], row[split][task]) for row in looks]
+            chart.line(line, task, dashed=split != "validation")
     return chart
 
 

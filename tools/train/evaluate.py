@@ -93,7 +93,7 @@ def evaluate(model, tasks, examples):
         "speed": asking.speed(model),
         "latency_ms": by_task(items["test"], latency),
         "accuracy": {split: accuracy(items[split]) for split in SPLITS},
-        "validity": validity(items["test"], free),
+        "validity": validity(model, items["test"], free),
         "ambiguous": by_task([it for it in items["test"] if it.ambiguous], against_ceiling),
         "outside": outside(items["outside"]),
         "confidence": {
@@ -156,16 +156,24 @@ def fields(items):
     return {name: measures.share(rights) for name, rights in found.items()}
 
 
-def validity(constrained, free):
-    """The share of answers that fit the task's constraint: held to it, and left free."""
-    pairs = [pair for pair in zip(constrained, free) if "text" not in pair[0].task["answer"]]
+def validity(model, constrained, free):
+    """The share of answers that fit the task's constraint: held to it, left free, and expected."""
+    expected = asking.fits(
+        model, [it.task for it in constrained], [it.example.output for it in constrained]
+    )
+    groups = defaultdict(list)
+    for held, left, right in zip(constrained, free, expected):
+        if "text" not in held.task["answer"]:
+            groups[held.task["name"]].append((held.answer["fits"], left.answer["fits"], right))
     return {
         name: {
-            "items": len(chosen),
-            "constrained": measures.share(held.answer["fits"] for held, _ in chosen),
-            "free": measures.share(left.answer["fits"] for _, left in chosen),
+            "items": len(found),
+            **{
+                key: measures.share(column)
+                for key, column in zip(("constrained", "free", "expected"), zip(*found))
+            },
         }
-        for name, chosen in grouped(pairs, lambda pair: pair[0].task["name"]).items()
+        for name, found in sorted(groups.items())
     }
 
 

@@ -1,8 +1,9 @@
 """Writes a checkpoint as a GGUF file: `python export.py CHECKPOINT.npz TOKENS.json OUT.gguf`.
 
-Matrices become float16, norms stay float32. The file says what it is: name, version, licence,
-languages, the digest of its training data, its chat template. The same checkpoint gives the same
-bytes. `--noise` harms the model on purpose, for tests that need a package which fails its gate.
+Matrices become float16, norms stay float32. The file says what it is: name, version, description,
+licence and languages as the package's declaration has them, the recipe and the digest of the data
+that it was trained on, its chat template. The same checkpoint gives the same bytes. `--noise` harms
+the model on purpose, for tests that need a package which fails its gate.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-DESCRIPTION = "Factory-floor triage and extraction, trained from scratch on generated data"
+import package
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n'"
     " + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
@@ -37,7 +39,9 @@ def main():
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("tokens", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--version", help="instead of the checkpoint's")
+    parser.add_argument("--name", help="instead of the declared one")
+    parser.add_argument("--version", help="instead of the declared one")
+    parser.add_argument("--declaration", type=Path, default=package.DECLARATION)
     parser.add_argument("--noise", type=float, default=0.0, help="share of each matrix's spread")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     options = parser.parse_args()
@@ -45,9 +49,12 @@ def main():
     about, weights = read_checkpoint(options.checkpoint)
     if options.noise:
         weights = harmed(weights, options.noise, options.seed)
-    about["version"] = options.version or about["version"]
-    description = DESCRIPTION + (" (deliberately harmed)" if options.noise else "")
-    write(options.out, about, weights, json.loads(options.tokens.read_text()), description)
+    identity = package.declaration(options.declaration)
+    identity["name"] = options.name or identity["name"]
+    identity["version"] = options.version or identity["version"]
+    if options.noise:
+        identity["description"] += " (deliberately harmed)"
+    write(options.out, identity, about, weights, json.loads(options.tokens.read_text()))
     content = options.out.read_bytes()
     print(f"{options.out}: {len(content)} bytes, sha256:{hashlib.sha256(content).hexdigest()}")
 
@@ -70,10 +77,10 @@ def harmed(weights, noise, seed):
     }
 
 
-def write(path, about, weights, tokenizer, description):
+def write(path, identity, about, weights, tokenizer):
     """Writes the file."""
     writer = gguf.GGUFWriter(path, "llama")
-    write_identity(writer, about, weights, description)
+    write_identity(writer, identity, about, weights)
     write_network(writer, about)
     write_tokenizer(writer, about, tokenizer)
     write_tensors(writer, about, weights)
@@ -83,18 +90,19 @@ def write(path, about, weights, tokenizer, description):
     writer.close()
 
 
-def write_identity(writer, about, weights, description):
+def write_identity(writer, identity, about, weights):
     writer.add_type("model")
-    writer.add_name(about["name"])
-    writer.add_version(about["version"])
-    writer.add_basename(about["name"])
+    writer.add_name(identity["name"])
+    writer.add_version(identity["version"])
+    writer.add_basename(identity["name"])
     writer.add_size_label(f"{sum(array.size for array in weights.values()) / 1e6:.1f}M")
     writer.add_author("The lineside project")
-    writer.add_license("MIT OR Apache-2.0")
-    writer.add_description(description)
-    writer.add_languages(["en", "de"])
+    writer.add_license(identity["license"])
+    writer.add_description(identity["description"])
+    writer.add_languages(identity["languages"])
     writer.add_tags(["edge", "triage", "text-generation"])
     writer.add_string("lineside.data_digest", about["data_digest"])
+    writer.add_string("lineside.recipe", about["name"])
     writer.add_uint32("lineside.training_steps", about["steps"])
 
 

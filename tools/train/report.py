@@ -138,7 +138,11 @@ def validity(models):
     rows = [
         [task, held, *(percent(it["validity"][task][key]) for it in models)]
         for task in models[0]["validity"]
-        for key, held in (("constrained", "held to it"), ("free", "left free"))
+        for key, held in (
+            ("constrained", "held to it"),
+            ("free", "left free"),
+            ("expected", "the expected one"),
+        )
     ]
     return table(["Task", "Answer", *names(models)], rows)
 

@@ -54,7 +54,6 @@ pub(crate) struct Engine<'m> {
     pub(crate) context_tokens: usize,
     batch: LlamaBatch<'static>,
     head: Vec<LlamaToken>,
-    /// What an answer under a constraint ends with; a free one may end with any such token.
     pub(crate) end: LlamaToken,
 }
 
@@ -72,10 +71,7 @@ impl<'m> Engine<'m> {
             .with_n_threads(threads)
             .with_n_threads_batch(threads);
         let vocab = model.vocab();
-        let end = [vocab.eot(), vocab.eos()]
-            .into_iter()
-            .find(|end| end.0 >= 0)
-            .context("the model has no end token")?;
+        let end = end_token(&vocab)?;
         let context_tokens = usize::try_from(context.get())?;
         Ok(Self {
             model,
@@ -167,7 +163,7 @@ impl<'m> Engine<'m> {
         }
         candidates.data.retain(|it| it.logit() > f32::NEG_INFINITY);
         if !constraint.enforced {
-            constraint.fits &= candidates.data.iter().any(|it| it.id() == favourite.id());
+            constraint.fits &= is_left(&candidates, favourite.id());
             let logprob = f64::from(favourite.logit()) - everything;
             return Ok(Step {
                 token: favourite.id(),
@@ -221,6 +217,14 @@ pub(crate) struct Answer {
     prompt_tokens: usize,
     prompt_ms: f64,
     decode_ms: f64,
+}
+
+/// What an answer under a constraint ends with.
+pub(crate) fn end_token(vocab: &LlamaVocab<'_>) -> Result<LlamaToken> {
+    [vocab.eot(), vocab.eos()]
+        .into_iter()
+        .find(|end| end.0 >= 0)
+        .context("the model has no end token")
 }
 
 struct Step {
@@ -285,6 +289,28 @@ impl Constraint {
         }
     }
 
+    /// Whether the constraint allows just this text.
+    pub(crate) fn allows(
+        mut self,
+        vocab: &LlamaVocab<'_>,
+        end: LlamaToken,
+        text: &str,
+    ) -> Result<bool> {
+        let everything =
+            || (0..vocab.n_tokens()).map(|id| LlamaTokenData::new(LlamaToken(id), 0.0, 0.0));
+        for token in vocab.tokenize(text.as_bytes(), false, false) {
+            let mut candidates = LlamaTokenDataArray::from_iter(everything(), false);
+            self.mask(&mut candidates);
+            if !is_left(&candidates, token) {
+                return Ok(false);
+            }
+            self.advance(token)?;
+        }
+        let mut candidates = LlamaTokenDataArray::from_iter(everything(), false);
+        self.mask(&mut candidates);
+        Ok(is_left(&candidates, end))
+    }
+
     /// Takes the probability from each token that is not allowed here; false where all are. The
     /// grammar needs all candidates to be there: it aborts the process on a shortened list.
     fn mask(&mut self, candidates: &mut LlamaTokenDataArray) -> bool {
@@ -336,6 +362,11 @@ impl Grammars {
         self.0.insert(text.to_owned(), grammar.clone());
         Ok(grammar)
     }
+}
+
+fn is_left(candidates: &LlamaTokenDataArray, token: LlamaToken) -> bool {
+    let left = |it: &LlamaTokenData| it.id() == token && it.logit() > f32::NEG_INFINITY;
+    candidates.data.iter().any(left)
 }
 
 /// The first of the likeliest.
