@@ -31,7 +31,7 @@ def main():
 def learning(looks):
     """The accuracy of each task over the steps; dashed what no part of the training resembles."""
     chart = Chart(
-        "Answers entirely right (dashed: held-out wordings, strangers)",
+        "Answers right (dashed: held-out wordings, strangers)",
         "training step",
         "right",
         (0, looks[-1]["step"]),
