@@ -73,6 +73,11 @@ def sections(results, pictures):
     yield confidence(models)
     yield f"![risk and coverage]({pictures}/risk-coverage.svg)"
     yield (
+        "Other ways to make one figure of the tokens' probabilities "
+        f"({models[0]['quantization']}, all splits, AUROC and ECE):"
+    )
+    yield confidences(models[0])
+    yield (
         "### Calibration\n\n"
         "Isotonic, fitted on the split calibration. The error (ECE) there is held out: each half "
         "is mapped by what the other half taught. What is kept, and right when kept, is of the "
@@ -183,6 +188,26 @@ def confidence(models):
         for task, figures in model["confidence"][split].items()
     ]
     return table(header, rows)
+
+
+def confidences(model):
+    kinds = {
+        "product": "Product",
+        "product_masked": "Product of what was allowed",
+        "minimum": "Least certain token",
+        "mean": "Geometric mean",
+    }
+    rows = [
+        [
+            task,
+            *(
+                f"{number(figures[kind]['auroc'])} / {number(figures[kind]['ece'])}"
+                for kind in kinds
+            ),
+        ]
+        for task, figures in model["confidence"]["shifted"].items()
+    ]
+    return table(["Task", *kinds.values()], rows)
 
 
 def calibration(models):
