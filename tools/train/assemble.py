@@ -29,6 +29,8 @@ FORMAT = 1
 SUITE = "gate.jsonl"
 UNLISTED = {"manifest.toml", "README.md"}
 SMALLEST_SUITE = 300
+# Examples of each kind to draw for one item of a suite, at most; then the split is too poor.
+DRAWS = 200
 
 
 def main():
@@ -116,17 +118,18 @@ def calibration(model, task, results):
 
 
 def gate_suite(tasks, each):
-    """So many items for every task, as the split `gate` gives them, in its order."""
-    suite = {name: [] for name in tasks.by_name}
-    index, missing = 0, True
-    while missing:
+    """So many items for every task, none twice, as the split `gate` gives them, in its order."""
+    suite = {name: {} for name in tasks.by_name}
+    for index in range(each * DRAWS):
         for kind in factory.TASKS:
             example = factory.example("gate", index, kind)
             task = tasks.of(example)
             if tasks.declares(task) and len(suite[task["name"]]) < each:
-                suite[task["name"]].append(example)
-        index += 1
-        missing = any(len(items) < each for items in suite.values())
+                suite[task["name"]].setdefault(example.input, example)
+        if all(len(items) == each for items in suite.values()):
+            break
+    else:
+        sys.exit(f"the split gate is too poor for {each} items of each task")
     return [
         {
             "id": f"{name}-{number:04}",
@@ -136,7 +139,7 @@ def gate_suite(tasks, each):
             "kind": example.kind,
         }
         for name, items in suite.items()
-        for number, example in enumerate(items, 1)
+        for number, example in enumerate(items.values(), 1)
     ]
 
 

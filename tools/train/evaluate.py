@@ -74,7 +74,16 @@ def main():
         "examples": {split: len(chosen) for split, chosen in examples.items()},
         "models": [evaluate(model, tasks, examples) for model in options.models],
     }
-    options.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    options.out.write_text(json.dumps(rounded(results), indent=1, ensure_ascii=False) + "\n")
+
+
+def rounded(value):
+    """Without the digits that no sample of this size can tell."""
+    if isinstance(value, dict):
+        return {key: rounded(it) for key, it in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(it) for it in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def draw(split, count):

@@ -51,8 +51,10 @@ def sections(results, pictures):
         "Of the unambiguous examples, with each task's constraint in force."
     )
     yield accuracy(models)
-    yield f"### By language and kind ({models[0]['quantization']}, split test)"
+    shown = f"By language and kind ({models[0]['quantization']}, split test)"
+    yield f"<details><summary>{shown}</summary>"
     yield breakdown(models[0])
+    yield "</details>"
     yield "### Fields of the JSON answers (split test)"
     yield fields(models)
     yield "### Answers that fit their constraint (split test)"
@@ -68,9 +70,10 @@ def sections(results, pictures):
     yield (
         "### Confidence\n\n"
         "The product of the answer's token probabilities, before calibration. AUROC: the chance "
-        "that a right answer is surer than a wrong one. AURC: the mean risk over all coverages."
+        "that a right answer is surer than a wrong one. AURC: the mean risk over all coverages. "
+        "Shifted: all splits together, with wordings and strangers that no training resembled."
     )
-    yield confidence(models)
+    yield confidence(models[0])
     yield f"![risk and coverage]({pictures}/risk-coverage.svg)"
     yield (
         "Other ways to make one figure of the tokens' probabilities "
@@ -171,20 +174,18 @@ def outside(models):
     return table(["Task", *names(models)], rows)
 
 
-def confidence(models):
-    header = ["Split", "Task", "File", "AUROC", "ECE", "AURC", "All", "Surest 90 %", "Surest 70 %"]
+def confidence(model):
+    header = ["Split", "Task", "AUROC", "ECE", "AURC", "All", "Surest 90 %", "Surest 70 %"]
     rows = [
         [
             split,
             task,
-            model["quantization"],
             number(figures["product"]["auroc"]),
             number(figures["product"]["ece"]),
             number(figures["product"]["aurc"]),
             *(percent(figures["product"]["accuracy_at"][at]) for at in ("1.0", "0.9", "0.7")),
         ]
         for split in ("test", "shifted")
-        for model in models
         for task, figures in model["confidence"][split].items()
     ]
     return table(header, rows)
