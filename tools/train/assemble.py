@@ -28,6 +28,7 @@ import package
 FORMAT = 1
 SUITE = "gate.jsonl"
 UNLISTED = {"manifest.toml", "README.md"}
+PICTURES = "figures"  # the README's; no device needs them
 SMALLEST_SUITE = 300
 # Examples of each kind to draw for one item of a suite, at most; then the split is too poor.
 DRAWS = 200
@@ -197,7 +198,9 @@ def manifest(folder, declared, models, calibrations):
         sys.exit(f"the models learnt from different data: {', '.join(sorted(digests))}")
     named = {model["file"] for model in models}
     others = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and PICTURES not in path.relative_to(folder).parts
     )
     described = ("name", "seq", "version", "description", "license", "languages")
     return {

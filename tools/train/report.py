@@ -1,7 +1,7 @@
 """Turns the measured figures into tables and pictures: `python report.py RESULTS.json`.
 
-Replaces what stands between the markers in the package's README, and writes the pictures beside
-this file. The first model of the results is the one that the pictures show.
+Replaces what stands between the markers in the package's README, and writes the pictures into its
+folder `figures`. The first model of the results is the one that the pictures show.
 """
 
 import argparse
@@ -14,14 +14,13 @@ import package
 from pictures import Chart
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
-FIGURES = Path(__file__).with_name("figures")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--readme", type=Path, default=package.FOLDER / "README.md")
-    parser.add_argument("--figures", type=Path, default=FIGURES)
+    parser.add_argument("--figures", type=Path, default=package.FOLDER / "figures")
     options = parser.parse_args()
 
     results = json.loads(options.results.read_text())
