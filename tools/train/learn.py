@@ -33,6 +33,8 @@ ROW = 160
 SCORED = 0.5
 # Weight and share of the message tokens that are scored beside the answers.
 MESSAGE_WEIGHT, MESSAGE_SHARE = 0.3, 0.15
+# Findings of a batch that are looked at, at most, and what they count beside the answers.
+FINDINGS, FINDING_WEIGHT = 128, 0.5
 # The weights that are kept are a running mean over about this many steps.
 MEAN_OVER = 150
 # Steps between looks at the validation splits, and between checkpoints.
@@ -52,7 +54,7 @@ class Recipe:
 
 
 RECIPES = {
-    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 6500, 16, 3e-3, 3250),
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 4600, 16, 3e-3, 2300),
     "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000),
     "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000),
     "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150),
@@ -63,7 +65,8 @@ RECIPES = {
 
 
 def batch(tokenizer, rows, number):
-    """Batch `number`: inputs, targets, segments, and which positions count how much."""
+    """Batch `number`: inputs, targets, segments, which positions count how much, and the findings
+    as (place, category, level, counted)."""
     length = ROW + 1
     ids = np.zeros((rows, length), np.int32)
     segments = np.zeros((rows, length), np.int32)
@@ -73,8 +76,8 @@ def batch(tokenizer, rows, number):
     count = rows * ROW // 50
     drawn = [tokens.encode_example(tokenizer, factory.example("train", number * count + i)) for i in range(count)]
     drawn.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
-    filled = [0] * rows
-    for serial, (prompt, answer) in enumerate(drawn, 1):
+    filled, findings = [0] * rows, []
+    for serial, (prompt, answer, found) in enumerate(drawn, 1):
         need = len(prompt) + len(answer)
         row = next((i for i in sorted(range(rows), key=lambda i: -filled[i]) if filled[i] + need <= length), None)
         if row is None:
@@ -87,12 +90,15 @@ def batch(tokenizer, rows, number):
         weights[row, at] = 0
         weights[row, at + len(prompt):at + need] = 1
         filled[row] = at + need
+        findings += [(row * ROW + at + place, category, level, 1) for place, category, level in found]
     scored = np.flatnonzero(weights[:, 1:].reshape(-1))[:int(rows * ROW * SCORED)]
     places = np.zeros(int(rows * ROW * SCORED), np.int32)
     places[:len(scored)] = scored
     counts = np.zeros(len(places), np.float32)
     counts[:len(scored)] = weights[:, 1:].reshape(-1)[scored]
-    return ids[:, :-1], ids[:, 1:].reshape(-1)[places], segments[:, :-1], places, counts
+    noticed = np.zeros((FINDINGS, 4), np.int32)
+    noticed[:len(findings[:FINDINGS])] = findings[:FINDINGS]
+    return ids[:, :-1], ids[:, 1:].reshape(-1)[places], segments[:, :-1], places, counts, noticed
 
 
 def ahead(make, first, last):
@@ -115,7 +121,7 @@ class Exam:
         self.examples, pairs = [], []
         for index in range(count):
             example = factory.example(split, index)
-            prompt, answer = tokens.encode_example(tokenizer, example)
+            prompt, answer, _ = tokens.encode_example(tokenizer, example)
             if len(prompt) + len(answer) <= width + 1 and len(example.odds) == 1:
                 self.examples.append(example)
                 pairs.append((prompt, answer))
@@ -150,10 +156,10 @@ def schedule(recipe):
 
 
 def optimizer(recipe):
-    """Muon for the matrices inside, Adam for embedding and norms."""
+    """Muon for the matrices inside, Adam for embedding, norms and the heads at the tap."""
     def matrices(params):
         return jax.tree_util.tree_map_with_path(
-            lambda path, x: contrib.MuonDimensionNumbers() if x.ndim == 2 and path[0].key != "emb" else None, params)
+            lambda path, x: contrib.MuonDimensionNumbers() if x.ndim == 2 and path[0].key == "blk" else None, params)
 
     return optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -165,20 +171,26 @@ def trainer(recipe):
     """The compiled step."""
     course = optimizer(recipe)
 
-    def loss(params, ids, targets, segments, places, counts):
-        states = network.hidden(recipe.shape, params, ids, segments).reshape(-1, recipe.shape.d)[places]
-        scores = network.logits(params, states)
-        missed = jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+    def missed(scores, wanted):
+        return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, wanted[:, None], -1)[:, 0]
+
+    def loss(params, ids, targets, segments, places, counts, findings):
+        states, tapped = network.hidden(recipe.shape, params, ids, segments)
+        token = missed(network.logits(params, states.reshape(-1, recipe.shape.d)[places]), targets)
+        place, category, level, counted = findings.T
+        categories, levels = network.noticed(recipe.shape, params, tapped.reshape(-1, recipe.shape.d)[place])
+        finding = ((missed(categories, category) + missed(levels, level)) * counted).sum() / counted.sum()
         answers = counts >= 1
-        return (missed * counts).sum() / counts.sum(), (missed * answers).sum() / answers.sum()
+        answer = (token * answers).sum() / answers.sum()
+        return (token * counts).sum() / counts.sum() + FINDING_WEIGHT * finding, (answer, finding)
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def step(params, mean, state, *data):
-        (_, answer_loss), grads = jax.value_and_grad(loss, has_aux=True)(params, *data)
+        (_, losses), grads = jax.value_and_grad(loss, has_aux=True)(params, *data)
         updates, state = course.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         mean = jax.tree.map(lambda m, p: m + (p - m) / MEAN_OVER, mean, params)
-        return params, mean, state, answer_loss
+        return params, mean, state, losses
 
     return course, step
 
@@ -188,7 +200,7 @@ def right(shape, params):
     @jax.jit
     def judge(params, ids):
         segments = jnp.ones_like(ids[:, :-1])
-        scores = network.logits(params, network.hidden(shape, params, ids[:, :-1], segments))
+        scores = network.logits(params, network.hidden(shape, params, ids[:, :-1], segments)[0])
         return jnp.argmax(scores, -1) == ids[:, 1:]
 
     return lambda ids: np.asarray(judge(params, ids))
@@ -230,7 +242,9 @@ def run(name, recipe, out, token_file):
         params, mean, state, loss = step(params, mean, state, *data)
         losses.append(loss)
         if number % 50 == 0 or number == recipe.steps:
-            entry = {"step": number, "seconds": round(time.time() - begun, 1), "loss": round(float(np.mean(jax.device_get(losses))), 5)}
+            answer, finding = np.mean(jax.device_get(losses), 0)
+            entry = {"step": number, "seconds": round(time.time() - begun, 1),
+                     "loss": round(float(answer), 5), "finding_loss": round(float(finding), 5)}
             losses = []
             if number % LOOK == 0 or number == recipe.steps:
                 judge = right(recipe.shape, mean)

@@ -3,6 +3,9 @@
 Parameters are float32; matrix products run in bfloat16 with float32 sums, which is twice as fast
 on processors that know it and costs nothing measurable here. While training, a head's rotary
 pairs are its two halves; `to_file` reorders them into llama.cpp's neighbouring pairs.
+
+Training also looks into the middle: after `Shape.tap` layers two small heads must tell the category
+and level of each finding at its last token. They are a crutch for learning and not exported.
 """
 
 import json
@@ -11,6 +14,10 @@ from dataclasses import asdict, dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from factory.readings import ACTIONS, SEVERITIES
+
+CATEGORIES, LEVELS = len(ACTIONS), len(SEVERITIES)
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,15 @@ class Shape:
     eps: float = 1e-5
     context: int = 512
 
+    @property
+    def tap(self):
+        """How many layers findings are noticed in; the others weigh them against each other."""
+        return (self.layers + 1) // 2
+
 
 def init(shape, seed):
     """Fresh parameters."""
-    keys = iter(jax.random.split(jax.random.PRNGKey(seed), 8 * shape.layers + 1))
+    keys = iter(jax.random.split(jax.random.PRNGKey(seed), 8 * shape.layers + 3))
 
     def normal(size, scale):
         return jax.random.normal(next(keys), size, jnp.float32) * scale
@@ -45,7 +57,8 @@ def init(shape, seed):
         "o": normal((wide, d), wide ** -0.5 * out),
         "g": normal((d, f), d ** -0.5), "u": normal((d, f), d ** -0.5), "dn": normal((f, d), f ** -0.5 * out),
     } for _ in range(shape.layers)]
-    return {"emb": normal((shape.vocab, d), 0.02), "norm": jnp.ones(d), "blk": blocks}
+    heads = {"norm": jnp.ones(d), "category": normal((d, CATEGORIES), 0.02), "level": normal((d, LEVELS), 0.02)}
+    return {"emb": normal((shape.vocab, d), 0.02), "norm": jnp.ones(d), "blk": blocks, "tap": heads}
 
 
 def _dot(a, b):
@@ -91,7 +104,8 @@ def _rotate(x, cos, sin):
 
 
 def hidden(shape, params, ids, segments):
-    """The last hidden states; tokens see what stands before them in their own segment."""
+    """The last hidden states, and those at the tap; tokens see what stands before them in their
+    own segment."""
     rows, length = ids.shape
     k, hd = shape.kv, shape.hd
     angles = jnp.arange(length)[:, None] * shape.theta ** (-jnp.arange(0, hd, 2) / hd)
@@ -99,7 +113,7 @@ def hidden(shape, params, ids, segments):
     seen = (segments[:, :, None] == segments[:, None, :]) & jnp.tril(jnp.ones((length, length), bool))
     bias = jnp.where(seen, 0.0, -1e9)[:, None, None]
     x = params["emb"][ids]
-    for block in params["blk"]:
+    for number, block in enumerate(params["blk"], 1):
         y = _rms(shape, x, block["an"])
         q = _rotate(_mm(y, block["q"]).reshape(rows, length, shape.heads, hd), cos, sin)
         q = q.reshape(rows, length, k, shape.heads // k, hd).astype(jnp.bfloat16)
@@ -111,7 +125,9 @@ def hidden(shape, params, ids, segments):
         x = x + _mm(mixed.reshape(rows, length, -1), block["o"])
         y = _rms(shape, x, block["fn"])
         x = x + _mm(jax.nn.silu(_mm(y, block["g"])) * _mm(y, block["u"]), block["dn"])
-    return _rms(shape, x, params["norm"])
+        if number == shape.tap:
+            tapped = x
+    return _rms(shape, x, params["norm"]), tapped
 
 
 def logits(params, states):
@@ -119,9 +135,16 @@ def logits(params, states):
     return _mm(states, _transposed(params["emb"]))
 
 
+def noticed(shape, params, states):
+    """Scores of category and level for tapped states."""
+    heads = params["tap"]
+    states = _rms(shape, states, heads["norm"])
+    return states @ heads["category"], states @ heads["level"]
+
+
 def size(params):
-    """Number of parameters."""
-    return sum(x.size for x in jax.tree.leaves(params))
+    """Number of parameters that the exported model has."""
+    return sum(x.size for part in ("emb", "norm", "blk") for x in jax.tree.leaves(params[part]))
 
 
 def _pairs(matrix, heads, hd):

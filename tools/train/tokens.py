@@ -5,6 +5,7 @@ Digits stay single tokens, so that numbers are read and copied digit by digit.
 """
 
 import sys
+from bisect import bisect_left
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -52,9 +53,14 @@ def load(path):
 
 
 def encode_example(tokenizer, example):
-    """Prompt and answer of an example as token ids; the answer ends its turn."""
-    prompt = tokenizer.encode(factory.prompt(example.system, example.input)).ids
-    return prompt, tokenizer.encode(example.output).ids + [END_OF_TURN]
+    """Prompt and answer of an example as token ids; the answer ends its turn. With them the
+    findings: (place of the last token in the prompt, category, level)."""
+    whole = factory.prompt(example.system, example.input)
+    prompt = tokenizer.encode(whole)
+    begin = whole.index(f"user\n{example.input}<|im_end|>") + len("user\n")
+    ends = [end for _, end in prompt.offsets]
+    findings = [(bisect_left(ends, begin + end), category, level) for end, category, level in example.findings]
+    return prompt.ids, tokenizer.encode(example.output).ids + [END_OF_TURN], findings
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import json
 import random
 from dataclasses import asdict, dataclass
 
+from . import marks as _marks
 from . import outside as _outside
 from .tasks import BUILDERS, MIX, finish, stranger
 
@@ -31,7 +32,8 @@ _OWNS = {"train": (0, 850), "validation": (850, 880), "test": (880, 940), "calib
 
 @dataclass(frozen=True)
 class Example:
-    """One message with its answer. `odds` are all right answers with their probabilities."""
+    """One message with its answer. `odds` are all right answers with their probabilities;
+    `findings` what the words up to a place in the input amount to: [end, category, level]."""
 
     split: str
     index: int
@@ -42,6 +44,7 @@ class Example:
     kind: str
     language: str
     odds: list
+    findings: list
 
     def record(self):
         """As plain values, for JSON."""
@@ -84,8 +87,9 @@ def example(split, index, task=None):
     draft = _draft(r, split, task, language)
     answers, odds = zip(*draft.odds)
     output = r.choices(answers, odds)[0]
-    return Example(split, index, task, draft.system, finish(r, task, draft), output, draft.kind, draft.language,
-                   [list(pair) for pair in draft.odds])
+    text, findings = _marks.split(finish(r, task, draft))
+    return Example(split, index, task, draft.system, text, output, draft.kind, draft.language,
+                   [list(pair) for pair in draft.odds], findings)
 
 
 def digest():

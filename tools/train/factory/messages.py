@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .marks import marked
 from .readings import ASSETS, METRICS
 from .symptoms import GRAVE, MILD, SYMPTOMS
 
@@ -100,9 +101,10 @@ def well(r, metric, language):
         for _ in range(8):
             found = reading(r, metric, 0, language)
             if found.level == 0:
-                return found.text
+                return marked(found.text, metric.category, 0)
     name = r.choice(metric.names[language])
-    return f"{name} {r.choice(['ok', 'normal', 'fine', 'nominal'] if language == 'en' else ['ok', 'normal', 'in Ordnung', 'i.O.'])}"
+    word = r.choice(['ok', 'normal', 'fine', 'nominal'] if language == 'en' else ['ok', 'normal', 'in Ordnung', 'i.O.'])
+    return marked(f"{name} {word}", metric.category, 0)
 
 
 def limit(r, metric, language):

@@ -1,5 +1,7 @@
 """How messages look when people type them with gloves on: typos, shouting, no umlauts."""
 
+from .marks import bare
+
 _PLAIN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 _NEIGHBOURS = {
     "a": "sq", "e": "wr", "i": "uo", "o": "ip", "u": "yi", "t": "rz", "n": "bm", "s": "ad", "r": "et",
@@ -23,9 +25,10 @@ def _slip(r, word):
 def typo(r, text):
     """At most two typing errors, in long words only: numbers and units stay as they are."""
     words = text.split(" ")
-    long = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    long = [i for i, word in enumerate(words) if len(bare(word)) > 3 and bare(word).isalpha()]
     for i in r.sample(long, min(len(long), r.randint(1, 2))):
-        words[i] = _slip(r, words[i])
+        word = bare(words[i])
+        words[i] = _slip(r, word) + words[i][len(word):]
     return " ".join(words)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from . import outside
 from .guides import ASKING, GUIDES
+from .marks import bare, marked
 from .messages import (JOINTS, asset, headed, limit, other_metric, reading, symptom, trend, verdict, weigh, well)
 from .noise import roughen
 from .readings import ACTIONS, METRICS, SEVERITIES, SPOKEN
@@ -72,11 +73,13 @@ def _readings(r, language, count):
         if r.random() < 0.12:
             text, own = verdict(r, metric, language)
             keys.append(text)
+            text = marked(text, metric.category, own)
         else:
             found = reading(r, metric, r.choice([0, 1, 1, 2, 2]), language)
             going, fast = trend(r, metric, found.level, language)
             named = limit(r, metric, language) if found.unit is metric.units[0] and r.random() < 0.1 else ""
-            text, own = found.text + going + named, 2 if found.level and fast else found.level
+            own = 2 if found.level and fast else found.level
+            text = marked(found.text + going + named, metric.category, own)
             keys.append(f"{metric.key} {found.number}{found.unit.name}{going}")
         parts.append(text)
         if own > level:  # of equals the first one counts
@@ -101,13 +104,13 @@ def triage(r, language, part):
     elif kind in ("symptom", "both", "safety"):
         category = "safety" if kind == "safety" else r.choice([c for c in sorted(SYMPTOMS) if c != "safety"])
         found = weigh(r, symptom(r, category, language, held), language)
-        parts, keys, level = [found.text], [found.text], found.level
+        parts, keys, level = [marked(found.text, category, found.level)], [found.text], found.level
         if kind == "both":
             metric = r.choice([m for m in METRICS if m.category == category] or METRICS)
             value = reading(r, metric, r.choice([1, 2]), language)
             if metric.category == category:
                 level = max(level, value.level)
-                parts.append(value.text)
+                parts.append(marked(value.text, category, value.level))
                 keys.append(f"{metric.key} {value.number}{value.unit.name}")
         elif r.random() < 0.25:
             parts.append(well(r, other_metric(r, {category}), language))
@@ -116,7 +119,7 @@ def triage(r, language, part):
         odds = _sure(triage_answer(level, category))
     elif kind == "normal":
         parts = _all_well(r, language)
-        keys, odds = list(parts), _sure(triage_answer(0, "normal"))
+        keys, odds = [bare(part) for part in parts], _sure(triage_answer(0, "normal"))
     else:
         sayings, shares = r.choice(VAGUE)
         parts = [r.choice(sayings[language])]
@@ -186,9 +189,11 @@ def extract(r, language, part):
     body = found.text
     if r.random() < 0.1 and unit is metric.units[0]:
         body += limit(r, metric, language)
+    body = marked(body, metric.category, found.level)
     if r.random() < 0.2:
         second = other_metric(r, {metric.category})
-        body += r.choice(JOINTS[language]) + reading(r, second, r.choice([0, 1, 2]), language).text
+        joint, more = r.choice(JOINTS[language]), reading(r, second, r.choice([0, 1, 2]), language)
+        body += joint + marked(more.text, second.category, more.level)
     order = r.randint(0, 2)
     if extra:
         body = f"{body} {extra}" if order else f"{extra} {body}"
@@ -226,13 +231,18 @@ _DESK = {
 }
 
 
+def _marked_symptom(r, category, language, held):
+    found = symptom(r, category, language, held)
+    return marked(found.text, category, found.level)
+
+
 def _department(r, language, held):
     label = r.choice(_DEPARTMENTS)
     if label in _DESK:
         return label, r.choice(_DESK[label][language]).format(r.randint(2, 99)), asset(r, language)[1] if r.random() < 0.5 else ""
     category = {"quality": "quality", "safety": "safety"}.get(label) or r.choice(
         [c for c in _COMPONENTS if c != "quality"])
-    return label, symptom(r, category, language, held).text, asset(r, language)[1] if r.random() < 0.8 else ""
+    return label, _marked_symptom(r, category, language, held), asset(r, language)[1] if r.random() < 0.8 else ""
 
 
 _MACHINE_OF = {"CNC": "cnc", "LATHE": "cnc", "PRESS": "press", "ROB": "robot", "OVEN": "oven", "COMP": "compressor",
@@ -245,12 +255,12 @@ def _machine(r, language, held):
         label = _MACHINE_OF.get(canon.rsplit("-", 1)[0])
         if label:
             break
-    text = symptom(r, r.choice(_COMPONENTS), language, held).text if r.random() < 0.6 else well(r, r.choice(METRICS), language)
+    text = _marked_symptom(r, r.choice(_COMPONENTS), language, held) if r.random() < 0.6 else well(r, r.choice(METRICS), language)
     return label, text, name
 
 
 def _urgency(r, language, held):
-    found = symptom(r, r.choice(sorted(SYMPTOMS)), language, held)
+    found = _marked_symptom(r, r.choice(sorted(SYMPTOMS)), language, held)
     words = {
         "now": {"en": ["line is down", "come at once", "production stopped", "immediately please", "we stand still"],
                 "de": ["Linie steht", "sofort kommen", "Produktion steht", "bitte umgehend", "wir stehen"]},
@@ -260,7 +270,7 @@ def _urgency(r, language, held):
                   "de": ["bei der nächsten Wartung", "keine Eile", "wenn Zeit ist", "nächste Woche reicht", "am Wochenende"]},
     }
     label = r.choice(_URGENCIES)
-    parts = [found.text, r.choice(words[label][language])]
+    parts = [found, r.choice(words[label][language])]
     if r.random() < 0.3:
         parts.reverse()
     return label, ", ".join(parts), asset(r, language)[1] if r.random() < 0.8 else ""
@@ -268,7 +278,7 @@ def _urgency(r, language, held):
 
 def _component(r, language, held):
     category = r.choice(_COMPONENTS)
-    return category, symptom(r, category, language, held).text, asset(r, language)[1] if r.random() < 0.8 else ""
+    return category, _marked_symptom(r, category, language, held), asset(r, language)[1] if r.random() < 0.8 else ""
 
 
 # Set of labels: what the package offers as a task of its own.
@@ -292,7 +302,7 @@ def classify(r, language, part):
         others = [x for x in labels if x != label]
         shown = [label, *r.sample(others, r.randint(2 if len(others) > 1 else 1, min(5, len(others))))]
         r.shuffle(shown)
-    key = f"classify|{about}|{text.lower()}" + (f"|{name.lower()}" if about == "machine" else "")
+    key = f"classify|{about}|{bare(text).lower()}" + (f"|{name.lower()}" if about == "machine" else "")
     return Draft(headed(r, name, text, language), language, _sure(label), about, key, classify_system(shown))
 
 
@@ -339,5 +349,5 @@ MIX = {"triage": 0.56, "extract": 0.17, "classify": 0.13, "summary": 0.08, "guid
 
 
 def finish(r, task, draft):
-    """The message as it arrives. A log is printed by a machine and stays as it is."""
+    """The message as it arrives, marks included. A log is printed by a machine and stays as it is."""
     return draft.text if task == "summary" else " ".join(roughen(r, draft.text, draft.language).split())
