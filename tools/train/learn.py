@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -50,14 +50,15 @@ class Recipe:
     rows: int
     rate: float
     early: int  # the step whose weights are kept as the earlier version
+    findings_from: int  # the step from which on findings count: copying is learned before judging
     seed: int = 0
 
 
 RECIPES = {
-    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 4600, 16, 3e-3, 2300),
-    "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000),
-    "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000),
-    "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150),
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 5000, 16, 3e-3, 3500, 2000),
+    "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000, 1600),
+    "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000, 2000),
+    "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150, 100),
 }
 
 
@@ -174,7 +175,7 @@ def trainer(recipe):
     def missed(scores, wanted):
         return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, wanted[:, None], -1)[:, 0]
 
-    def loss(params, ids, targets, segments, places, counts, findings):
+    def loss(params, weight, ids, targets, segments, places, counts, findings):
         states, tapped = network.hidden(recipe.shape, params, ids, segments)
         token = missed(network.logits(params, states.reshape(-1, recipe.shape.d)[places]), targets)
         place, category, level, counted = findings.T
@@ -182,11 +183,11 @@ def trainer(recipe):
         finding = ((missed(categories, category) + missed(levels, level)) * counted).sum() / counted.sum()
         answers = counts >= 1
         answer = (token * answers).sum() / answers.sum()
-        return (token * counts).sum() / counts.sum() + FINDING_WEIGHT * finding, (answer, finding)
+        return (token * counts).sum() / counts.sum() + weight * finding, (answer, finding)
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(params, mean, state, *data):
-        (_, losses), grads = jax.value_and_grad(loss, has_aux=True)(params, *data)
+    def step(params, mean, state, weight, *data):
+        (_, losses), grads = jax.value_and_grad(loss, has_aux=True)(params, weight, *data)
         updates, state = course.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         mean = jax.tree.map(lambda m, p: m + (p - m) / MEAN_OVER, mean, params)
@@ -228,7 +229,7 @@ def run(name, recipe, out, token_file):
     kept = out / "state.pickle"
     if kept.exists():
         saved = pickle.loads(kept.read_bytes())
-        if saved["recipe"] != recipe:
+        if saved["recipe"] != asdict(recipe):
             sys.exit(f"{kept} belongs to another recipe; remove it to begin anew")
         params, mean, state = jax.tree.map(jnp.asarray, (saved["params"], saved["mean"], saved["state"]))
         first, spent = saved["step"], saved["seconds"]
@@ -239,7 +240,8 @@ def run(name, recipe, out, token_file):
     print(f"{name}: {network.size(params) / 1e6:.2f} M parameters, {recipe.steps} steps on {jax.default_backend()}", flush=True)
     begun, losses = time.time() - spent, []
     for number, data in enumerate(ahead(partial(batch, tokenizer, recipe.rows), first, recipe.steps), first + 1):
-        params, mean, state, loss = step(params, mean, state, *data)
+        weight = FINDING_WEIGHT if number > recipe.findings_from else 0.0
+        params, mean, state, loss = step(params, mean, state, weight, *data)
         losses.append(loss)
         if number % 50 == 0 or number == recipe.steps:
             answer, finding = np.mean(jax.device_get(losses), 0)
@@ -255,7 +257,7 @@ def run(name, recipe, out, token_file):
             network.to_file(out / "early.npz", recipe.shape, mean, {**about, "steps": number})
         if number % KEEP == 0:
             half = kept.with_suffix(".half")
-            half.write_bytes(pickle.dumps({"recipe": recipe, "step": number, "seconds": time.time() - begun,
+            half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "step": number, "seconds": time.time() - begun,
                                            "params": jax.device_get(params), "mean": jax.device_get(mean),
                                            "state": jax.device_get(state)}))
             os.replace(half, kept)
