@@ -39,6 +39,8 @@
 // The ground.
 pub mod clock;
 
+pub mod fault;
+
 pub mod service;
 
 pub mod config;
