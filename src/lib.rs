@@ -45,6 +45,9 @@ pub mod service;
 
 pub mod config;
 
+// What is served.
+pub mod package;
+
 // What comes in, and what it asks for.
 pub mod intake;
 
