@@ -94,6 +94,7 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
     let suite = FilePath::parse(SUITE).expect("a plain name is a path");
     let said = task_file(order, &models, &suite)?;
 
+    let sources = sources(order, &said, &suite)?;
     let mut stage = Stage::new(&order.out)?;
     let variants = (models.iter())
         .map(|model| {
@@ -103,12 +104,8 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
         })
         .collect::<Result<Vec<_>, MakeError>>()?;
     let mut files = Vec::new();
-    for path in rules(&said) {
-        let source = order.tasks.with_file_name("").join(path.as_str());
-        files.push(stage.take(&source, path, Way::Copy)?);
-    }
-    if let Some(gate) = &order.gate {
-        files.push(stage.take(gate, &suite, Way::Copy)?);
+    for (source, path) in &sources {
+        files.push(stage.take(source, path, Way::Copy)?);
     }
     if place.replaces {
         stage.keep_pages_of(&order.out)?;
@@ -221,7 +218,7 @@ fn models(sources: &[PathBuf]) -> Result<Vec<Model>, MakeError> {
             continue;
         };
         // Caches of models are full of links; what they lead to is what is meant.
-        let file = fs::canonicalize(source).map_err(at(source))?;
+        let file = fs::canonicalize(source).unwrap_or_else(|_| source.clone());
         match super::header(&file) {
             Ok(header) => models.push(Model {
                 source: file,
@@ -256,6 +253,32 @@ fn task_file(order: &Order, models: &[Model], suite: &FilePath) -> Result<TaskFi
         .map(|model| model.quantization.clone())
         .collect();
     Ok(sheet::task_file(&text, &order.tasks, &known, suite)?)
+}
+
+/// Where the files lie that go in beside the models; what is not there is a fault.
+fn sources(
+    order: &Order,
+    said: &TaskFile,
+    suite: &FilePath,
+) -> Result<Vec<(PathBuf, FilePath)>, MakeError> {
+    let beside = order.tasks.with_file_name("");
+    let rules = rules(said)
+        .into_iter()
+        .map(|path| (beside.join(path.as_str()), path.clone()));
+    let gate = order.gate.iter().map(|gate| (gate.clone(), suite.clone()));
+    let sources: Vec<_> = rules.chain(gate).collect();
+    let mut faults = Faults::default();
+    for (source, path) in &sources {
+        if !source.is_file() {
+            let wanted = format!("the file that becomes {path} in the package");
+            faults.of_file(source, "(not there)", &wanted);
+        }
+    }
+    if faults.is_empty() {
+        Ok(sources)
+    } else {
+        Err(faults.into())
+    }
 }
 
 /// The files that the tasks need, each once.

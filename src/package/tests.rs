@@ -1101,6 +1101,20 @@ fn faults_of_what_goes_in_name_the_author_s_files() {
     assert!(!bench.0.join("made").exists());
 }
 
+#[test]
+fn a_file_that_the_author_names_and_does_not_have_is_a_fault() {
+    let bench = Bench::new();
+    let mut order = order(&bench);
+    fs::remove_file(bench.0.join("grammars/triage.gbnf")).unwrap();
+    order.gate = Some(bench.0.join("nowhere.jsonl"));
+    let told = make(&order).unwrap_err().to_string();
+    assert!(told.contains("grammars/triage.gbnf: (not there)"), "{told}");
+    assert!(told.contains("nowhere.jsonl: (not there)"), "{told}");
+    order.models.push(bench.0.join("nowhere.gguf"));
+    let told = make(&order).unwrap_err().to_string();
+    assert!(told.contains("nowhere.gguf: cannot be read"), "{told}");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_manifest_s_reader_panic(
