@@ -228,8 +228,7 @@ fn the_check_of_the_appliance_opens_its_package() {
     ended(&desk.make(&[]), 0);
     desk.write(
         "config.toml",
-        b"[appliance]\nname = \"line-3\"\n[broker]\nembedded_listen = \"127.0.0.1:0\"\n\
-          [model]\npackage = \"mine\"\n",
+        b"[appliance]\nname = \"line-3\"\n[model]\npackage = \"mine\"\n",
     );
     let look = || {
         let output = desk.lineside(&["check", "--config", "config.toml", "--json"]);

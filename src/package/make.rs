@@ -25,6 +25,9 @@ const USUAL_CONTEXT_TOKENS: u64 = 2048;
 /// Where the gate suite lies in a package that is made here.
 const SUITE: &str = "gate.jsonl";
 
+/// The license of a package whose author names none.
+pub(super) const NOT_STATED: &str = "not stated";
+
 /// What to make a package from.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -113,9 +116,7 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
     let mut notes = Vec::new();
     let manifest = Manifest {
         bars: bars(order, &said, suite, &mut notes),
-        ..describe(
-            place.name, place.seq, said, &models, variants, files, &mut notes,
-        )
+        ..describe(place.name, place.seq, said, &models, variants, files)
     };
     stage.write(MANIFEST, write::manifest(&manifest).as_bytes())?;
     stage
@@ -321,7 +322,6 @@ fn describe(
     models: &[Model],
     variants: Vec<Variant>,
     files: Vec<Listed>,
-    notes: &mut Vec<Note>,
 ) -> Manifest {
     let first = &models[0].header; // there is one: `models` saw to it
     let trained = models
@@ -329,12 +329,6 @@ fn describe(
         .filter_map(|model| model.header.context_tokens);
     let trained = trained.min().unwrap_or(MAX_CONTEXT_TOKENS);
     let known = Template::of_header(first).map(|_| ChatTemplate::Gguf);
-    if said.license.is_none() {
-        notes.push(Note::new(
-            "no license",
-            "nobody can tell under which terms the model may be used: set license in the task file",
-        ));
-    }
     let own_words =
         |name: &String| name.len() <= MAX_DESCRIPTION_BYTES && !name.contains(char::is_control);
     let own_name = first
@@ -349,7 +343,7 @@ fn describe(
             .description
             .or(own_name)
             .unwrap_or_else(|| "A model".into()),
-        license: said.license.unwrap_or_else(|| "not stated".into()),
+        license: said.license.unwrap_or_else(|| NOT_STATED.into()),
         languages: said.languages,
         data_digest: None,
         runtime: Runtime {

@@ -1,6 +1,7 @@
 //! What a package lacks without being wrong, and what that costs, in plain words.
 
 use super::gate::ENOUGH_ITEMS;
+use super::make::NOT_STATED;
 use super::task::Template;
 use super::{ChatTemplate, Header, Note, Package, Task, Variant};
 
@@ -15,6 +16,12 @@ const USUAL_INPUT_TOKENS: u64 = 96;
 /// All of it.
 pub(super) fn notes(package: &Package) -> Vec<Note> {
     let mut notes = Vec::new();
+    if package.manifest.license == NOT_STATED {
+        notes.push(Note::new(
+            "no license",
+            "nobody can tell under which terms the model may be used: set license in the task file",
+        ));
+    }
     suite(package, &mut notes);
     bars(package, &mut notes);
     for (variant, header) in package.variants() {
