@@ -33,8 +33,6 @@ mod notes;
 mod page;
 mod sheet;
 mod task;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::collections::BTreeMap;
@@ -393,3 +391,6 @@ fn rule_fault(answer: &Answer, text: &str) -> Option<String> {
         Answer::Choices(_) | Answer::Text => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,6 @@
 
 mod kinds;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -323,3 +321,6 @@ impl Metadata {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

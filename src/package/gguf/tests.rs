@@ -1,15 +1,12 @@
 //! Headers that are right, wrong at each edge, and made up by chance.
 
-#[path = "../../../tests/support/gguf.rs"]
-mod made;
-
 use std::fmt::Debug;
 use std::io::Cursor;
 
 use proptest::prelude::*;
 
 use super::*;
-use made::{TinyGguf, list, text};
+use crate::package::tests::made::{TinyGguf, list, text};
 
 fn read_bytes(bytes: &[u8]) -> Result<Header, GgufError> {
     read(Cursor::new(bytes), bytes.len() as u64)
