@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod models;
 mod reach;
 pub mod selfcheck;
 pub mod status;

@@ -39,7 +39,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use fault::{Fault, Faults, Place};
+pub use crate::fault::{Fault, Place};
+pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{

@@ -39,9 +39,14 @@
 // The ground.
 pub mod clock;
 
+pub mod fault;
+
 pub mod service;
 
 pub mod config;
+
+// What is served.
+pub mod package;
 
 // What comes in, and what it asks for.
 pub mod intake;

@@ -40,6 +40,8 @@ enum Command {
     Ask(cli::ask::Args),
     /// Show what became of a request.
     Trace(cli::trace::Args),
+    /// Look at model packages, or make one.
+    Models(cli::models::Args),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +79,10 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
+        Command::Models(args) => match cli::models::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
     }
 }
 

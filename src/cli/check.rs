@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::selfcheck::{self, Item, State};
 use crate::clock::{Clock, Wall};
 use crate::config::{self, Endpoint, Faults, REFERENCE, Settings, Surroundings};
+use crate::fault::Fault;
 
 /// The process's exit code where something needed is unavailable (`EX_UNAVAILABLE`).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -255,7 +256,7 @@ struct FaultsJson<'a> {
 }
 
 #[derive(Serialize)]
-struct FaultJson<'a> {
+pub(super) struct FaultJson<'a> {
     key: &'a str,
     value: &'a str,
     wanted: &'a str,
@@ -263,22 +264,27 @@ struct FaultJson<'a> {
     line: Option<usize>,
 }
 
+impl<'a> FaultJson<'a> {
+    pub(super) fn of(fault: &'a Fault) -> Self {
+        Self {
+            key: &fault.key,
+            value: &fault.value,
+            wanted: &fault.wanted,
+            file: (fault.place.as_ref()).map(|place| place.file.display().to_string()),
+            line: fault.place.as_ref().map(|place| place.line),
+        }
+    }
+}
+
 /// The faults as one line of JSON.
 pub fn faults_json(faults: &Faults) -> String {
-    let faults = faults.0.iter().map(|fault| FaultJson {
-        key: &fault.key,
-        value: &fault.value,
-        wanted: &fault.wanted,
-        file: (fault.place.as_ref()).map(|place| place.file.display().to_string()),
-        line: fault.place.as_ref().map(|place| place.line),
-    });
     json(&FaultsJson {
         ok: false,
-        faults: faults.collect(),
+        faults: faults.0.iter().map(FaultJson::of).collect(),
     })
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("structs of texts and numbers always serialize")
 }
 

@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
+use super::models::headline;
 use crate::clock::Wall;
 use crate::config::{Settings, SpoolLimits};
+use crate::package::Package;
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -375,21 +377,41 @@ pub fn serial(settings: &Settings) -> Item {
     }
 }
 
-/// Whether a model package is there. A lack of one is no failure: requests that need one are
-/// refused with the reason, the rest works.
+/// Whether the model package can be served, as far as it shows without hashing it. A lack of one
+/// is no failure: requests that need one are refused with the reason, the rest works.
 pub fn model_package(settings: &Settings) -> Item {
     let name = "model package";
-    match &settings.model_package {
-        None => Item::new(name, State::Skip, "model.package is not set"),
-        Some(folder) if folder.is_dir() => {
-            Item::new(name, State::Ok, format!("{} is there", folder.display()))
+    let Some(folder) = &settings.model_package else {
+        return Item::new(name, State::Skip, "model.package is not set");
+    };
+    if !folder.is_dir() {
+        let what = format!("{} is no folder", folder.display());
+        return Item::new(name, State::Warn, what)
+            .todo("unpack the package there, or set model.package");
+    }
+    let all = format!("lineside models check {}", folder.display());
+    match Package::open(folder) {
+        Ok(package) => {
+            let item = Item::new(name, State::Ok, headline(&package));
+            match package.notes().len() {
+                0 => item,
+                1 => item.todo(format!("one note: {all}")),
+                count => item.todo(format!("{count} notes: {all}")),
+            }
         }
-        Some(folder) => Item::new(
-            name,
-            State::Warn,
-            format!("{} is no folder", folder.display()),
-        )
-        .todo("unpack the package there, or set model.package"),
+        Err(faults) => {
+            let first = faults.list.first().map(ToString::to_string);
+            let first = first
+                .unwrap_or_default()
+                .replace("\n    wanted: ", "; wanted: ");
+            let more = faults.list.len().saturating_sub(1) + faults.left_out;
+            let what = if more == 0 {
+                first
+            } else {
+                format!("{first} (and {more} more)")
+            };
+            Item::new(name, State::Fail, what).todo(format!("unpack it anew; {all}"))
+        }
     }
 }
 

@@ -6,11 +6,10 @@
 use toml::Value;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::fault::{Fault, Faults, HIDDEN, Lines, NOT_SET, Place, nearest};
-use super::file::{CLASSIFICATIONS, EXCEPTION_KEYS, KEYS, Key, Kind};
+use crate::fault::{self, Fault, Lines, NOT_SET, Place, did_you_mean, nearest, shortened};
 
-/// Characters of a value in a fault; more would bury the rest.
-const SHOWN_CHARS: usize = 80;
+use super::fault::{Faults, HIDDEN};
+use super::file::{CLASSIFICATIONS, EXCEPTION_KEYS, KEYS, Key, Kind};
 
 /// A document's value for a key, within the key's kind.
 pub(super) struct Found {
@@ -284,10 +283,6 @@ fn find(section: &str, name: &str) -> Option<&'static Key> {
         .find(|key| key.name.split_once('.') == Some((section, name)))
 }
 
-fn did_you_mean(word: Option<&str>) -> String {
-    word.map_or_else(String::new, |word| format!("; did you mean {word}?"))
-}
-
 fn quoted(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| format!("\"{word}\""));
     quoted.collect::<Vec<_>>().join(", ")
@@ -315,7 +310,7 @@ fn shown_raw(value: &DeValue<'_>) -> String {
 /// A value, safe to print and not too long.
 pub(super) fn short(value: &Value) -> String {
     match value {
-        Value::String(text) => shortened(&format!("\"{}\"", text.escape_debug())),
+        Value::String(text) => fault::quoted(text),
         Value::Array(items) => {
             let items = items.iter().map(short).collect::<Vec<_>>().join(", ");
             shortened(&format!("[{items}]"))
@@ -324,12 +319,5 @@ pub(super) fn short(value: &Value) -> String {
         other @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => {
             other.to_string()
         }
-    }
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

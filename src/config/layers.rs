@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 use toml::de::DeTable;
 
-use super::fault::{Fault, Faults, HIDDEN, Lines, NOT_SET, Place};
+use crate::fault::{Fault, Lines, NOT_SET, Place};
+
+use super::fault::{Faults, HIDDEN};
 use super::file::{File, KEYS, Kind};
 use super::{Surroundings, keys, secret};
 

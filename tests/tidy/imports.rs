@@ -22,7 +22,7 @@ const TIERS: &[(&[&str], &str)] = &[
     ),
     (&["engine", "intake"], "define Job and Request"),
     (&["package", "governor", "config", "service"], "stand alone"),
-    (&["clock"], "knows nobody"),
+    (&["clock", "fault"], "know nobody"),
 ];
 
 /// Arrows that run up or sideways all the same.

@@ -12,7 +12,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sd_notify", &["src/service"]),
     ("tracing_journald", &["src/service"]),
     ("tracing_subscriber", &["src/service"]),
-    ("toml", &["src/config"]),
+    // Both read what people write, with the line of each fault.
+    ("toml", &["src/config", "src/package"]),
     ("clap", &["src/main.rs", "src/cli"]),
     ("anyhow", &["src/main.rs", "src/cli", "src/appliance"]),
     ("sysinfo", &["src/governor"]),

@@ -193,14 +193,17 @@ fn a_serial_port_must_be_a_device() {
 }
 
 #[test]
-fn a_missing_model_package_is_a_warning_because_the_rest_works() {
+fn a_missing_model_package_is_a_warning_and_a_broken_one_fails() {
     let folder = Folder::new();
     let mut settings = folder.settings();
     assert_eq!(model_package(&settings).state, State::Skip);
-    settings.model_package = Some(folder.0.clone());
-    assert_eq!(model_package(&settings).state, State::Ok);
     settings.model_package = Some(folder.0.join("missing"));
     assert_eq!(model_package(&settings).state, State::Warn);
+    settings.model_package = Some(folder.0.clone());
+    let item = model_package(&settings);
+    assert_eq!(item.state, State::Fail);
+    assert!(item.what.contains("this is no model package"), "{item:?}");
+    assert!(!item.what.contains('\n'), "{item:?}");
 }
 
 #[test]

@@ -1,0 +1,386 @@
+//! `lineside models`: looks at model packages, and makes them.
+//!
+//! `check` opens a package like the service does and then hashes every file. `make` turns a GGUF
+//! and a task file into a package. Neither talks to the running service.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::EXIT_USAGE;
+use super::check::{FaultJson, json};
+use crate::config::EXIT_CODE;
+use crate::package::make::{Existing, Made, MakeError, Order, make};
+use crate::package::{Answer, Faults, Note, Package};
+
+/// Arguments of `lineside models`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Say what a package is, and everything that is wrong with it.
+    Check(CheckArgs),
+    /// Make a package from GGUF files and a task file.
+    Make(MakeArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct CheckArgs {
+    /// The package's folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct MakeArgs {
+    /// A model file; again for each further quantization of the same model.
+    #[arg(long = "gguf", value_name = "FILE", required = true)]
+    models: Vec<PathBuf>,
+    /// The task file.
+    #[arg(long, value_name = "FILE")]
+    tasks: PathBuf,
+    /// The folder that becomes the package.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The gate suite, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    gate: Option<PathBuf>,
+    /// The package's name, if it is not the folder's.
+    #[arg(long)]
+    name: Option<String>,
+    /// The sequence number, if it is not the next one.
+    #[arg(long)]
+    seq: Option<u64>,
+    /// Take the place of the package that is there.
+    #[arg(long)]
+    replace: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand and returns the exit code.
+pub fn command(args: &Args) -> io::Result<u8> {
+    match &args.command {
+        Command::Check(args) => check(args),
+        Command::Make(args) => make_one(args),
+    }
+}
+
+fn check(args: &CheckArgs) -> io::Result<u8> {
+    let opened = Package::open(&args.folder);
+    let opened = opened.and_then(|package| package.verify().map(|()| package));
+    match opened {
+        Ok(package) => {
+            let notes = package.notes();
+            Ok(tell(&package, &notes, args.json))
+        }
+        Err(faults) => complain(&faults, args.json),
+    }
+}
+
+fn make_one(args: &MakeArgs) -> io::Result<u8> {
+    let order = Order {
+        models: args.models.clone(),
+        tasks: args.tasks.clone(),
+        gate: args.gate.clone(),
+        out: args.out.clone(),
+        name: args.name.clone(),
+        seq: args.seq,
+        existing: if args.replace {
+            Existing::Replace
+        } else {
+            Existing::Keep
+        },
+    };
+    match make(&order) {
+        Ok(Made { package, notes }) => Ok(tell(&package, &notes, args.json)),
+        Err(MakeError::Faults(faults)) => complain(&faults, args.json),
+        Err(MakeError::Order(what)) => {
+            writeln!(io::stderr(), "lineside: {what}")?;
+            Ok(EXIT_USAGE)
+        }
+        Err(error @ MakeError::Io { .. }) => Err(io::Error::other(error)),
+    }
+}
+
+fn tell(package: &Package, notes: &[Note], as_json: bool) -> u8 {
+    let text = if as_json {
+        format!("{}\n", json(&PackageJson::of(package, notes)))
+    } else {
+        summary(package, notes)
+    };
+    // A reader that hung up is no fault of the package.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+    0
+}
+
+fn complain(faults: &Faults, as_json: bool) -> io::Result<u8> {
+    if as_json {
+        let faults = FaultsJson {
+            ok: false,
+            faults: faults.list.iter().map(FaultJson::of).collect(),
+            left_out: faults.left_out,
+        };
+        writeln!(io::stdout(), "{}", json(&faults))?;
+    } else {
+        write!(io::stderr(), "{faults}")?;
+    }
+    Ok(EXIT_CODE)
+}
+
+/// What a package is, for people.
+fn summary(package: &Package, notes: &[Note]) -> String {
+    let manifest = package.manifest();
+    let mut text = String::new();
+    let mut line = |head: &str, rest: String| {
+        let _ = writeln!(text, "{head:<10}  {rest}"); // a String takes all
+    };
+    line(
+        "package",
+        format!(
+            "{} {}, number {}",
+            manifest.name, manifest.version, manifest.seq
+        ),
+    );
+    line("", manifest.description.clone());
+    line("license", manifest.license.clone());
+    if !manifest.languages.is_empty() {
+        line("languages", manifest.languages.join(", "));
+    }
+    line(
+        "runtime",
+        format!(
+            "{}, {} tokens of context, {} template",
+            manifest.runtime.architecture,
+            manifest.runtime.context_tokens,
+            package.template().name()
+        ),
+    );
+    for (variant, header) in package.variants() {
+        line(
+            "model",
+            format!(
+                "{:<8} {:>9}  {} parameters, {} tokens known  {}",
+                variant.quantization,
+                size(variant.file.bytes),
+                count(header.parameters),
+                header.vocabulary,
+                variant.file.path
+            ),
+        );
+    }
+    for task in &manifest.tasks {
+        let items = package.gate().map_or(0, |gate| gate.count(&task.name));
+        line(
+            "task",
+            format!(
+                "{:<20} prompt {}, {}, up to {} tokens, threshold {}, {items} gate items",
+                task.name,
+                task.prompt_version,
+                form(&task.answer),
+                task.max_tokens,
+                task.threshold
+            ),
+        );
+    }
+    if let Some(gate) = package.gate() {
+        line("gate", format!("{} items", gate.items.len()));
+    }
+    for note in notes {
+        line("note", note.what.clone());
+        line("", format!("-> {}", note.cost));
+    }
+    line(
+        "ok",
+        format!(
+            "{}: every file is what the manifest says",
+            package.folder().display()
+        ),
+    );
+    text
+}
+
+fn form(answer: &Answer) -> String {
+    match answer {
+        Answer::Grammar(path) => format!("grammar {path}"),
+        Answer::Schema(path) => format!("schema {path}"),
+        Answer::Choices(choices) => format!("{} choices", choices.len()),
+        Answer::Text => "free text".into(),
+    }
+}
+
+/// The one line about a package in `lineside check`.
+pub(super) fn headline(package: &Package) -> String {
+    let manifest = package.manifest();
+    let variants = manifest.variants.iter();
+    let variants = variants.map(|variant| variant.quantization.as_str());
+    format!(
+        "{} {}, number {}: {}, tasks {}",
+        manifest.name,
+        manifest.version,
+        manifest.seq,
+        variants.collect::<Vec<_>>().join(" "),
+        tasks(package).join(" ")
+    )
+}
+
+fn tasks(package: &Package) -> Vec<&str> {
+    let tasks = package.manifest().tasks.iter();
+    tasks.map(|task| task.name.as_str()).collect()
+}
+
+/// Bytes in the unit that leaves one to three digits before the point.
+fn size(bytes: u64) -> String {
+    scaled(bytes, 1024, &["B", "KiB", "MiB", "GiB"])
+}
+
+fn count(number: u64) -> String {
+    scaled(number, 1000, &["", "thousand", "million", "billion"])
+}
+
+fn scaled(number: u64, base: u64, units: &[&str]) -> String {
+    let mut unit = 1;
+    let mut names = units.iter();
+    let mut name = names.next();
+    while number / unit >= base
+        && let Some(next) = names.next()
+    {
+        unit *= base;
+        name = Some(next);
+    }
+    let name = name.copied().unwrap_or_default();
+    let text = if unit == 1 {
+        format!("{number} {name}")
+    } else {
+        let tenths = number / (unit / 10).max(1);
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    };
+    text.trim_end().to_owned()
+}
+
+/// The JSON of `--json`.
+#[derive(Serialize)]
+struct PackageJson<'a> {
+    ok: bool,
+    folder: String,
+    name: &'a str,
+    seq: u64,
+    version: &'a str,
+    architecture: &'a str,
+    context_tokens: u64,
+    template: &'a str,
+    models: Vec<ModelJson<'a>>,
+    tasks: Vec<TaskJson<'a>>,
+    gate_items: usize,
+    notes: Vec<NoteJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ModelJson<'a> {
+    file: &'a str,
+    quantization: &'a str,
+    bytes: u64,
+    sha256: String,
+    parameters: u64,
+    vocabulary: u64,
+    trained_context_tokens: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TaskJson<'a> {
+    name: &'a str,
+    prompt_version: &'a str,
+    answer: &'a str,
+    max_tokens: u32,
+    threshold: f64,
+    gate_items: usize,
+}
+
+#[derive(Serialize)]
+struct NoteJson<'a> {
+    what: &'a str,
+    cost: &'a str,
+}
+
+#[derive(Serialize)]
+struct FaultsJson<'a> {
+    ok: bool,
+    faults: Vec<FaultJson<'a>>,
+    left_out: usize,
+}
+
+impl<'a> PackageJson<'a> {
+    fn of(package: &'a Package, notes: &'a [Note]) -> Self {
+        let manifest = package.manifest();
+        let models = package.variants().map(|(variant, header)| ModelJson {
+            file: variant.file.path.as_str(),
+            quantization: &variant.quantization,
+            bytes: variant.file.bytes,
+            sha256: variant.file.sha256.to_string(),
+            parameters: header.parameters,
+            vocabulary: header.vocabulary,
+            trained_context_tokens: header.context_tokens,
+        });
+        let tasks = manifest.tasks.iter().map(|task| TaskJson {
+            name: &task.name,
+            prompt_version: &task.prompt_version,
+            answer: match task.answer {
+                Answer::Grammar(_) => "grammar",
+                Answer::Schema(_) => "schema",
+                Answer::Choices(_) => "choices",
+                Answer::Text => "text",
+            },
+            max_tokens: task.max_tokens,
+            threshold: task.threshold,
+            gate_items: package.gate().map_or(0, |gate| gate.count(&task.name)),
+        });
+        let notes = notes.iter().map(|note| NoteJson {
+            what: &note.what,
+            cost: &note.cost,
+        });
+        Self {
+            ok: true,
+            folder: path(package.folder()),
+            name: &manifest.name,
+            seq: manifest.seq,
+            version: &manifest.version,
+            architecture: &manifest.runtime.architecture,
+            context_tokens: manifest.runtime.context_tokens,
+            template: package.template().name(),
+            models: models.collect(),
+            tasks: tasks.collect(),
+            gate_items: package.gate().map_or(0, |gate| gate.items.len()),
+            notes: notes.collect(),
+        }
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1024), "1.0 KiB");
+        assert_eq!(size(5_300_000), "5.0 MiB");
+        assert_eq!(size(1 << 40), "1024.0 GiB");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(2_900_000), "2.9 million");
+    }
+}

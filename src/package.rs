@@ -1,0 +1,396 @@
+//! A model package: a folder with a model in one or several quantizations, what it can be asked,
+//! how far to believe it, and what it must reach on a device before it serves there.
+//!
+//! ```text
+//!  manifest.toml ─► page ─► sheet ─► Manifest ─┐
+//!  *.gguf ─────────────────► gguf ─► Header ───┼─► Package ─► verify: every byte
+//!  grammars, schemas, gate.jsonl ──► texts ────┤
+//!  all that lies in the folder ────► folder ───┘
+//! ```
+//!
+//! Purpose: [`Package::open`] turns a folder that came from anywhere into something that can be
+//! served, or says everything that is wrong with it. [`make::make`] makes such a folder.
+//!
+//! Invariants:
+//!
+//! - Everything in the folder is listed with size and digest, but for the manifest, the README
+//!   and its pictures; no path leaves the folder and no link is followed.
+//! - What is held in memory is bounded, whatever lies on the disk.
+//! - A package that opened agrees with itself: tasks, files, curves, bars, suite and model files.
+//! - Only [`Package::verify`] vouches for the bytes; opening looks at names, sizes and headers.
+//!
+//! How it fails: by [`Faults`], all at once, each with its file and line where there is one.
+//! What is lacking without being wrong is told by [`Package::notes`].
+
+mod calibration;
+mod faults;
+mod folder;
+pub mod gate;
+pub mod gguf;
+pub mod make;
+mod manifest;
+mod notes;
+mod page;
+mod sheet;
+mod task;
+mod write;
+
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+pub use calibration::{Calibration, MAX_POINTS};
+pub use faults::{Faults, MAX_FAULTS, Note};
+pub use folder::MAX_ENTRIES;
+pub use gate::Gate;
+pub use gguf::Header;
+pub use manifest::*;
+pub use sheet::{FIGURES, Sheet, TaskFile, UNLISTED, manifest as read_manifest};
+pub use task::{Answer, Prompt, Task, Template};
+
+/// The name of the manifest in its folder.
+pub const MANIFEST: &str = "manifest.toml";
+
+/// A package that agrees with itself.
+#[derive(Clone, Debug)]
+pub struct Package {
+    folder: PathBuf,
+    manifest: Manifest,
+    /// One for each variant.
+    headers: Vec<Header>,
+    template: Template,
+    gate: Option<Gate>,
+    /// Grammars, schemas and the suite, as they were read.
+    texts: BTreeMap<FilePath, String>,
+}
+
+/// The rule that an answer keeps to, as an engine needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule<'a> {
+    /// A grammar in GBNF.
+    Grammar(&'a str),
+    /// A JSON schema.
+    Schema(&'a str),
+    /// One of these.
+    Choices(&'a [String]),
+    /// None.
+    Text,
+}
+
+impl Package {
+    /// Opens the package in a folder: reads everything but the models' weights.
+    pub fn open(folder: &Path) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let file = folder.join(MANIFEST);
+        let sheet = match folder::text(&file, MAX_MANIFEST_BYTES) {
+            Ok(text) => sheet::manifest(&text, &file)?,
+            Err(wanted) => {
+                let what = "this is no model package: its manifest cannot be used";
+                faults.of_file(&file, what, &wanted);
+                return Err(faults);
+            }
+        };
+        let found = folder::contents(folder, &mut faults);
+        folder::compare(folder, &found, &listed(&sheet.manifest), &mut faults);
+
+        let mut opening = Opening {
+            folder,
+            sheet: &sheet,
+            faults,
+        };
+        // What is not there was said to be missing; it is not said again.
+        let there = |path: &FilePath| found.contains_key(path.as_str());
+        let headers = opening.headers(there);
+        let template = opening.template(&headers);
+        let texts = opening.texts(there);
+        let gate = opening.gate(&texts);
+        let headers = headers.into_iter().map(|(_, header)| header).collect();
+        match template {
+            Some(template) if opening.faults.is_empty() => Ok(Self {
+                folder: folder.to_owned(),
+                manifest: sheet.manifest,
+                headers,
+                template,
+                gate,
+                texts,
+            }),
+            Some(_) | None => Err(opening.faults),
+        }
+    }
+
+    /// Holds every listed file against its size and digest, and what was read while opening too:
+    /// a file that changed in between would be caught by one of the two.
+    pub fn verify(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let listed = listed(&self.manifest);
+        folder::verify(&self.folder, &listed, &mut faults);
+        for file in listed {
+            let held = self.texts.get(&file.path);
+            if held.is_some_and(|text| Digest::of(text.as_bytes()) != file.sha256) {
+                let at = self.folder.join(file.path.as_str());
+                let wanted = "the same bytes as when the package was opened";
+                faults.of_file(&at, "this file has another digest", wanted);
+            }
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What its manifest says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The variants of its model, best first, each with what its file says of itself.
+    pub fn variants(&self) -> impl Iterator<Item = (&Variant, &Header)> {
+        self.manifest.variants.iter().zip(&self.headers)
+    }
+
+    /// The file of a variant.
+    pub fn model_path(&self, variant: &Variant) -> PathBuf {
+        self.folder.join(variant.file.path.as_str())
+    }
+
+    /// How its model is spoken to.
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
+    /// A task by its name.
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.manifest.tasks.iter().find(|task| task.name == name)
+    }
+
+    /// The rule that a task's answers keep to.
+    pub fn rule<'a>(&'a self, task: &'a Task) -> Rule<'a> {
+        let text = |path| self.texts.get(path).map_or("", String::as_str);
+        match &task.answer {
+            Answer::Grammar(path) => Rule::Grammar(text(path)),
+            Answer::Schema(path) => Rule::Schema(text(path)),
+            Answer::Choices(choices) => Rule::Choices(choices),
+            Answer::Text => Rule::Text,
+        }
+    }
+
+    /// How far to believe a task's answers from a variant; none means that confidence is raw.
+    pub fn calibration(&self, task: &str, quantization: &str) -> Option<&Calibration> {
+        self.manifest.calibration(task, quantization)
+    }
+
+    /// The suite of its gate.
+    pub fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// What it lacks, and what that costs.
+    pub fn notes(&self) -> Vec<Note> {
+        notes::notes(self)
+    }
+}
+
+impl Manifest {
+    /// The curve of a task and a quantization.
+    pub fn calibration(&self, task: &str, quantization: &str) -> Option<&Calibration> {
+        let own = |curve: &&Curve| curve.task == task && curve.quantization == quantization;
+        let curve = self.curves.iter().find(own);
+        curve.map(|curve| &curve.calibration)
+    }
+}
+
+/// Every file that must lie in the folder.
+fn listed(manifest: &Manifest) -> Vec<&Listed> {
+    let models = manifest.variants.iter().map(|variant| &variant.file);
+    models.chain(&manifest.files).collect()
+}
+
+/// A package while it is opened.
+struct Opening<'a> {
+    folder: &'a Path,
+    sheet: &'a Sheet,
+    faults: Faults,
+}
+
+impl<'a> Opening<'a> {
+    /// Reads the header of each variant that is there.
+    fn headers(&mut self, there: impl Fn(&FilePath) -> bool) -> Vec<(&'a Variant, Header)> {
+        let mut headers = Vec::new();
+        for variant in &self.sheet.manifest.variants {
+            if !there(&variant.file.path) {
+                continue;
+            }
+            let path = self.folder.join(variant.file.path.as_str());
+            match header(&path) {
+                Ok(header) => {
+                    self.hold_against_runtime(&path, &header);
+                    headers.push((variant, header));
+                }
+                Err(error) => {
+                    let wanted = "a model in the GGUF format that llama.cpp can load";
+                    self.faults.of_file(&path, error.to_string(), wanted);
+                }
+            }
+        }
+        headers
+    }
+
+    fn hold_against_runtime(&mut self, path: &Path, header: &Header) {
+        let runtime = &self.sheet.manifest.runtime;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if header.architecture != runtime.architecture {
+            let wanted = format!("\"{}\", as {name} says", header.architecture);
+            let value = format!("\"{}\"", runtime.architecture);
+            let fault = self.sheet.fault("runtime.architecture", value, wanted);
+            self.faults.add(fault);
+        }
+        let trained = header.context_tokens.unwrap_or(u64::MAX);
+        if trained < runtime.context_tokens {
+            let wanted = format!("at most {trained}, what {name} was trained for");
+            let value = runtime.context_tokens.to_string();
+            let fault = self.sheet.fault("runtime.context_tokens", value, wanted);
+            self.faults.add(fault);
+        }
+        for (holds, value, wanted) in [
+            (
+                header.vocabulary > 0 && header.tokenizer.is_some(),
+                "it has no tokenizer",
+                "a model file with its tokenizer inside",
+            ),
+            (
+                header.tensors > 0,
+                "it has no weights",
+                "a whole model, not a vocabulary",
+            ),
+            (
+                header.splits <= 1,
+                "it is one piece of several",
+                "one file: join the pieces with llama-gguf-split --merge",
+            ),
+        ] {
+            if !holds {
+                self.faults.of_file(path, value, wanted);
+            }
+        }
+    }
+
+    /// How the model is spoken to; all variants must understand it.
+    fn template(&mut self, headers: &[(&Variant, Header)]) -> Option<Template> {
+        let said = self.sheet.manifest.runtime.chat_template;
+        let template = match said {
+            ChatTemplate::ChatMl => Template::ChatMl,
+            ChatTemplate::Gguf => {
+                let found = Template::of_header(&headers.first()?.1);
+                let Some(template) = found else {
+                    let value = format!("\"{}\"", said.word());
+                    let wanted = "\"chatml\", or a model file with a template of Qwen's, Llama 3's \
+                                  or Phi's kind: this one has none that is known here";
+                    let fault = self
+                        .sheet
+                        .fault("runtime.chat_template", value, wanted.to_owned());
+                    self.faults.add(fault);
+                    return None;
+                };
+                template
+            }
+        };
+        for (variant, header) in headers {
+            let lacks = |marker: &&&str| !header.markers.contains(**marker);
+            let lacking: Vec<_> = template.markers().iter().filter(lacks).copied().collect();
+            // Without its tokenizer there are no tokens at all, which was said.
+            if !lacking.is_empty() && header.vocabulary > 0 {
+                let at = self.folder.join(variant.file.path.as_str());
+                let wanted = format!(
+                    "a vocabulary with {} as tokens: the {} template is made of them",
+                    lacking.join(", "),
+                    template.name()
+                );
+                self.faults
+                    .of_file(&at, "it lacks tokens of the template", &wanted);
+            }
+        }
+        Some(template)
+    }
+
+    /// Reads the grammars, the schemas and the suite, and looks at the first two.
+    fn texts(&mut self, there: impl Fn(&FilePath) -> bool) -> BTreeMap<FilePath, String> {
+        let manifest = &self.sheet.manifest;
+        let rules = manifest.tasks.iter().map(|task| &task.answer);
+        let suite = manifest.bars.iter().map(|bars| (&bars.suite, None));
+        let wanted: BTreeMap<_, _> = rules
+            .filter_map(|answer| Some((answer.file()?, Some(answer))))
+            .chain(suite)
+            .filter(|(path, _)| there(path))
+            .collect();
+        let mut texts = BTreeMap::new();
+        for (path, answer) in wanted {
+            let at = self.folder.join(path.as_str());
+            let max = answer.map_or(gate::MAX_SUITE_BYTES, |_| MAX_RULE_BYTES);
+            match folder::text(&at, max) {
+                Ok(text) => {
+                    if let Some(wanted) = answer.and_then(|answer| rule_fault(answer, &text)) {
+                        self.faults.of_file(&at, "this is no such rule", &wanted);
+                    }
+                    texts.insert(path.clone(), text);
+                }
+                Err(wanted) => self
+                    .faults
+                    .of_file(&at, "this file cannot be used", &wanted),
+            }
+        }
+        texts
+    }
+
+    fn gate(&mut self, texts: &BTreeMap<FilePath, String>) -> Option<Gate> {
+        let bars = self.sheet.manifest.bars.as_ref()?;
+        let text = texts.get(&bars.suite)?;
+        let file = self.folder.join(bars.suite.as_str());
+        match Gate::read(text, &file, &self.sheet.manifest.tasks) {
+            Ok(gate) => Some(gate),
+            Err(faults) => {
+                faults
+                    .list
+                    .into_iter()
+                    .for_each(|fault| self.faults.add(fault));
+                self.faults.left_out += faults.left_out;
+                None
+            }
+        }
+    }
+}
+
+/// Reads the header of a model file.
+fn header(path: &Path) -> Result<Header, gguf::GgufError> {
+    let file = folder::open(path)?;
+    let bytes = file.metadata()?.len();
+    gguf::read(BufReader::new(file), bytes)
+}
+
+/// What is wrong with a rule at first sight. The engine compiles it; this catches the wrong file.
+fn rule_fault(answer: &Answer, text: &str) -> Option<String> {
+    match answer {
+        Answer::Grammar(_) => {
+            let root = |line: &str| {
+                let after = line.strip_prefix("root");
+                after.is_some_and(|after| after.trim_start().starts_with("::="))
+            };
+            let good = text.lines().any(root);
+            (!good).then(|| "a GBNF grammar: a line that begins with \"root ::=\"".into())
+        }
+        Answer::Schema(_) => match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) if value.is_object() => None,
+            Ok(_) => Some("a JSON schema: an object".into()),
+            Err(error) => Some(format!("a JSON schema ({error})")),
+        },
+        Answer::Choices(_) | Answer::Text => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! The header of a GGUF file: what a model is, read without loading it.
+//!
+//! ```text
+//!  "GGUF" version tensors pairs │ key kind value … │ name shape kind offset … │ padding │ data …
+//!  └─────── fixed ────────────┘ └──── metadata ───┘ └────── tensors ─────────┘           └ not read
+//! ```
+//!
+//! Purpose: a file may come from anywhere, so this reader is what decides whether llama.cpp gets
+//! to see it. It reads versions 2 and 3 and takes from them what the manifest is held against.
+//!
+//! Invariants: it never panics, never holds more than the header's own bytes, never reads beyond
+//! [`MAX_HEADER_BYTES`], and accepts no tensor that ends behind the file.
+//!
+//! How it fails: [`GgufError`] says what is wrong and, for a place in the file, at which byte.
+
+mod kinds;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+pub use source::GgufError;
+use source::{Kind, Source};
+
+/// Bytes of a header. The largest vocabularies with their merges take a tenth of it.
+pub const MAX_HEADER_BYTES: u64 = 128 << 20;
+/// Metadata pairs. Converters write some forty; more than this is no model.
+pub const MAX_PAIRS: u64 = 4096;
+/// Tensors. Mixtures of hundreds of experts have a few thousand.
+pub const MAX_TENSORS: u64 = 1 << 16;
+/// Dimensions of a tensor, as in ggml.
+pub const MAX_DIMENSIONS: u32 = 4;
+/// Bytes of a key or of a tensor's name. llama.cpp's own stay below a tenth of it.
+pub const MAX_NAME_BYTES: u64 = 1024;
+/// Bytes of a text that is kept: the longest chat templates have some tens of thousands. A longer
+/// one is passed over.
+pub const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// Bytes between which tensors may be aligned at most: a page of the largest kind.
+const MAX_ALIGNMENT: u64 = 1 << 21;
+/// Where the file does not say.
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// Tokens that chat templates put around what people say.
+pub const MARKERS: [&str; 12] = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|im_sep|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|begin_of_text|>",
+];
+
+/// What a GGUF file says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Header {
+    /// The version of its format.
+    pub version: u32,
+    /// The family of networks, such as `llama`.
+    pub architecture: String,
+    /// The model's own name, if it has one.
+    pub name: Option<String>,
+    /// Tokens that it was trained to look back on.
+    pub context_tokens: Option<u64>,
+    /// The width of the network.
+    pub embedding_length: Option<u64>,
+    /// Its depth.
+    pub block_count: Option<u64>,
+    /// Attention heads; the most of any block, where they differ.
+    pub heads: Option<u64>,
+    /// Heads of keys and values, in the same way.
+    pub kv_heads: Option<u64>,
+    /// The width of a key; the embedding shared among the heads, where the file does not say.
+    pub key_length: Option<u64>,
+    /// The width of a value, in the same way.
+    pub value_length: Option<u64>,
+    /// Tokens of the vocabulary.
+    pub vocabulary: u64,
+    /// Weights, counted from the tensors' shapes.
+    pub parameters: u64,
+    /// How most of them are stored: the name of `general.file_type`, if it is known.
+    pub quantization: Option<&'static str>,
+    /// The kind of tokenizer, such as `gpt2` or `llama`.
+    pub tokenizer: Option<String>,
+    /// The template of a conversation.
+    pub chat_template: Option<String>,
+    /// The tokens of [`MARKERS`] that the vocabulary has.
+    pub markers: BTreeSet<&'static str>,
+    /// The token that ends an answer.
+    pub eos_id: Option<u64>,
+    /// The token that begins a text.
+    pub bos_id: Option<u64>,
+    /// Whether a text begins with it.
+    pub adds_bos: Option<bool>,
+    /// Files that the model was split into.
+    pub splits: u64,
+    /// Tensors.
+    pub tensors: u64,
+    /// Bytes that they take.
+    pub tensor_bytes: u64,
+    /// Where they begin in the file.
+    pub data_offset: u64,
+}
+
+/// A value as far as it is kept.
+#[derive(Debug)]
+enum Value {
+    Whole(u64),
+    /// A negative whole number or a fraction: nothing here is one.
+    Other,
+    Yes(bool),
+    Text(String),
+    /// Of its items there are only the count and the greatest whole number.
+    List {
+        count: u64,
+        greatest: Option<u64>,
+    },
+}
+
+/// Reads a header from the beginning of a file of `file_bytes`. Wrap a file in a
+/// [`std::io::BufReader`]: the header is read in small pieces.
+pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
+    let mut source = Source::new(from, file_bytes);
+    let version = source.version()?;
+    let tensors = source.u64()?;
+    let pairs = source.u64()?;
+    GgufError::limit("tensors", tensors, MAX_TENSORS)?;
+    GgufError::limit("metadata pairs", pairs, MAX_PAIRS)?;
+
+    let mut header = Header {
+        version,
+        tensors,
+        ..Header::default()
+    };
+    let mut values = BTreeMap::new();
+    for _ in 0..pairs {
+        let key = source.text("bytes of a key", MAX_NAME_BYTES)?;
+        let value = value(&mut source, &key, &mut header.markers)?;
+        if values.insert(key.clone(), value).is_some() {
+            return Err(GgufError::Twice(key));
+        }
+    }
+    let alignment = match values.get("general.alignment") {
+        None => DEFAULT_ALIGNMENT,
+        Some(Value::Whole(bytes)) if bytes.is_power_of_two() && *bytes <= MAX_ALIGNMENT => *bytes,
+        Some(_) => return Err(GgufError::Alignment),
+    };
+    let extent = weights(&mut source, &mut header, alignment)?;
+    header.data_offset = source.at().next_multiple_of(alignment);
+    let end = header.data_offset.saturating_add(extent);
+    if end > file_bytes {
+        return Err(GgufError::Truncated {
+            needed: end,
+            there: file_bytes,
+        });
+    }
+    header.describe(&Metadata(values))?;
+    Ok(header)
+}
+
+fn value<R: Read>(
+    source: &mut Source<R>,
+    key: &str,
+    markers: &mut BTreeSet<&'static str>,
+) -> Result<Value, GgufError> {
+    let kind = source.kind()?;
+    match kind {
+        Kind::Text => {
+            let length = source.u64()?;
+            if length <= MAX_TEXT_BYTES {
+                Ok(Value::Text(source.text_of(length)?))
+            } else {
+                source.skip(length)?;
+                Ok(Value::Other)
+            }
+        }
+        Kind::List => {
+            let items = source.kind()?;
+            let count = source.u64()?;
+            // Before anything is read: so many items cannot be there.
+            source.room(count.saturating_mul(items.least_bytes()))?;
+            let mut greatest = None;
+            match items {
+                Kind::List => return Err(GgufError::Nested(key.to_owned())),
+                Kind::Text if key == "tokenizer.ggml.tokens" => {
+                    for _ in 0..count {
+                        markers.extend(source.one_of(&MARKERS)?);
+                    }
+                }
+                Kind::Text => {
+                    for _ in 0..count {
+                        let length = source.u64()?;
+                        source.skip(length)?;
+                    }
+                }
+                Kind::Whole { .. } => {
+                    for _ in 0..count {
+                        greatest = greatest.max(source.whole(items)?);
+                    }
+                }
+                Kind::Fraction { .. } | Kind::Yes => source.skip(count * items.least_bytes())?,
+            }
+            Ok(Value::List { count, greatest })
+        }
+        Kind::Whole { .. } => Ok(source.whole(kind)?.map_or(Value::Other, Value::Whole)),
+        Kind::Yes => Ok(Value::Yes(source.byte()? != 0)),
+        Kind::Fraction { bytes } => {
+            source.skip(bytes)?;
+            Ok(Value::Other)
+        }
+    }
+}
+
+/// Counts the weights, and returns how far the data goes.
+fn weights<R: Read>(
+    source: &mut Source<R>,
+    header: &mut Header,
+    alignment: u64,
+) -> Result<u64, GgufError> {
+    let mut extent = 0;
+    for _ in 0..header.tensors {
+        let name = source.text("bytes of a tensor's name", MAX_NAME_BYTES)?;
+        let dimensions = source.u32()?;
+        GgufError::limit("dimensions", dimensions.into(), MAX_DIMENSIONS.into())?;
+        let mut shape = [1; MAX_DIMENSIONS as usize];
+        for side in shape.iter_mut().take(dimensions as usize) {
+            *side = source.u64()?;
+        }
+        let kind = source.u32()?;
+        let offset = source.u64()?;
+        let wrong = |what| GgufError::Tensor {
+            name: name.clone(),
+            what,
+        };
+        let count = shape
+            .iter()
+            .try_fold(1u64, |product, side| product.checked_mul(*side));
+        let count = count.ok_or_else(|| wrong("has more weights than can be counted"))?;
+        let (block, bytes) =
+            kinds::block(kind).ok_or_else(|| wrong("is stored in an unknown way"))?;
+        if !shape[0].is_multiple_of(block) {
+            return Err(wrong("has rows that are no whole blocks"));
+        }
+        if !offset.is_multiple_of(alignment) {
+            return Err(wrong("is not aligned"));
+        }
+        let bytes = (count / block).checked_mul(bytes);
+        let end = bytes.and_then(|bytes| offset.checked_add(bytes));
+        let (Some(bytes), Some(end)) = (bytes, end) else {
+            return Err(wrong("ends behind every file"));
+        };
+        extent = extent.max(end);
+        header.parameters = header.parameters.saturating_add(count);
+        header.tensor_bytes = header.tensor_bytes.saturating_add(bytes);
+    }
+    Ok(extent)
+}
+
+impl Header {
+    /// Takes the facts out of the metadata.
+    fn describe(&mut self, metadata: &Metadata) -> Result<(), GgufError> {
+        let architecture = metadata.text("general.architecture");
+        self.architecture = architecture.ok_or(GgufError::Nameless)?;
+        let own = |key: &str| metadata.whole(&format!("{}.{key}", self.architecture));
+        self.context_tokens = own("context_length");
+        self.embedding_length = own("embedding_length");
+        self.block_count = own("block_count");
+        self.heads = own("attention.head_count");
+        self.kv_heads = own("attention.head_count_kv").or(self.heads);
+        let shared = || self.embedding_length?.checked_div(self.heads?);
+        self.key_length = own("attention.key_length").or_else(shared);
+        self.value_length = own("attention.value_length").or_else(shared);
+        let tokens = metadata.count("tokenizer.ggml.tokens");
+        self.vocabulary = tokens.or_else(|| own("vocab_size")).unwrap_or_default();
+        self.name = metadata.text("general.name");
+        self.quantization = metadata.whole("general.file_type").and_then(kinds::name);
+        self.tokenizer = metadata.text("tokenizer.ggml.model");
+        self.chat_template = metadata.text("tokenizer.chat_template");
+        self.eos_id = metadata.whole("tokenizer.ggml.eos_token_id");
+        self.bos_id = metadata.whole("tokenizer.ggml.bos_token_id");
+        self.adds_bos = metadata.yes("tokenizer.ggml.add_bos_token");
+        self.splits = metadata.whole("split.count").unwrap_or(1).max(1);
+        Ok(())
+    }
+}
+
+struct Metadata(BTreeMap<String, Value>);
+
+impl Metadata {
+    fn text(&self, key: &str) -> Option<String> {
+        match self.0.get(key)? {
+            Value::Text(text) => Some(text.clone()),
+            Value::Whole(_) | Value::Other | Value::Yes(_) | Value::List { .. } => None,
+        }
+    }
+
+    /// A number; of a list, which has one for each block, the greatest.
+    fn whole(&self, key: &str) -> Option<u64> {
+        match self.0.get(key)? {
+            Value::Whole(number) => Some(*number),
+            Value::List { greatest, .. } => *greatest,
+            Value::Text(_) | Value::Other | Value::Yes(_) => None,
+        }
+    }
+
+    fn yes(&self, key: &str) -> Option<bool> {
+        match self.0.get(key)? {
+            Value::Yes(yes) => Some(*yes),
+            Value::Text(_) | Value::Other | Value::Whole(_) | Value::List { .. } => None,
+        }
+    }
+
+    fn count(&self, key: &str) -> Option<u64> {
+        match self.0.get(key)? {
+            Value::List { count, .. } => Some(*count),
+            Value::Text(_) | Value::Other | Value::Whole(_) | Value::Yes(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

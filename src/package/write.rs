@@ -1,0 +1,123 @@
+//! A [`Manifest`] as TOML, the same text for the same manifest.
+
+use std::fmt::{Display, Write as _};
+
+use toml::Value;
+
+use super::manifest::{FORMAT, Listed, Manifest};
+use super::task::{Answer, Task};
+
+/// Lines of a manifest.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn table(&mut self, name: &str) {
+        let _ = writeln!(self.0, "\n{name}"); // a String takes all
+    }
+
+    fn line(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn file(&mut self, key: &str, file: &Listed) {
+        self.line(key, text(file.path.as_str()));
+        self.line("bytes", file.bytes);
+        self.line("sha256", text(&file.sha256.to_string()));
+    }
+}
+
+/// The manifest's text.
+pub(super) fn manifest(manifest: &Manifest) -> String {
+    let mut lines = Lines::default();
+    lines.line("format", FORMAT);
+    lines.line("name", text(&manifest.name));
+    lines.line("seq", manifest.seq);
+    lines.line("version", text(&manifest.version));
+    lines.line("description", text(&manifest.description));
+    lines.line("license", text(&manifest.license));
+    if !manifest.languages.is_empty() {
+        lines.line("languages", texts(&manifest.languages));
+    }
+    if let Some(digest) = manifest.data_digest {
+        lines.line("data_digest", text(&format!("sha256:{digest}")));
+    }
+    let runtime = &manifest.runtime;
+    lines.table("[runtime]");
+    lines.line("lineside", text(&runtime.lineside.to_string()));
+    lines.line("architecture", text(&runtime.architecture));
+    lines.line("context_tokens", runtime.context_tokens);
+    lines.line("chat_template", text(runtime.chat_template.word()));
+    for variant in &manifest.variants {
+        lines.table("[[model]]");
+        lines.file("file", &variant.file);
+        lines.line("quantization", text(&variant.quantization));
+    }
+    for file in &manifest.files {
+        lines.table("[[file]]");
+        lines.file("path", file);
+    }
+    for one in &manifest.tasks {
+        task(&mut lines, one);
+    }
+    for curve in &manifest.curves {
+        lines.table("[[calibration]]");
+        lines.line("task", text(&curve.task));
+        lines.line("quantization", text(&curve.quantization));
+        lines.line("method", text("isotonic"));
+        let points = curve.calibration.points().iter();
+        let points = points.map(|(x, y)| format!("[{}, {}]", number(*x), number(*y)));
+        let points = points.collect::<Vec<_>>().join(", ");
+        lines.line("points", format_args!("[{points}]"));
+    }
+    if let Some(bars) = &manifest.bars {
+        lines.table("[bars]");
+        lines.line("suite", text(bars.suite.as_str()));
+        if let Some(bytes) = bars.memory_bytes {
+            lines.line("memory_bytes", bytes);
+        }
+        if let Some(ms) = bars.latency_ms {
+            lines.line("latency_ms", ms);
+        }
+        if let Some(error) = bars.calibration_error {
+            lines.line("calibration_error", number(error));
+        }
+        for (name, accuracy) in &bars.accuracy {
+            lines.table("[[bars.task]]");
+            lines.line("name", text(name));
+            lines.line("accuracy", number(*accuracy));
+        }
+    }
+    lines.0
+}
+
+fn task(lines: &mut Lines, task: &Task) {
+    lines.table("[[task]]");
+    lines.line("name", text(&task.name));
+    lines.line("prompt_version", text(&task.prompt_version));
+    lines.line("system", text(&task.system));
+    let answer = match &task.answer {
+        Answer::Grammar(path) => format!("grammar = {}", text(path.as_str())),
+        Answer::Schema(path) => format!("schema = {}", text(path.as_str())),
+        Answer::Choices(choices) => format!("choices = {}", texts(choices)),
+        Answer::Text => "text = true".into(),
+    };
+    lines.line("answer", format_args!("{{ {answer} }}"));
+    lines.line("max_tokens", task.max_tokens);
+    lines.line("threshold", number(task.threshold));
+    if let Some(field) = &task.needs_person_field {
+        lines.line("needs_person_field", text(field));
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn texts(all: &[String]) -> Value {
+    Value::Array(all.iter().map(|one| text(one)).collect())
+}
+
+fn number(number: f64) -> Value {
+    Value::Float(number)
+}
