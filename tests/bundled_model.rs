@@ -58,7 +58,8 @@ fn bundled() -> Package {
 fn goldens(version: &str, quantization: &str) -> Vec<Golden> {
     let file = format!("factory-triage-{version}-{quantization}.jsonl");
     let path = in_repository("tests/golden").join(file);
-    let text = fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

@@ -33,6 +33,8 @@ ROW = 160
 SCORED = 0.5
 # Weight and share of the message tokens that are scored beside the answers.
 MESSAGE_WEIGHT, MESSAGE_SHARE = 0.3, 0.15
+# A label is one token where other answers are twenty: it counts for more, or is learned last.
+LABEL_WEIGHT = 4
 # Findings of a batch that are looked at, at most, and what they count beside the answers.
 FINDINGS, FINDING_WEIGHT = 128, 0.5
 # The weights that are kept are a running mean over about this many steps.
@@ -55,7 +57,7 @@ class Recipe:
 
 
 RECIPES = {
-    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 5000, 16, 3e-3, 3500, 2000),
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 4400, 16, 3e-3, 3500, 2000),
     "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000, 1600),
     "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000, 2000),
     "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150, 100),
@@ -75,10 +77,11 @@ def batch(tokenizer, rows, number):
     lottery = np.random.default_rng(number)
     # About 60 tokens a message: draw a few more than fit, long ones first, and drop the rest.
     count = rows * ROW // 50
-    drawn = [tokens.encode_example(tokenizer, factory.example("train", number * count + i)) for i in range(count)]
-    drawn.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
+    examples = [factory.example("train", number * count + i) for i in range(count)]
+    drawn = [(LABEL_WEIGHT if it.task == "classify" else 1, *tokens.encode_example(tokenizer, it)) for it in examples]
+    drawn.sort(key=lambda it: -len(it[1]) - len(it[2]))
     filled, findings = [0] * rows, []
-    for serial, (prompt, answer, found) in enumerate(drawn, 1):
+    for serial, (weight, prompt, answer, found) in enumerate(drawn, 1):
         need = len(prompt) + len(answer)
         row = next((i for i in sorted(range(rows), key=lambda i: -filled[i]) if filled[i] + need <= length), None)
         if row is None:
@@ -89,7 +92,7 @@ def batch(tokenizer, rows, number):
         chosen = lottery.random(len(prompt)) < MESSAGE_SHARE
         weights[row, at:at + len(prompt)] = MESSAGE_WEIGHT * chosen
         weights[row, at] = 0
-        weights[row, at + len(prompt):at + need] = 1
+        weights[row, at + len(prompt):at + need] = weight
         filled[row] = at + need
         findings += [(row * ROW + at + place, category, level, 1) for place, category, level in found]
     scored = np.flatnonzero(weights[:, 1:].reshape(-1))[:int(rows * ROW * SCORED)]
