@@ -58,8 +58,6 @@ class Recipe:
 
 RECIPES = {
     "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 4400, 16, 3e-3, 3500, 2000),
-    "draft": Recipe(network.Shape(layers=3, d=192, heads=3, kv=1, ffn=512), 4000, 16, 4e-3, 2000, 1600),
-    "cloud": Recipe(network.Shape(layers=8, d=320, heads=5, kv=5, ffn=832), 8000, 24, 2e-3, 4000, 2000),
     "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150, 100),
 }
 
