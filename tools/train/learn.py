@@ -57,7 +57,7 @@ class Recipe:
 
 
 RECIPES = {
-    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 4400, 16, 3e-3, 3500, 2000),
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 7000, 16, 3e-3, 5600, 1200),
     "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150, 100),
 }
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from .marks import marked
+from .noise import nonword
 from .readings import ASSETS, METRICS
-from .symptoms import GRAVE, MILD, SYMPTOMS
+from .symptoms import ANYTHING, FILLERS, GRAVE, MILD, SYMPTOMS
 
 JOINTS = {"en": [", ", ", ", "; ", " and ", " / ", " - ", " also "],
           "de": [", ", ", ", "; ", " und ", " / ", " - ", " außerdem "]}
@@ -33,12 +34,13 @@ class Symptom:
 def asset(r, language):
     """A machine: its number in the plant's form, and as people write it."""
     prefix = r.choice(sorted(ASSETS))
-    number = r.randint(1, 99)
+    number = r.randint(1, 9) if r.random() < 0.25 else r.randint(1, 99)
     canon = f"{prefix}-{number:02d}"
     spoken = r.choice(ASSETS[prefix][language])
     form = r.choices(
-        [canon, f"{prefix} {number:02d}", f"{prefix}{number:02d}", canon.lower(), f"{spoken} {canon}", f"{prefix}-{number}"],
-        [6, 2, 1, 2, 2, 1],
+        [canon, f"{prefix} {number:02d}", f"{prefix}{number:02d}", canon.lower(), f"{spoken} {canon}", f"{prefix}-{number}",
+         f"{prefix} {number}", f"{prefix.lower()}{number}"],
+        [6, 2, 1, 2, 2, 1, 1, 1],
     )[0]
     return canon, form
 
@@ -118,15 +120,19 @@ def symptom(r, category, language, held=False):
     """What someone noticed; with `held`, in words kept from training."""
     words = SYMPTOMS[category][language]
     said, sayings = (words["held_said"], words["held_sayings"]) if held else (words["said"], words["sayings"])
-    if r.random() < 0.25:
+    kind = r.random()
+    if kind < 0.25:
         text = r.choice(sayings)
-        grave = text.startswith("!")
-        return Symptom(category, text.lstrip("!"), 2 if grave else 1)
+        return Symptom(category, text.lstrip("!"), 2 if text.startswith("!") else 1)
+    part = r.choice(["", "", "the "] if language == "en" else [""]) + r.choice(words["parts"])
+    filler = r.choice(FILLERS[language]) if r.random() < 0.15 else ""
+    if kind < 0.42 and not held:
+        # Known parts in strange company: the part tells the category, whatever is said of it.
+        babble = " ".join(nonword(r) for _ in range(r.randint(1, 3)))
+        text = babble if r.random() < 0.2 else r.choice(ANYTHING[language])
+        return Symptom(category, f"{part} {text}{filler}", 2 if category == "safety" else 1)
     text = r.choice(said)
-    grave = text.startswith("!")
-    part = r.choice(words["parts"])
-    article = {"en": ["", "", "the "], "de": ["", "", ""]}[language]
-    return Symptom(category, f"{r.choice(article)}{part} {text.lstrip('!')}", 2 if grave else 1)
+    return Symptom(category, f"{part} {text.lstrip('!')}{filler}", 2 if text.startswith("!") else 1)
 
 
 def weigh(r, found, language):

@@ -1,4 +1,5 @@
-"""How messages look when people type them with gloves on: typos, shouting, no umlauts."""
+"""How messages look when people type them with gloves on: typos, shouting, no umlauts; and words
+that nobody knows."""
 
 from .marks import bare
 
@@ -7,6 +8,11 @@ _NEIGHBOURS = {
     "a": "sq", "e": "wr", "i": "uo", "o": "ip", "u": "yi", "t": "rz", "n": "bm", "s": "ad", "r": "et",
     "l": "k", "d": "sf", "c": "xv", "m": "n", "p": "o", "g": "fh", "h": "gj", "b": "vn", "f": "dg", "k": "jl",
 }
+
+
+def nonword(r):
+    """A word that could be one, and is none."""
+    return "".join(r.choice("bdfgklmnprstvwz") + r.choice("aeiou") for _ in range(r.randint(1, 3))) + r.choice("nstr")
 
 
 def _slip(r, word):

@@ -367,6 +367,33 @@ SYMPTOMS = {
     },
 }
 
+# Said of any part: the part alone tells the category. The second half is what people also write.
+ANYTHING = {
+    "en": ["has a problem", "makes trouble", "is acting up", "is not right", "needs attention", "is playing up",
+           "does not work properly", "is broken", "fails now and then", "behaves strangely", "needs a look",
+           "is not ok", "gives us trouble", "is faulty", "has failed", "is defective", "is out of order",
+           "causes stops", "quit on us", "needs repair", "must be replaced", "is damaged",
+           "lies on its side", "went down twice", "sits too high", "got wet", "came back wrong", "turned black",
+           "was changed yesterday and is bad again", "looks odd", "is bent", "hit something", "is at its end",
+           "has come apart", "will not do its job", "is in a bad state", "goes on and off", "shakes",
+           "has dents", "lost a screw", "stops every few minutes", "is glued shut", "moves by itself",
+           "is different from the other machine", "never worked well", "is not as it was", "drives me mad"],
+    "de": ["macht Probleme", "spinnt", "ist nicht in Ordnung", "funktioniert nicht richtig", "ist defekt",
+           "ist kaputt", "verhält sich seltsam", "muss angesehen werden", "macht Ärger", "streikt", "ist gestört",
+           "hat eine Störung", "geht nicht", "läuft nicht sauber", "ist auffällig", "tut nicht", "ist beschädigt",
+           "muss ersetzt werden", "ist ausgefallen", "hat einen Schaden",
+           "ist umgefallen", "sitzt zu hoch", "ist nass geworden", "sieht komisch aus", "ist verbogen",
+           "ist am Ende", "ist auseinandergefallen", "macht nicht mehr mit", "ist in schlechtem Zustand",
+           "geht an und aus", "wackelt", "hat eine Schraube verloren", "bleibt alle paar Minuten stehen",
+           "bewegt sich von selbst", "war noch nie gut", "ist nicht wie vorher", "bringt mich um"],
+}
+FILLERS = {
+    "en": [" again", " since this morning", " sometimes", " now", " for an hour", " after the break", " once more",
+           " since the shift change", " for days", " all the time"],
+    "de": [" schon wieder", " seit heute früh", " manchmal", " jetzt", " seit einer Stunde", " nach der Pause",
+           " seit Schichtwechsel", " seit Tagen", " dauernd"],
+}
+
 # Words that say how bad it is. A symptom alone is a warning, unless it is critical by itself.
 MILD = {
     "en": [", minor", ", only slightly", ", not urgent", ", still running", " a little"],

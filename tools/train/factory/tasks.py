@@ -91,7 +91,7 @@ def triage(r, language, part):
     """What is it, how bad, what to do, does a person have to come."""
     held = part == "phrasings"
     kinds = ["reading", "several", "symptom", "both", "vague", "normal", "outside", "safety"]
-    kind = r.choices(kinds, [20, 26, 22, 10, 5, 6, 8, 3])[0] if not held else r.choices(["symptom", "both", "safety"], [7, 2, 1])[0]
+    kind = r.choices(kinds, [18, 24, 25, 9, 5, 6, 9, 4])[0] if not held else r.choices(["symptom", "both", "safety"], [7, 2, 1])[0]
     name = asset(r, language)[1] if r.random() > 0.08 else ""
     odds = None
     if kind == "outside":
