@@ -5,7 +5,7 @@ A chart has axes from a range to a range, lines, points and a legend; nothing el
 
 from html import escape
 
-COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#7b4b94", "#b08900", "#444444")
+COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#7b4b94", "#b08900", "#444444", "#d98cb3", "#5cb8d6")
 WIDTH, HEIGHT = 460, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 26, 34, 48
 LEGEND_LINE = 16

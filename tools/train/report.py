@@ -13,6 +13,8 @@ from pathlib import Path
 import package
 from pictures import Chart
 
+# The task whose reliability is drawn; where it is missing, the one that keeps least.
+SHOWN = "triage"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
@@ -252,8 +254,8 @@ def number(value):
 
 
 def reliability(model):
-    """Confidence against truth, before and after calibration, of the task with most examples."""
-    task, figures = max(model["calibration"].items(), key=lambda it: it[1]["items"]["calibration"])
+    """Confidence against truth, before and after calibration, of one task."""
+    task, figures = max(model["calibration"].items(), key=lambda it: (it[0] == SHOWN, -it[1]["kept"]))
     chart = Chart(
         f"Confidence and truth: {task}, {model['quantization']}",
         "confidence (a disc's area: how many answers)",
