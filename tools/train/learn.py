@@ -218,6 +218,13 @@ def bar(done, whole, begun, note):
     sys.stderr.flush()
 
 
+def resumed_log(path, step):
+    """The log, without the lines after the checkpoint: those steps are taken again."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+    return path.open("a")
+
+
 def run(name, recipe, out, token_file):
     """The whole course, from the last checkpoint on."""
     out.mkdir(parents=True, exist_ok=True)
@@ -227,17 +234,17 @@ def run(name, recipe, out, token_file):
     course, step = trainer(recipe)
     params = network.init(recipe.shape, recipe.seed)
     mean, state, first, spent = jax.tree.map(jnp.copy, params), course.init(params), 0, 0.0
-    kept = out / "state.pickle"
+    kept, digest = out / "state.pickle", factory.digest()
     if kept.exists():
         saved = pickle.loads(kept.read_bytes())
-        if saved["recipe"] != asdict(recipe):
-            sys.exit(f"{kept} belongs to another recipe; remove it to begin anew")
+        if (saved["recipe"], saved["data_digest"]) != (asdict(recipe), digest):
+            sys.exit(f"{kept} belongs to another recipe or to other data; remove it to begin anew")
         params, mean, state = jax.tree.map(jnp.asarray, (saved["params"], saved["mean"], saved["state"]))
         first, spent = saved["step"], saved["seconds"]
     exams = {split: Exam(tokenizer, split, count)
              for split, count in (("validation", 512), ("phrasings-validation", 256), ("outside-validation", 128))}
-    log = (out / "log.jsonl").open("a")
-    about = {"name": name, "data_digest": factory.digest()}
+    log = resumed_log(out / "log.jsonl", first)
+    about = {"name": name, "data_digest": digest}
     print(f"{name}: {network.size(params) / 1e6:.2f} M parameters, {recipe.steps} steps on {jax.default_backend()}", flush=True)
     begun, losses = time.time() - spent, []
     for number, data in enumerate(ahead(partial(batch, tokenizer, recipe.rows), first, recipe.steps), first + 1):
@@ -258,7 +265,7 @@ def run(name, recipe, out, token_file):
             network.to_file(out / "early.npz", recipe.shape, mean, {**about, "steps": number})
         if number % KEEP == 0:
             half = kept.with_suffix(".half")
-            half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "step": number, "seconds": time.time() - begun,
+            half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "data_digest": digest, "step": number, "seconds": time.time() - begun,
                                            "params": jax.device_get(params), "mean": jax.device_get(mean),
                                            "state": jax.device_get(state)}))
             os.replace(half, kept)

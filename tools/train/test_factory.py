@@ -6,8 +6,10 @@ import unittest
 import factory
 from factory import outside
 from factory.guides import GUIDES
+from factory.messages import half
 from factory.readings import ACTIONS, METRICS, SEVERITIES
 from factory.symptoms import SYMPTOMS
+from factory.tasks import held_guides
 
 SOME = 1500
 
@@ -49,6 +51,19 @@ class Factory(unittest.TestCase):
         held += [words for languages in GUIDES.values() for _, words, _ in languages.values() for words in words]
         for words in held:
             self.assertNotIn(said(words.lstrip("!")), text)
+
+    def test_development_and_test_share_no_held_out_wording(self):
+        for kinds in SYMPTOMS.values():
+            for words in kinds.values():
+                for held in (words["held_said"], words["held_sayings"]):
+                    parts = [set(half(held, part)) for part in ("phrasings-validation", "phrasings")]
+                    self.assertTrue(all(parts))
+                    self.assertFalse(parts[0] & parts[1])
+        guides = [set(half(held_guides("de"), part)) for part in ("phrasings-validation", "phrasings")]
+        self.assertFalse(guides[0] & guides[1])
+        for table in (outside._ORDERS, outside._WISHES):
+            sayings = [{str(it) for it in table[split]} for split in ("trained", "outside-validation", "outside")]
+            self.assertEqual(len(set.union(*sayings)), sum(map(len, sayings)))
 
     def test_families_of_strangers_are_in_one_split_only(self):
         names = [set(outside.TRAINED), set(outside.HELD_VALIDATION), set(outside.HELD)]

@@ -57,14 +57,9 @@ def _owner(key):
 
 def _draft(r, split, task, language):
     if split.startswith("outside"):
-        families = _outside.HELD if split == "outside" else _outside.HELD_VALIDATION
-        return stranger(r, language, lambda r: _outside.held(r, families))
+        return stranger(r, language, lambda r: _outside.held(r, split))
     if split.startswith("phrasings"):
-        wanted = 0 if split == "phrasings-validation" else 1
-        while True:
-            draft = BUILDERS[task](r, language, "phrasings")
-            if _owner(draft.key) % 2 == wanted:
-                return draft
+        return BUILDERS[task](r, language, split)
     low, high = _OWNS[split]
     while True:
         draft = BUILDERS[task](r, language, split)

@@ -116,10 +116,17 @@ def limit(r, metric, language):
                     else [f" (Grenze {figure})", f" (max {figure})" if metric.rising else f" (min {figure})"])
 
 
-def symptom(r, category, language, held=False):
-    """What someone noticed; with `held`, in words kept from training."""
+def half(words, part):
+    """The held-out wordings of one part: no wording stands in both."""
+    return words[1::2] if part == "phrasings-validation" else words[0::2]
+
+
+def symptom(r, category, language, held=None):
+    """What someone noticed; with `held`, the part of the wordings kept from training."""
     words = SYMPTOMS[category][language]
-    said, sayings = (words["held_said"], words["held_sayings"]) if held else (words["said"], words["sayings"])
+    said, sayings = words["said"], words["sayings"]
+    if held:
+        said, sayings = half(words["held_said"], held), half(words["held_sayings"], held)
     kind = r.random()
     if kind < 0.25:
         text = r.choice(sayings)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from . import outside
 from .guides import ASKING, GUIDES
 from .marks import bare, marked
-from .messages import (JOINTS, asset, headed, limit, other_metric, reading, symptom, trend, verdict, weigh, well)
+from .messages import (JOINTS, asset, half, headed, limit, other_metric, reading, symptom, trend, verdict, weigh, well)
 from .noise import roughen
 from .readings import ACTIONS, METRICS, SEVERITIES, SPOKEN
 from .symptoms import SYMPTOMS, VAGUE
@@ -56,6 +56,11 @@ def triage_answer(level, category, human=False):
 _UNKNOWN = triage_answer(0, "unknown")
 
 
+def _held(part):
+    """The part whose held-out wordings are to be used, if it is one."""
+    return part if part.startswith("phrasings") else None
+
+
 def _sure(answer):
     return ((answer, 1.0),)
 
@@ -89,7 +94,7 @@ def _readings(r, language, count):
 
 def triage(r, language, part):
     """What is it, how bad, what to do, does a person have to come."""
-    held = part == "phrasings"
+    held = _held(part)
     kinds = ["reading", "several", "symptom", "both", "vague", "normal", "outside", "safety"]
     kind = r.choices(kinds, [18, 24, 25, 9, 5, 6, 9, 4])[0] if not held else r.choices(["symptom", "both", "safety"], [7, 2, 1])[0]
     name = asset(r, language)[1] if r.random() > 0.08 else ""
@@ -174,7 +179,7 @@ def extract(r, language, part):
     if r.random() < 0.12:
         canon, name = None, ""
     if r.random() < 0.05:
-        text = symptom(r, r.choice(sorted(SYMPTOMS)), language, part == "phrasings").text
+        text = symptom(r, r.choice(sorted(SYMPTOMS)), language, _held(part)).text
         answer = {"asset": canon, "metric": None, "value": None, "unit": None}
         return Draft(headed(r, name, text, language), language, _sure(_json(answer)), "none", f"extract|{text.lower()}",
                      _system(r, "extract"))
@@ -296,7 +301,7 @@ def classify(r, language, part):
     """One label out of those that the task gives."""
     about = r.choice(sorted(_CLASSES))
     labels, builder = _CLASSES[about]
-    label, text, name = builder(r, language, part == "phrasings")
+    label, text, name = builder(r, language, _held(part))
     shown = list(labels)
     if about == "component" or r.random() < 0.4:
         others = [x for x in labels if x != label]
@@ -332,11 +337,20 @@ def summary(r, language, part):
     return Draft(text, language, _sure(answer), "log", "summary|" + "|".join(lines).lower(), _system(r, "summary"))
 
 
+def held_guides(language):
+    """Every held-out wording with its fault."""
+    return [(fault, saying) for fault in sorted(GUIDES) for saying in GUIDES[fault][language][1]]
+
+
 def guide(r, language, part):
     """The first steps for a known fault."""
-    fault = r.choice(sorted(GUIDES))
-    wordings, held, steps = GUIDES[fault][language]
-    saying = r.choice(held if part == "phrasings" else wordings)
+    held = _held(part)
+    if held:
+        fault, saying = r.choice(half(held_guides(language), held))
+    else:
+        fault = r.choice(sorted(GUIDES))
+        saying = r.choice(GUIDES[fault][language][0])
+    steps = GUIDES[fault][language][2]
     text = r.choice(ASKING[language]).format(saying)
     name = asset(r, language)[1] if r.random() < 0.5 else ""
     answer = " ".join(f"{i}. {step}." for i, step in enumerate(steps, 1))
