@@ -7,6 +7,8 @@
 //! This build carries no engine yet: [`State::Absent`] is the honest truth, and requests that
 //! need one are refused with `engine_unavailable`.
 
+pub mod protocol;
+
 use crate::intake::Request;
 use crate::ticket::TicketNo;
 

@@ -17,6 +17,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["src/main.rs", "src/cli"]),
     ("anyhow", &["src/main.rs", "src/cli", "src/appliance"]),
     ("sysinfo", &["src/governor"]),
+    ("llama_cpp_2", &["src/engine/"]),
+    ("llama_cpp_sys_2", &["src/engine/"]),
+    ("llguidance", &["src/engine/constraint"]),
+    ("toktrie", &["src/engine/constraint"]),
+    // Renders the chat templates that model files bring along.
+    ("minijinja", &["src/package/"]),
 ];
 
 /// Crates that may be named anywhere: the language that all stages speak.
