@@ -7,7 +7,19 @@
 //! This build carries no engine yet: [`State::Absent`] is the honest truth, and requests that
 //! need one are refused with `engine_unavailable`.
 
+mod choices;
+mod constraint;
+mod desk;
+mod floor;
+mod guess;
+mod native;
+mod pace;
 pub mod protocol;
+mod shelf;
+mod talk;
+mod trial;
+mod wording;
+pub mod worker;
 
 use crate::intake::Request;
 use crate::ticket::TicketNo;

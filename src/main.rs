@@ -42,6 +42,9 @@ enum Command {
     Trace(cli::trace::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// The engine process, started by the service on a socket.
+    #[command(hide = true)]
+    Engine,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
             });
         }
     };
+    if matches!(arguments.command, Command::Engine) {
+        return lineside::engine::worker::main(); // its threads are its own
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the dispatcher and the line; the heavy work has processes of its own
         .enable_all()
@@ -79,6 +85,7 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
+        Command::Engine => unreachable!("it runs before there is a runtime"),
         Command::Models(args) => match cli::models::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
