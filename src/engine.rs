@@ -7,6 +7,7 @@
 //! This build carries no engine yet: [`State::Absent`] is the honest truth, and requests that
 //! need one are refused with `engine_unavailable`.
 
+pub mod constraint;
 pub mod protocol;
 
 use crate::intake::Request;
