@@ -8,7 +8,7 @@
 //! need one are refused with `engine_unavailable`.
 
 mod choices;
-mod constraint;
+pub mod constraint;
 mod desk;
 mod floor;
 mod guess;
