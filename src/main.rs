@@ -42,6 +42,9 @@ enum Command {
     Trace(cli::trace::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// The engine process. Started by the service, with a socket as standard input.
+    #[command(hide = true)]
+    Engine,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
             });
         }
     };
+    if matches!(arguments.command, Command::Engine) {
+        return lineside::engine::worker::main(); // its threads are for the model
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the dispatcher and the line; the heavy work has processes of its own
         .enable_all()
@@ -83,6 +89,7 @@ async fn carry_out(command: Command) -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Engine => lineside::engine::worker::main(),
     }
 }
 
