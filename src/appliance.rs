@@ -1,8 +1,8 @@
 //! The appliance as a whole: which tasks there are, in which order they start and end.
 //!
 //! ```text
-//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► broker ─► ready
-//!  drain:  dispatcher (finishes what runs, sends what it can)
+//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► broker ─► ready
+//!  drain:  dispatcher (finishes what runs, sends what it can) ─► engine (its processes end)
 //!            ─► broker (says "offline", says goodbye) ─► store (last commit) ─► socket
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! One time limit bounds the whole drain. What it cuts off is on the disk and is taken up at the
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
+mod inference;
 mod line;
 
 use std::os::unix::fs::DirBuilderExt;
@@ -30,7 +31,6 @@ use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Recovered, Setup};
-use crate::engine;
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
@@ -60,8 +60,8 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
 
     let mut pulses = Pulses::default();
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
-    let (spool_pulse, dispatch_pulse, line_pulse) =
-        (pulse("spool"), pulse("dispatch"), pulse("broker"));
+    let (spool_pulse, dispatch_pulse) = (pulse("spool"), pulse("dispatch"));
+    let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let dispatch = Dispatch::new(setup(&settings), store.recovered, clock.now());
@@ -69,13 +69,10 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
     let (engine_events, engine_inlet) = mpsc::channel(CHANNEL);
-    let (engine_commands, _no_engine) = mpsc::channel(CHANNEL);
+    let (engine_commands, engine_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
-    engine_events
-        .send(engine::Event::State(engine::State::Absent))
-        .await
-        .context("the dispatcher's inlet")?;
 
+    let inference = inference::start(&settings, clock, engine_outlet, engine_events, engine_pulse);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let serving = tokio::spawn(socket.serve(inquiries));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
@@ -104,6 +101,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let end = until_drained(dispatching, stop, limit, &notifier).await;
     dispatch_pulse.retire();
 
+    inference.close().await;
     line.close(&broker_commands, GOODBYE).await;
     drop(broker_commands);
     // The dispatcher's end closed the store's channel; its thread makes the last commit.

@@ -24,6 +24,7 @@
 
 mod admission;
 mod check;
+mod engine;
 mod fault;
 mod file;
 mod keys;
@@ -44,8 +45,8 @@ pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, ClientCertificate, Console, Endpoint, Link, Log, Login, Roots, Settings,
-    SpoolLimits, Trust,
+    ApplianceName, ClientCertificate, Console, Endpoint, Engine, KvType, Link, Log, Login, Roots,
+    Settings, SpoolLimits, Trust,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).
@@ -62,7 +63,15 @@ pub struct Surroundings {
     pub host_name: String,
     /// Where the system's configuration lives.
     pub etc: PathBuf,
+    /// Where a bundled model package lies if it was installed, the best place first.
+    pub packages: Vec<PathBuf>,
 }
+
+/// The bundled package in a checkout, from its top, and where a distribution puts it.
+const BUNDLED: [&str; 2] = [
+    "models/factory-triage",
+    "/usr/share/lineside/models/factory-triage",
+];
 
 /// The environment variables that matter here.
 const VARIABLES: [&str; 6] = [
@@ -87,6 +96,10 @@ impl Surroundings {
                 .to_string_lossy()
                 .into_owned(),
             etc: PathBuf::from("/etc"),
+            packages: BUNDLED
+                .into_iter()
+                .filter_map(|folder| std::path::absolute(folder).ok())
+                .collect(),
         }
     }
 

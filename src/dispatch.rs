@@ -181,6 +181,8 @@ struct Held {
     waited: Duration,
     since: Mono,
     started: Option<Mono>,
+    /// Pieces of the answer that were sent ahead.
+    streamed: u32,
     inbox: InboxRecord,
     /// To acknowledge when the acceptance is durable.
     acks: Vec<AckToken>,
@@ -200,6 +202,8 @@ enum InboxRecord {
 #[derive(Debug)]
 struct EngineView {
     state: engine::State,
+    /// In words, where it gave any.
+    report: Option<engine::Report>,
     running: u32,
     /// Tickets on disk that wait for a slot.
     queued: u64,
@@ -239,6 +243,7 @@ impl Dispatch {
             leaving: BTreeMap::new(),
             engine: EngineView {
                 state: engine::State::Starting,
+                report: None,
                 running: 0,
                 queued: 0,
                 leasing: false,
@@ -311,6 +316,13 @@ impl Dispatch {
                 self.engine.state = state;
                 self.engine.pause = None;
             }
+            engine::Event::Report(report) => {
+                self.engine.report = Some(report);
+                if self.link == Link::Up {
+                    self.announce();
+                }
+            }
+            engine::Event::Tokens { ticket, text } => self.stream(ticket, &text),
             engine::Event::Ended { ticket, result } => self.on_ended(ticket, result, now),
         }
         self.work(now);

@@ -4,24 +4,39 @@
 //! may be under way. The dispatcher defines nothing more of the engine than this, so a
 //! simulated one stands in for it in the scenarios.
 //!
-//! This build carries no engine yet: [`State::Absent`] is the honest truth, and requests that
-//! need one are refused with `engine_unavailable`.
+//! The model itself lives in a process of its own, because native code may abort, hang or be
+//! killed for its memory, and nothing else of the appliance may feel that:
+//!
+//! ```text
+//!  dispatcher ── Command ──► supervise ─── ToEngine ──► process ══ socket ══► worker
+//!             ◄─── Event ──  (order, memo) ◄ FromEngine ──      ══════════   (llama.cpp)
+//! ```
+//!
+//! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
+//! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side.
 
 mod choices;
 pub mod constraint;
 mod desk;
 mod floor;
 mod guess;
+pub mod memo;
 mod native;
+pub mod order;
 mod pace;
+pub mod process;
 pub mod protocol;
 mod shelf;
+pub mod supervise;
 mod talk;
 mod trial;
 mod wording;
 pub mod worker;
 
-use crate::intake::Request;
+pub use protocol::Finish;
+
+use crate::clock::Mono;
+use crate::intake::{Code, Request};
 use crate::ticket::TicketNo;
 
 /// One request, on its way to be computed.
@@ -31,12 +46,14 @@ pub struct Job {
     pub ticket: TicketNo,
     /// What to compute.
     pub request: Request,
+    /// When its time is up.
+    pub due: Mono,
 }
 
 /// What the engine can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is none in this build or configuration, and none will come.
+    /// There is none in this configuration, or its model cannot be loaded; none is in sight.
     Absent,
     /// One is being started; jobs wait.
     Starting,
@@ -47,23 +64,77 @@ pub enum State {
     },
 }
 
+/// How the engine is, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One word: `absent`, `starting`, `ready`, `unloaded`, `restarting` or `unloadable`.
+    pub word: &'static str,
+    /// The reason, where there is one.
+    pub why: Option<String>,
+    /// The package that it serves, with its sequence number.
+    pub package: Option<String>,
+    /// How often its process ended without being asked to.
+    pub crashes: u64,
+}
+
 /// A finished answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
     /// What the model said.
     pub text: String,
+    /// What kind of text that is.
+    pub form: Form,
+    /// Why it ends there.
+    pub finish: Finish,
     /// Calibrated probability that it is right.
     pub confidence: f32,
+    /// Mean entropy of the tokens at which the model had a choice, in nats.
+    pub entropy: f32,
+    /// Where the answer was one of several: all of them.
+    pub choices: Vec<Choice>,
     /// Which model said it.
     pub model: Model,
     /// Tokens spent.
     pub tokens: Tokens,
+    /// Whether it was computed for this request.
+    pub origin: Origin,
     /// From the start of the job to its first token.
     pub first_token_ms: f32,
 }
 
+/// What kind of text an answer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Words.
+    #[default]
+    Text,
+    /// JSON, by a grammar or a schema.
+    Json,
+}
+
+/// One of the answers that were possible.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// What it says.
+    pub label: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+}
+
+/// Whether an answer was computed for the request that it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It was.
+    #[default]
+    Model,
+    /// For the same request of somebody else, at the same time.
+    Duplicate,
+    /// For the same request, earlier.
+    Cache,
+}
+
 /// Which model answered, for the reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Package name.
     pub package: String,
@@ -87,12 +158,19 @@ pub struct Tokens {
 }
 
 /// Why a job did not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// All slots were taken: it may be offered again.
+    /// All slots were taken, or it waited in an engine that ended: it may be offered again.
     Busy,
-    /// The engine died with the job inside.
+    /// The engine failed with the job inside.
     Crashed,
+    /// It cannot be answered here, and another try would not change that.
+    Refused {
+        /// For programs.
+        code: Code,
+        /// For people. May quote the request, so it goes back to the sender only.
+        message: String,
+    },
 }
 
 /// What the engine reports.
@@ -100,6 +178,15 @@ pub enum Fault {
 pub enum Event {
     /// It can take more, less or nothing now.
     State(State),
+    /// How it is has changed, for people.
+    Report(Report),
+    /// The next words of an answer that is wanted as it comes.
+    Tokens {
+        /// Of which job.
+        ticket: TicketNo,
+        /// Whole characters.
+        text: String,
+    },
     /// A job ended.
     Ended {
         /// Which.
@@ -114,6 +201,6 @@ pub enum Event {
 pub enum Command {
     /// Compute this.
     Start(Job),
-    /// Its answer is no longer wanted.
+    /// Its answer is no longer wanted. Nothing more is said of it.
     Cancel(TicketNo),
 }

@@ -335,6 +335,12 @@ pub enum Code {
     Draining,
     /// The engine failed on it more than once.
     EngineFailed,
+    /// Prompt and answer do not fit into the model's context.
+    OverContext,
+    /// The model package has no task of that name.
+    UnknownTask,
+    /// Answers cannot be held to this schema.
+    Schema,
 }
 
 impl Code {
@@ -353,6 +359,9 @@ impl Code {
             Self::Deadline => "deadline",
             Self::Draining => "draining",
             Self::EngineFailed => "engine_failed",
+            Self::OverContext => "over_context",
+            Self::UnknownTask => "unknown_task",
+            Self::Schema => "schema",
         }
     }
 }

@@ -42,7 +42,7 @@ enum Command {
     Trace(cli::trace::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
-    /// The engine process, started by the service on a socket.
+    /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
     Engine,
 }
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         }
     };
     if matches!(arguments.command, Command::Engine) {
-        return lineside::engine::worker::main(); // its threads are its own
+        return lineside::engine::worker::main(); // its threads are for the model
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the dispatcher and the line; the heavy work has processes of its own
@@ -85,11 +85,11 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
-        Command::Engine => unreachable!("it runs before there is a runtime"),
         Command::Models(args) => match cli::models::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Engine => lineside::engine::worker::main(),
     }
 }
 

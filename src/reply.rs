@@ -4,8 +4,9 @@
 //! answered, by which rule, how sure, from which model, and whether it is final.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::engine::{Model, Tokens};
+use crate::engine::{Choice, Completion, Finish, Form, Model, Origin, Tokens};
 use crate::intake::{Code, Refusal};
 
 /// MIME type of every reply.
@@ -33,16 +34,10 @@ pub struct Reply {
 pub enum Outcome {
     /// There is an answer.
     Answered {
-        /// What it says.
-        text: String,
-        /// Who says so.
+        /// Who gave it.
         source: Source,
-        /// Calibrated probability that it is right.
-        confidence: f32,
-        /// Which model, where one answered.
-        model: Option<Model>,
-        /// What it cost.
-        tokens: Tokens,
+        /// What it says, how sure, and from which model.
+        completion: Completion,
     },
     /// There is none.
     Refused {
@@ -126,6 +121,15 @@ struct Wire<'a> {
     is_final: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    /// The text once more, as JSON, where it is whole and is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<&'a RawValue>,
+    /// `end`, or `length` if the answer was cut off at the limit of its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish: Option<&'static str>,
+    /// Where the answer is one of several: each with its probability.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<WireChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +141,10 @@ struct Wire<'a> {
     model: Option<WireModel<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<WireTokens>,
+    /// `model`; `duplicate` if the answer was computed for the same request of somebody else at
+    /// the same time; `cache` if it was computed earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_from: Option<&'static str>,
     timing_ms: WireTiming,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<WireError<'a>>,
@@ -154,6 +162,12 @@ struct WireModel<'a> {
     seq: u64,
     digest: &'a str,
     prompt_version: &'a str,
+}
+
+#[derive(Serialize)]
+struct WireChoice<'a> {
+    label: &'a str,
+    logprob: f32,
 }
 
 #[derive(Serialize)]
@@ -201,66 +215,85 @@ impl Reply {
 
     /// The wire form.
     pub fn to_json(&self) -> Vec<u8> {
-        let (text, source, confidence, model, tokens, error) = match &self.outcome {
-            Outcome::Answered {
-                text,
-                source,
-                confidence,
-                model,
-                tokens,
-            } => (
-                Some(text.as_str()),
-                Some(source.word()),
-                Some(*confidence),
-                model.as_ref().map(WireModel::of),
-                Some(WireTokens::of(*tokens)),
-                None,
-            ),
-            Outcome::Refused {
-                code,
-                message,
-                retry_after_ms,
-            } => (
-                None,
-                None,
-                None,
-                None,
-                None,
-                Some(WireError {
-                    code: code.word(),
-                    message,
-                    retry_after_ms: *retry_after_ms,
-                }),
-            ),
-        };
-        let wire = Wire {
+        let empty = Wire {
             id: self.id.as_deref(),
-            status: match &self.outcome {
-                Outcome::Answered { .. } => "answered",
-                Outcome::Refused { .. } => "refused",
-            },
+            status: "refused",
             is_final: match self.finality {
                 Finality::Final => true,
             },
-            text,
-            source,
-            confidence,
+            text: None,
+            json: None,
+            finish: None,
+            choices: Vec::new(),
+            source: None,
+            confidence: None,
             degraded: self.condition.degraded,
             connectivity: self.condition.connectivity.word(),
             route: WireRoute {
                 rule: &self.route.rule,
                 reasons: &self.route.reasons,
             },
-            model,
-            tokens,
+            model: None,
+            tokens: None,
+            answered_from: None,
             timing_ms: WireTiming {
                 queued: tenths(self.timing.queued),
                 first_token: self.timing.first_token.map(tenths),
                 total: tenths(self.timing.total),
             },
-            error,
+            error: None,
+        };
+        let wire = match &self.outcome {
+            Outcome::Answered { source, completion } => Wire {
+                status: "answered",
+                text: Some(&completion.text),
+                json: json_of(completion),
+                finish: Some(finish_word(completion.finish)),
+                choices: completion.choices.iter().map(WireChoice::of).collect(),
+                source: Some(source.word()),
+                confidence: Some(completion.confidence),
+                model: Some(WireModel::of(&completion.model)),
+                tokens: Some(WireTokens::of(completion.tokens)),
+                answered_from: Some(origin_word(completion.origin)),
+                ..empty
+            },
+            Outcome::Refused {
+                code,
+                message,
+                retry_after_ms,
+            } => Wire {
+                error: Some(WireError {
+                    code: code.word(),
+                    message,
+                    retry_after_ms: *retry_after_ms,
+                }),
+                ..empty
+            },
         };
         serde_json::to_vec(&wire).expect("strings and finite numbers always serialize")
+    }
+}
+
+/// An answer in JSON, if it is whole.
+fn json_of(completion: &Completion) -> Option<&RawValue> {
+    match completion.form {
+        Form::Json => serde_json::from_str(&completion.text).ok(),
+        Form::Text => None,
+    }
+}
+
+fn finish_word(finish: Finish) -> &'static str {
+    match finish {
+        Finish::End => "end",
+        Finish::Length => "length",
+    }
+}
+
+fn origin_word(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Model => "model",
+        Origin::Duplicate => "duplicate",
+        Origin::Cache => "cache",
     }
 }
 
@@ -289,6 +322,15 @@ impl<'a> WireModel<'a> {
     }
 }
 
+impl<'a> WireChoice<'a> {
+    fn of(choice: &'a Choice) -> Self {
+        Self {
+            label: &choice.label,
+            logprob: choice.logprob,
+        }
+    }
+}
+
 impl WireTokens {
     fn of(tokens: Tokens) -> Self {
         Self {
@@ -313,19 +355,26 @@ mod tests {
         let reply = Reply {
             id: Some("press7-1".into()),
             outcome: Outcome::Answered {
-                text: "stop".into(),
                 source: Source::Edge,
-                confidence: 0.5,
-                model: Some(Model {
-                    package: "factory-triage".into(),
-                    seq: 7,
-                    digest: "sha256:00".into(),
-                    prompt_version: "3".into(),
-                }),
-                tokens: Tokens {
-                    prompt: 9,
-                    cached: 8,
-                    completion: 1,
+                completion: Completion {
+                    text: "stop".into(),
+                    confidence: 0.5,
+                    choices: vec![Choice {
+                        label: "stop".into(),
+                        logprob: -0.5,
+                    }],
+                    model: Model {
+                        package: "factory-triage".into(),
+                        seq: 7,
+                        digest: "sha256:00".into(),
+                        prompt_version: "3".into(),
+                    },
+                    tokens: Tokens {
+                        prompt: 9,
+                        cached: 8,
+                        completion: 1,
+                    },
+                    ..Completion::default()
                 },
             },
             finality: Finality::Final,
@@ -343,8 +392,36 @@ mod tests {
         let json = String::from_utf8(reply.to_json()).unwrap();
         assert_eq!(
             json,
-            r#"{"id":"press7-1","status":"answered","final":true,"text":"stop","source":"edge","confidence":0.5,"degraded":false,"connectivity":"online","route":{"rule":"edge-only","reasons":[]},"model":{"package":"factory-triage","seq":7,"digest":"sha256:00","prompt_version":"3"},"tokens":{"prompt":9,"cached":8,"completion":1},"timing_ms":{"queued":1.2,"first_token":8.4,"total":31.0}}"#
+            r#"{"id":"press7-1","status":"answered","final":true,"text":"stop","finish":"end","choices":[{"label":"stop","logprob":-0.5}],"source":"edge","confidence":0.5,"degraded":false,"connectivity":"online","route":{"rule":"edge-only","reasons":[]},"model":{"package":"factory-triage","seq":7,"digest":"sha256:00","prompt_version":"3"},"tokens":{"prompt":9,"cached":8,"completion":1},"answered_from":"model","timing_ms":{"queued":1.2,"first_token":8.4,"total":31.0}}"#
         );
+    }
+
+    #[test]
+    fn an_answer_in_json_stands_there_as_json_if_it_is_whole() {
+        let json = |text: &str, form| {
+            let outcome = Outcome::Answered {
+                source: Source::Edge,
+                completion: Completion {
+                    text: text.into(),
+                    form,
+                    ..Completion::default()
+                },
+            };
+            let reply = Reply {
+                id: None,
+                outcome,
+                finality: Finality::Final,
+                condition: ONLINE,
+                route: Route::default(),
+                timing: Timing::default(),
+            };
+            let json: serde_json::Value = serde_json::from_slice(&reply.to_json()).unwrap();
+            json.get("json").cloned()
+        };
+        let whole = json(r#"{"urgency":"now"}"#, Form::Json).unwrap();
+        assert_eq!(whole["urgency"], "now");
+        assert_eq!(json(r#"{"urgency":"no"#, Form::Json), None);
+        assert_eq!(json(r#"{"urgency":"now"}"#, Form::Text), None);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Args {
 struct Report {
     state: String,
     engine: String,
+    engine_why: Option<String>,
+    package: Option<String>,
+    engine_crashes: u64,
     store: String,
     open: u64,
     running: u64,
@@ -47,13 +50,31 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
 }
 
 impl Report {
+    fn engine(&self) -> String {
+        let mut text = self.engine.clone();
+        if let Some(package) = &self.package {
+            let _ = write!(text, ", package {package}"); // writing to a String cannot fail
+        }
+        match self.engine_crashes {
+            0 => {}
+            1 => text.push_str(", failed once"),
+            count => {
+                let _ = write!(text, ", failed {count} times");
+            }
+        }
+        if let Some(why) = &self.engine_why {
+            let _ = write!(text, ": {why}");
+        }
+        text
+    }
+
     fn told(&self) -> String {
         let mut text = String::new();
         let mut line = |what: &str, value: String| {
             let _ = writeln!(text, "{what:<12}{value}"); // writing to a String cannot fail
         };
         line("state", self.state.clone());
-        line("engine", self.engine.clone());
+        line("engine", self.engine());
         line("store", self.store.clone());
         line(
             "requests",

@@ -14,7 +14,7 @@ use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
 use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
-use super::{Surroundings, admission, keys, link, secret};
+use super::{Surroundings, admission, engine, keys, link, secret};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -97,8 +97,8 @@ impl Checker<'_> {
         let gate = admission::gate(self, &file.intake);
         let spool = self.spool(&file.spool, file.broker.max_packet_bytes);
         let console = self.console(&file.console);
-        let model_package =
-            (file.model.package.as_deref()).map(|package| self.beside("model.package", package));
+        let model_package = engine::package(self, &file.model);
+        let engine = engine::check(self, file);
         let log = self.log(&file.log);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -117,6 +117,7 @@ impl Checker<'_> {
             gate,
             spool,
             model_package,
+            engine,
             console: console?,
             roots,
             log: log?,
@@ -144,7 +145,7 @@ impl Checker<'_> {
     }
 
     /// A path; a relative one counts from the file that names it.
-    fn beside(&self, key: &str, path: &Path) -> PathBuf {
+    pub(super) fn beside(&self, key: &str, path: &Path) -> PathBuf {
         self.folder_of(key)
             .map_or_else(|| path.to_owned(), |folder| folder.join(path))
     }

@@ -31,6 +31,17 @@ pub(super) enum Kind {
         /// Why not less and not more.
         why: &'static str,
     },
+    /// A whole number, or a word that stands for one.
+    NumberOr {
+        /// The word.
+        word: &'static str,
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+        /// Why not less and not more.
+        why: &'static str,
+    },
     /// A list of texts.
     Texts,
     /// A list of tables, each with a topic filter and a classification.
@@ -56,6 +67,14 @@ const fn number(name: &'static str, min: i64, max: i64, why: &'static str) -> Ke
         kind: Kind::Number { min, max, why },
     }
 }
+
+#[rustfmt::skip] // one line, as the one above
+const fn number_or(name: &'static str, word: &'static str, min: i64, max: i64, why: &'static str) -> Key {
+    Key { name, kind: Kind::NumberOr { word, min, max, why } }
+}
+
+/// Stands for what the appliance finds out by itself.
+pub(super) const AUTO: &str = "auto";
 
 /// The words of a classification.
 pub(super) const CLASSIFICATIONS: &[&str] = &["public", "internal", "restricted"];
@@ -96,6 +115,14 @@ pub(super) const KEYS: &[Key] = &[
     key("intake.reply_topics", Kind::Texts),
     key("intake.classification", Kind::Exceptions),
     key("model.package", Kind::Path),
+    number_or("engine.threads", AUTO, 1, 256, "no board has more cores"),
+    number_or("engine.sequences", AUTO, 1, 64, "each holds a part of the cache; more gain nothing on a board"),
+    number_or("engine.context_tokens", AUTO, 64, 1 << 20, "a question and its answer must fit, and the cache into memory"),
+    number_or("engine.gpu_layers", AUTO, 0, 1000, "no model has more layers"),
+    key("engine.kv_type", Kind::Word(&[AUTO, "f16", "q8_0", "q4_0"])),
+    key("engine.flash_attention", Kind::Word(&[AUTO, "on", "off"])),
+    key("engine.draft_model", Kind::Path),
+    number_or("engine.unload_after_idle_s", "never", 1, 365 * DAY_S, "a start takes a moment, and a request must pay it"),
     key("governor.sysfs_root", Kind::Path),
     key("governor.procfs_root", Kind::Path),
     number("spool.max_bytes", 8 * MIB, 64 * GIB, "below, the smaller trees hold nothing of use; above, opening the store takes minutes"),
@@ -124,6 +151,7 @@ pub(super) struct File {
     pub(super) intake: Intake,
     #[serde(default)]
     pub(super) model: Model,
+    pub(super) engine: Engine,
     pub(super) governor: Governor,
     pub(super) spool: Spool,
     pub(super) console: Console,
@@ -184,6 +212,37 @@ pub(super) struct Exception {
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) package: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Engine {
+    pub(super) threads: NumberOr,
+    pub(super) sequences: NumberOr,
+    pub(super) context_tokens: NumberOr,
+    pub(super) gpu_layers: NumberOr,
+    pub(super) kv_type: String,
+    pub(super) flash_attention: String,
+    pub(super) draft_model: String,
+    pub(super) unload_after_idle_s: NumberOr,
+}
+
+/// A number, or the word that the table of keys allows instead.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum NumberOr {
+    Number(u32),
+    Word(String),
+}
+
+impl NumberOr {
+    /// The number, unless the word stands there.
+    pub(super) fn number(&self) -> Option<u32> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Word(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -96,12 +96,16 @@ fn fit(key: &Key, value: &DeValue<'_>, lines: &Lines<'_>) -> Result<Value, Vec<M
         (Kind::Word(words), DeValue::String(word)) if words.contains(&word.as_ref()) => {
             Ok(Value::String(word.to_string()))
         }
-        (Kind::Number { min, max, .. }, DeValue::Integer(number)) => {
-            match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
-                Ok(_) | Err(_) => misfit(number.to_string()),
-            }
+        (Kind::NumberOr { word, .. }, DeValue::String(given)) if given == word => {
+            Ok(Value::String(word.to_owned()))
         }
+        (
+            Kind::Number { min, max, .. } | Kind::NumberOr { min, max, .. },
+            DeValue::Integer(number),
+        ) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+            Ok(_) | Err(_) => misfit(number.to_string()),
+        },
         (Kind::Texts, DeValue::Array(items)) => match texts(items) {
             Some(texts) => Ok(Value::Array(texts)),
             None => misfit(shown_raw(value)),
@@ -113,6 +117,7 @@ fn fit(key: &Key, value: &DeValue<'_>, lines: &Lines<'_>) -> Result<Value, Vec<M
             | Kind::Path
             | Kind::Word(_)
             | Kind::Number { .. }
+            | Kind::NumberOr { .. }
             | Kind::Texts
             | Kind::Exceptions,
             other,
@@ -136,6 +141,12 @@ fn wanted(kind: Kind, value: &DeValue<'_>) -> String {
         Kind::Number { min, max, why } => {
             format!("a whole number from {min} to {max} ({why})")
         }
+        Kind::NumberOr {
+            word,
+            min,
+            max,
+            why,
+        } => format!("\"{word}\", or a whole number from {min} to {max} ({why})"),
         Kind::Texts => "a list of texts: [\"…\", \"…\"]".into(),
         Kind::Exceptions => "[[intake.classification]] with a topic and a classification".into(),
     }

@@ -29,8 +29,10 @@ pub struct Settings {
     pub gate: GateLimits,
     /// What the disk may hold.
     pub spool: SpoolLimits,
-    /// Folder of the model package, if one is set.
+    /// Folder of the model package, if one is set or found.
     pub model_package: Option<PathBuf>,
+    /// How the model is run.
+    pub engine: Engine,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
     /// Where the kernel shows what it knows.
@@ -260,6 +262,38 @@ impl SpoolLimits {
     pub fn disk_bytes(&self) -> u64 {
         self.live_bytes() / 100 * Self::DISK_FACTOR_PERCENT + self.ballast_bytes
     }
+}
+
+/// How the model is run; what is absent, the appliance finds out by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Engine {
+    /// Threads.
+    pub threads: Option<u16>,
+    /// Conversations at a time.
+    pub sequences: Option<u16>,
+    /// Tokens of one conversation.
+    pub context_tokens: Option<u32>,
+    /// Layers on a graphics processor.
+    pub gpu_layers: Option<u32>,
+    /// How keys and values are stored.
+    pub kv_type: Option<KvType>,
+    /// Whether attention is computed in one go.
+    pub flash_attention: Option<bool>,
+    /// A smaller model that guesses ahead; absent: none.
+    pub draft_model: Option<PathBuf>,
+    /// How long the engine may have nothing to do; absent: for ever.
+    pub unload_after_idle: Option<Duration>,
+}
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvType {
+    /// 16 bit each.
+    F16,
+    /// 8 bit and a scale.
+    Q8,
+    /// 4 bit and a scale.
+    Q4,
 }
 
 /// The technicians' port.

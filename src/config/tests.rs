@@ -66,6 +66,7 @@ fn bare() -> Surroundings {
         env: BTreeMap::from([("HOME".into(), OsString::from("/home/op"))]),
         host_name: "line-3.plant.example".into(),
         etc: PathBuf::from("/nonexistent"),
+        packages: Vec::new(),
     }
 }
 
@@ -165,7 +166,7 @@ fn sample(kind: Kind) -> String {
     match kind {
         Kind::Text | Kind::Path | Kind::SecretPath => "\"x\"".into(),
         Kind::Word(words) => format!("\"{}\"", words[0]),
-        Kind::Number { max, .. } => max.to_string(),
+        Kind::Number { max, .. } | Kind::NumberOr { max, .. } => max.to_string(),
         Kind::Texts => "[\"x\"]".into(),
         Kind::Exceptions => "[{ topic = \"x\", classification = \"public\" }]".into(),
     }
@@ -359,6 +360,7 @@ fn the_usual_places_are_looked_through_in_order() {
     let folder = Folder::new();
     let mut around = Surroundings {
         etc: folder.0.join("etc"),
+        packages: Vec::new(),
         ..bare()
     };
     fs::create_dir_all(folder.0.join("etc/lineside/conf.d")).unwrap();

@@ -140,6 +140,7 @@ impl Dispatch {
                 waited: Duration::ZERO,
                 since: now.mono,
                 started: None,
+                streamed: 0,
                 inbox: InboxRecord::Unwritten,
                 acks: again.ack.into_iter().collect(),
                 request,

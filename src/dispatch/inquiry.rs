@@ -43,8 +43,14 @@ pub enum Answer {
 pub struct StatusReport {
     /// `online`, `offline` or `draining`.
     pub state: &'static str,
-    /// `absent`, `starting` or `ready`.
+    /// `absent`, `starting`, `ready`, `unloaded`, `restarting` or `unloadable`.
     pub engine: &'static str,
+    /// Why it is so, where there is a reason.
+    pub engine_why: Option<String>,
+    /// The package that it serves.
+    pub package: Option<String>,
+    /// How often the engine's process ended without being asked to.
+    pub engine_crashes: u64,
     /// `well` or `failing`.
     pub store: &'static str,
     /// Requests without an outcome.
@@ -131,13 +137,20 @@ impl Dispatch {
 
     /// How the appliance is.
     pub fn status(&self) -> StatusReport {
-        StatusReport {
-            state: self.state_word(),
-            engine: match self.engine.state {
+        let engine = self.engine.report.clone().unwrap_or(engine::Report {
+            word: match self.engine.state {
                 engine::State::Absent => "absent",
                 engine::State::Starting => "starting",
                 engine::State::Ready { .. } => "ready",
             },
+            ..engine::Report::default()
+        });
+        StatusReport {
+            state: self.state_word(),
+            engine: engine.word,
+            engine_why: engine.why,
+            package: engine.package,
+            engine_crashes: engine.crashes,
             store: if self.store.is_failing() {
                 "failing"
             } else {

@@ -6,20 +6,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::Serialize;
+
 use super::store::Pending;
 use super::{Dispatch, LEASE, Link, POST_WINDOW};
 use crate::broker::{Command, Delivery, Parcel, ParcelId, Retain};
 use crate::clock::Now;
-use crate::intake::{AckToken, ReturnAddress, Topics};
+use crate::intake::{AckToken, ReturnAddress, Stream, Topics};
 use crate::reply;
 use crate::spool::forms::Letter;
 use crate::spool::{Numbered, Op, Room, Tree};
-use crate::ticket::{Step, TicketNo, What};
+use crate::ticket::{State, Step, TicketNo, What};
 
 /// Parcels that carry no letter have this bit in their number.
 const VOLATILE: u64 = 1 << 63;
 /// The status of the appliance; always the last one counts.
 const STATUS: ParcelId = ParcelId(u64::MAX);
+/// Pieces of answers that the connection may hold: a line that stands still must not fill memory.
+const MAX_PIECES: usize = 256;
+/// A piece of an answer; nobody asks what became of it.
+const PIECE: ParcelId = ParcelId(u64::MAX - 1);
 
 #[derive(Debug, Default)]
 pub(super) struct Post {
@@ -33,6 +39,8 @@ pub(super) struct Post {
     doubt: bool,
     leasing: bool,
     volatile: HashMap<ParcelId, Vec<AckToken>>,
+    /// Pieces of answers that the connection holds.
+    pieces: usize,
     /// Letters that the broker has and whose removal is not on the disk yet: a lease that ran
     /// out meanwhile must not send them again.
     done: BTreeSet<u64>,
@@ -297,6 +305,10 @@ impl Dispatch {
 
     /// The broker has a parcel, or never will.
     pub(super) fn on_parcel(&mut self, id: ParcelId, result: Result<(), String>, now: Now) {
+        if id == PIECE {
+            self.post.pieces = self.post.pieces.saturating_sub(1);
+            return;
+        }
         if id == STATUS {
             return;
         }
@@ -340,6 +352,54 @@ impl Dispatch {
     /// Keeps the leases of letters under way.
     pub(super) fn letters_to_renew(&self) -> Vec<u64> {
         self.post.under_way.keys().copied().collect()
+    }
+
+    /// Sends the next words of an answer ahead of it, where they are wanted. They are never kept:
+    /// without a broker they are gone, and the reply brings everything in any case.
+    pub(super) fn stream(&mut self, no: TicketNo, text: &str) {
+        #[derive(Serialize)]
+        struct Piece<'a> {
+            id: &'a str,
+            text: &'a str,
+            /// Counted from one; a device sees that one is missing.
+            n: u32,
+        }
+        let running = self.slips.get(&no).map(|slip| slip.state) == Some(State::Running);
+        let Some(held) = self.held.get_mut(&no).filter(|_| running) else {
+            return;
+        };
+        let ReturnAddress::Topic {
+            topic, correlation, ..
+        } = &held.request.reply
+        else {
+            return;
+        };
+        if held.request.stream == Stream::No {
+            return;
+        }
+        held.streamed += 1;
+        let piece = Piece {
+            id: held.request.id.as_str(),
+            text,
+            n: held.streamed,
+        };
+        let parcel = Parcel {
+            id: PIECE,
+            topic: format!("{topic}/stream"),
+            payload: serde_json::to_vec(&piece).expect("text and a number always serialize"),
+            correlation: correlation.clone(),
+            content_type: Some(reply::CONTENT_TYPE),
+            expiry_s: None,
+            user_properties: Vec::new(),
+            delivery: Delivery::AtMostOnce,
+            retain: Retain::No,
+        };
+        if self.link == Link::Up && self.post.pieces < MAX_PIECES {
+            self.post.pieces += 1;
+            self.out.broker.push(Command::Publish(parcel));
+        } else {
+            self.count("dropped", "stream");
+        }
     }
 
     /// Says on the status topic how the appliance is.

@@ -119,6 +119,7 @@ impl Dispatch {
             waited: now.wall.since(waiting.accepted),
             since: now.mono,
             started: None,
+            streamed: 0,
             inbox: InboxRecord::Written,
             acks: Vec::new(),
             request: waiting.request,
@@ -133,12 +134,13 @@ impl Dispatch {
             return;
         };
         held.started = Some(now.mono);
-        let request = held.request.clone();
-        self.engine.running += 1;
-        self.out.engine.push(engine::Command::Start(Job {
+        let job = Job {
             ticket: no,
-            request,
-        }));
+            request: held.request.clone(),
+            due: self.slips.get(&no).map_or(now.mono, |slip| slip.due),
+        };
+        self.engine.running += 1;
+        self.out.engine.push(engine::Command::Start(job));
     }
 
     /// Takes an edge of the ticket's state machine and writes it to the trail. False if the
@@ -192,6 +194,10 @@ impl Dispatch {
                 self.requeue(no, Requeue::Busy, now);
                 self.pause(now);
             }
+            Err(Fault::Refused { code, message }) => {
+                self.engine.pause = None;
+                self.settle_refused(no, code, &message, None, now);
+            }
             Err(Fault::Crashed) => {
                 let crashes = self.slips.get_mut(&no).map_or(0, |slip| {
                     slip.crashes = slip.crashes.saturating_add(1);
@@ -226,11 +232,8 @@ impl Dispatch {
     fn settle_answered(&mut self, no: TicketNo, completion: Completion, now: Now) {
         let first_token_ms = f64::from(completion.first_token_ms);
         let outcome = Outcome::Answered {
-            text: completion.text,
             source: Source::Edge,
-            confidence: completion.confidence,
-            model: Some(completion.model),
-            tokens: completion.tokens,
+            completion,
         };
         self.settle(no, outcome, Some(first_token_ms), now);
     }

@@ -193,6 +193,14 @@ pub struct Constraint {
     generation: u64,
 }
 
+impl std::fmt::Debug for Constraint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Constraint")
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Constraint {
     /// An answer of which nothing is there yet.
     fn new(vocabulary: Vocabulary, rule: Option<Arc<Compiled>>) -> Self {

@@ -278,8 +278,8 @@ impl<'m> Floor<'m> {
                 self.done.passes += 1;
                 self.done.computed += tokens as u64;
                 self.pace.learn(tokens, took);
-                self.review_pace(clock);
                 self.absorb(plan, after);
+                self.review_pace(clock); // only now: its passes overwrite the logits
             }
             Err(PassError::Stopped) => self.undo(&plan),
             Err(error @ (PassError::Full | PassError::Failed(_))) => self.give_up(&plan, error),

@@ -153,7 +153,7 @@ mod tests {
         let line = [1, 2, 3, 4, 5, 9, 9, 1, 2, 3];
         assert_eq!(guesses.propose(&line, 8), [4, 5]);
         assert_eq!(guesses.propose(&line, 1), [4]);
-        assert_eq!(guesses.propose(&line[..9], 8), []);
+        assert!(guesses.propose(&line[..9], 8).is_empty());
     }
 
     #[test]
@@ -165,8 +165,8 @@ mod tests {
         guesses.learn(8, 0);
         assert_eq!(guesses.length, 4);
         let line = [1, 2, 3, 4, 5, 9, 9, 1, 2, 3];
-        assert_eq!(guesses.propose(&line, 8), []);
+        assert!(guesses.propose(&line, 8).is_empty());
         (0..REST_AFTER_MISS).for_each(|_| guesses.learn(0, 0));
-        assert_ne!(guesses.propose(&line, 8), []);
+        assert!(!guesses.propose(&line, 8).is_empty());
     }
 }

@@ -318,25 +318,23 @@ fn take_messages(
     wait: Duration,
     clock: Clock,
 ) -> Going {
-    let first = if wait.is_zero() {
-        inbox
-            .try_recv()
-            .map_err(|error| error == TryRecvError::Disconnected)
-    } else {
-        inbox
-            .recv_timeout(wait)
-            .map_err(|error| error == RecvTimeoutError::Disconnected)
-    };
-    let mut next = first;
+    let mut wait = wait;
     for _ in 0..MAX_MESSAGES_A_PASS {
+        let next = if wait.is_zero() {
+            inbox
+                .try_recv()
+                .map_err(|error| error == TryRecvError::Disconnected)
+        } else {
+            inbox
+                .recv_timeout(wait)
+                .map_err(|error| error == RecvTimeoutError::Disconnected)
+        };
         match next {
             Ok(ToEngine::Shutdown) | Err(true) => return Going::Down,
             Ok(message) => floor.take(message, clock.now().mono.0),
             Err(false) => return Going::On,
         }
-        next = inbox
-            .try_recv()
-            .map_err(|error| error == TryRecvError::Disconnected);
+        wait = Duration::ZERO;
     }
     Going::On
 }

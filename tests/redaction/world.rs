@@ -8,7 +8,7 @@ use std::time::Duration;
 use lineside::broker::{self, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Answer, Dispatch, Inquiry, Recovered, SessionNo, Setup};
-use lineside::engine::{self, Completion, Fault, Model, Tokens};
+use lineside::engine::{self, Completion, Fault, Model};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::spool::record::unseal;
 use lineside::spool::shell as spool;
@@ -138,8 +138,8 @@ impl World {
                 digest: "sha256:00".into(),
                 prompt_version: "1".into(),
             },
-            tokens: Tokens::default(),
             first_token_ms: 1.0,
+            ..Completion::default()
         }));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lineside::engine::{Command, Completion, Event, Fault, Job, Model, State, Tokens};
+use lineside::engine::{Command, Completion, Event, Fault, Job, Model, State};
 use lineside::ticket::TicketNo;
 
 /// A request with this in its text kills the engine, always.
@@ -133,7 +133,7 @@ pub(crate) fn completion(text: String) -> Completion {
             digest: "sha256:00".into(),
             prompt_version: "1".into(),
         },
-        tokens: Tokens::default(),
         first_token_ms: 1.0,
+        ..Completion::default()
     }
 }

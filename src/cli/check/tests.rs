@@ -123,6 +123,7 @@ fn faults_are_json_too() {
         env: [("HOME".to_owned(), "/home/op".into())].into(),
         host_name: "line-3".into(),
         etc: PathBuf::from("/nonexistent"),
+        packages: Vec::new(),
     };
     let faults = config::load(&around).unwrap_err();
     let read: serde_json::Value = serde_json::from_str(&faults_json(&faults)).unwrap();

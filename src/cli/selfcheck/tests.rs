@@ -31,6 +31,7 @@ impl Folder {
             env: [("STATE_DIRECTORY".to_owned(), self.0.clone().into())].into(),
             host_name: "line-3".into(),
             etc: self.0.join("etc"),
+            packages: Vec::new(),
         };
         config::load(&around).unwrap()
     }

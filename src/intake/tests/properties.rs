@@ -20,7 +20,10 @@ fn codes() -> Vec<Code> {
         Code::EngineUnavailable => Some(Code::Deadline),
         Code::Deadline => Some(Code::Draining),
         Code::Draining => Some(Code::EngineFailed),
-        Code::EngineFailed => None,
+        Code::EngineFailed => Some(Code::OverContext),
+        Code::OverContext => Some(Code::UnknownTask),
+        Code::UnknownTask => Some(Code::Schema),
+        Code::Schema => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()
 }

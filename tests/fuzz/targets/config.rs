@@ -16,6 +16,7 @@ fn around() -> Surroundings {
         env: BTreeMap::from([("HOME".into(), "/nonexistent/home".into())]),
         host_name: "line-3".into(),
         etc: PathBuf::from("/nonexistent/etc"),
+        packages: Vec::new(),
     }
 }
 

@@ -1,0 +1,178 @@
+//! The engine: which package it serves, how it is run, and its task.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::GOODBYE;
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::engine::order::Book;
+use crate::engine::process::{self, Ends, Launch};
+use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Without};
+use crate::engine::supervise::{ActiveModel, Supervisor, Wanted};
+use crate::engine::{Command, Event, memo};
+use crate::package::Package;
+use crate::service::Pulse;
+
+/// Conversations at a time where nobody says: what a board of two to eight cores gains from.
+const SEQUENCES: u16 = 8;
+/// Jobs in line inside the engine, for each conversation: enough that no pass runs with a place
+/// free while requests wait on the disk.
+const QUEUE_FACTOR: u16 = 4;
+/// Tokens in one pass.
+const BATCH_TOKENS: u32 = 512;
+/// How long reading a prompt may hold up those who write.
+const PASS_MS: u32 = 25;
+/// Tokens of the shared cache, unless one conversation needs more: with the models of small
+/// boards a quarter of a gigabyte.
+const MAX_CACHE_TOKENS: u32 = 16 << 10;
+
+/// The engine's task.
+pub(super) struct Inference {
+    task: JoinHandle<()>,
+    /// The governor's end, until there is one.
+    _allowance: watch::Sender<Option<Allowance>>,
+}
+
+/// Starts the engine. What it serves is looked at meanwhile: a large package takes a while to be
+/// verified, and requests are taken all the same.
+pub(super) fn start(
+    settings: &Settings,
+    clock: Clock,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    pulse: Pulse,
+) -> Inference {
+    let (say, wanted) = watch::channel(Wanted::Coming);
+    let (allow, allowance) = watch::channel(None);
+    let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
+    let unload_after = engine.unload_after_idle;
+    tokio::task::spawn_blocking(move || {
+        say.send_replace(what_to_serve(folder.as_deref(), &engine));
+    });
+    let supervisor = Supervisor::new(unload_after, memo::Limits::default());
+    let ends = Ends {
+        commands,
+        events,
+        wanted,
+        allowance,
+    };
+    let task = tokio::spawn(async move {
+        let beat = || pulse.beat(clock.now());
+        process::run(supervisor, Launch::default(), ends, clock, beat).await;
+        pulse.retire();
+    });
+    Inference {
+        task,
+        _allowance: allow,
+    }
+}
+
+impl Inference {
+    /// Waits for the processes to be gone. The dispatcher's end is what ends them.
+    pub(super) async fn close(self) {
+        if timeout(GOODBYE, self.task).await.is_err() {
+            tracing::warn!("the engine did not end in time");
+        }
+    }
+}
+
+fn what_to_serve(folder: Option<&Path>, engine: &config::Engine) -> Wanted {
+    let Some(folder) = folder else {
+        return Wanted::Nothing {
+            why: "no model package is set".into(),
+        };
+    };
+    match active_model(folder, engine) {
+        Ok(model) => Wanted::Model(Arc::new(model)),
+        Err(why) => {
+            tracing::error!(path = %folder.display(), error = why, "the package is not served");
+            Wanted::Nothing { why }
+        }
+    }
+}
+
+/// The package in a folder, every byte verified, and how its best variant is run.
+fn active_model(folder: &Path, engine: &config::Engine) -> Result<ActiveModel, String> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
+    package.verify().map_err(|faults| faults.to_string())?;
+    let best = package.variants().next();
+    let (variant, header) = best.ok_or("the package has no model")?;
+    let trained = header.context_tokens.unwrap_or(u64::MAX);
+    let context = package.manifest().runtime.context_tokens.min(trained);
+    Ok(ActiveModel {
+        book: Book::of(&package, variant),
+        options: options(engine, u32::try_from(context).unwrap_or(u32::MAX)),
+        draft: engine.draft_model.as_deref().map(PathBuf::from),
+    })
+}
+
+/// How a model is run: as the site says, else as suits small boards.
+fn options(engine: &config::Engine, package_context: u32) -> Options {
+    let context_tokens = engine.context_tokens.unwrap_or(package_context);
+    let sequences = engine.sequences.unwrap_or(SEQUENCES);
+    let all = context_tokens.saturating_mul(u32::from(sequences) + 1);
+    Options {
+        context_tokens,
+        cache_tokens: all.min(MAX_CACHE_TOKENS.max(context_tokens)),
+        sequences,
+        queue: sequences.saturating_mul(QUEUE_FACTOR),
+        threads: engine.threads,
+        batch_tokens: BATCH_TOKENS,
+        pass_ms: PASS_MS,
+        gpu_layers: engine.gpu_layers.unwrap_or(0),
+        kv_type: match engine.kv_type {
+            None | Some(config::KvType::F16) => KvType::F16,
+            Some(config::KvType::Q8) => KvType::Q8_0,
+            Some(config::KvType::Q4) => KvType::Q4_0,
+        },
+        flash_attention: match engine.flash_attention {
+            None => Flash::Auto,
+            Some(true) => Flash::On,
+            Some(false) => Flash::Off,
+        },
+        // A mapped file is in memory twice where weights are repacked.
+        mapping: Mapping::Read,
+        without: Without::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_sets_suits_the_package_and_a_small_board() {
+        let options = |engine: &config::Engine, context| options(engine, context);
+        let auto = config::Engine::default();
+        let small = options(&auto, 512);
+        assert_eq!(small.context_tokens, 512);
+        assert_eq!(small.cache_tokens, 512 * (u32::from(SEQUENCES) + 1));
+        assert_eq!(options(&auto, 8192).cache_tokens, MAX_CACHE_TOKENS);
+        assert_eq!(options(&auto, 65_536).cache_tokens, 65_536);
+        let site = config::Engine {
+            context_tokens: Some(256),
+            sequences: Some(2),
+            ..config::Engine::default()
+        };
+        let site = options(&site, 512);
+        assert_eq!((site.context_tokens, site.sequences), (256, 2));
+        assert_eq!(site.cache_tokens, 768);
+    }
+
+    #[test]
+    fn without_a_package_that_can_be_served_there_is_a_reason() {
+        let engine = config::Engine::default();
+        for folder in [None, Some(Path::new("/nonexistent/package"))] {
+            let Wanted::Nothing { why } = what_to_serve(folder, &engine) else {
+                panic!("{folder:?}");
+            };
+            assert!(!why.is_empty());
+        }
+    }
+}

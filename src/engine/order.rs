@@ -1,0 +1,406 @@
+//! From a request to work, and from what was computed to an answer.
+//!
+//! Purpose: a [`Book`] knows what one model of one package can be asked for. It is the one place
+//! where a task's name becomes an instruction, and where log-probabilities become a confidence.
+//!
+//! Invariants: the instructions of a book are those of the package's tasks in their order, and a
+//! plain one behind them for free prompts; an answer is as long as the shortest of the limits
+//! that apply; confidence is a number from 0 to 1, whatever the engine sent.
+//!
+//! How it fails: a request that names no known task is a [`Fault::Refused`]. Whether a schema
+//! can be kept and the context suffices, only the engine knows; [`Book::fault`] says how that
+//! reads for a device.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use super::memo::Key;
+use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work, WorkNo};
+use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
+use crate::intake::{Classification, Code, Priority, Request, Stream};
+use crate::package::{self, Answer, Calibration, Package, Task, Template, Variant};
+
+/// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
+const PLAIN_TOKENS: u32 = 256;
+/// The version of the plain instruction, for the reply.
+const PLAIN_VERSION: &str = "plain-1";
+/// Bytes of the engine's own words in a refusal.
+const MAX_WORDS_BYTES: usize = 300;
+
+/// What can be asked of one model of one package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Book {
+    /// Without the version of the prompt, which each task has of its own.
+    model: Model,
+    file: PathBuf,
+    instructions: Vec<Instruction>,
+    /// One for each instruction.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    /// None for the plain instruction.
+    task: Option<String>,
+    prompt_version: String,
+    form: Form,
+    choices: Vec<String>,
+    curve: Option<Calibration>,
+    /// Of its instruction and the model.
+    key: Key,
+}
+
+/// What was asked, as far as the answer depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    place: usize,
+    rule: Whose,
+}
+
+/// Whose rule an answer keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The task's.
+    Task,
+    /// The request's own schema.
+    Request,
+}
+
+impl Book {
+    /// The book of a variant of a package.
+    pub fn of(package: &Package, variant: &Variant) -> Self {
+        let manifest = package.manifest();
+        let model = Model {
+            package: manifest.name.clone(),
+            seq: manifest.seq,
+            digest: format!("sha256:{}", variant.file.sha256),
+            prompt_version: String::new(),
+        };
+        let mut book = Self {
+            file: package.model_path(variant),
+            model,
+            instructions: Vec::new(),
+            entries: Vec::new(),
+        };
+        for task in &manifest.tasks {
+            let rule = rule_of(package.rule(task));
+            let curve = package.calibration(&task.name, &variant.quantization);
+            let name = Some(task.name.clone());
+            book.add(name, task, rule, curve.cloned(), package.template());
+        }
+        let room = u32::try_from(manifest.runtime.context_tokens / 2).unwrap_or(u32::MAX);
+        let plain = plain(room.min(PLAIN_TOKENS));
+        book.add(None, &plain, Rule::Text, None, package.template());
+        book
+    }
+
+    fn add(
+        &mut self,
+        name: Option<String>,
+        task: &Task,
+        rule: Rule,
+        curve: Option<Calibration>,
+        template: Template,
+    ) {
+        let instruction = instruction(task, rule, template);
+        let choices = match &instruction.rule {
+            Rule::Choices(choices) => choices.clone(),
+            Rule::Text | Rule::Grammar(_) | Rule::Schema(_) | Rule::Regex(_) => Vec::new(),
+        };
+        let form = if task.answer.is_json() {
+            Form::Json
+        } else {
+            Form::Text
+        };
+        self.entries.push(Entry {
+            task: name,
+            prompt_version: task.prompt_version.clone(),
+            form,
+            choices,
+            curve,
+            key: key_of(&self.model.digest, &instruction),
+        });
+        self.instructions.push(instruction);
+    }
+
+    /// The model file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Which model this is; the version of the prompt is each task's own.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What the engine loads.
+    pub fn load(&self, options: &Options, draft: Option<&Path>) -> Load {
+        Load {
+            model: self.file.display().to_string(),
+            adapter: None,
+            draft: draft.map(|path| path.display().to_string()),
+            options: options.clone(),
+            instructions: self.instructions.clone(),
+        }
+    }
+
+    /// The work that answers a request.
+    pub fn work(&self, no: WorkNo, request: &Request, due_ms: u32) -> Result<(Work, Asked), Fault> {
+        let named = request.ask.task();
+        let place = self
+            .entries
+            .iter()
+            .position(|it| it.task.as_deref() == named);
+        let (place, instruction) = place
+            .and_then(|place| Some((place, self.instructions.get(place)?)))
+            .ok_or_else(|| self.unknown(named.unwrap_or_default()))?;
+        let (ask, rule) = match &request.schema {
+            Some(schema) => {
+                let own = Instruction {
+                    rule: Rule::Schema(schema.clone()),
+                    ..instruction.clone()
+                };
+                (Ask::Own(own), Whose::Request)
+            }
+            None => {
+                let place = u16::try_from(place).expect("a package has few tasks");
+                (Ask::Known(place), Whose::Task)
+            }
+        };
+        let limit = |wanted: u32| wanted.min(instruction.max_tokens);
+        let work = Work {
+            no,
+            ask,
+            input: request.ask.text().to_owned(),
+            max_tokens: request.max_tokens.map(limit),
+            due_ms,
+            priority: rank(request.priority),
+            client: fairness(request),
+            stream: request.stream == Stream::Yes,
+        };
+        Ok((work, Asked { place, rule }))
+    }
+
+    fn unknown(&self, task: &str) -> Fault {
+        let known: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.task.as_deref())
+            .collect();
+        Fault::Refused {
+            code: Code::UnknownTask,
+            message: format!(
+                "package {} has no task \"{task}\"; it has {}",
+                self.model.package,
+                known.join(", ")
+            ),
+        }
+    }
+
+    /// What the answer to this work depends on. Restricted questions are nobody else's.
+    pub fn key(&self, request: &Request, work: &Work, asked: Asked) -> Key {
+        let own = match &work.ask {
+            Ask::Own(instruction) => Some(key_of(&self.model.digest, instruction)),
+            Ask::Known(_) => self.entries.get(asked.place).map(|entry| entry.key),
+        };
+        let limit = work.max_tokens.map(u32::to_le_bytes);
+        let scope = match request.classification {
+            Classification::Restricted => request.client.scope(),
+            Classification::Internal | Classification::Public => String::new(),
+        };
+        Key::of(&[
+            own.as_ref().map_or(&[], Key::bytes),
+            work.input.as_bytes(),
+            limit.as_ref().map_or(&[], |limit| limit.as_slice()),
+            scope.as_bytes(),
+        ])
+    }
+
+    /// The answer that was computed, as the reply tells it.
+    pub fn completion(&self, asked: Asked, done: Done, origin: Origin) -> Completion {
+        let entry = self.entries.get(asked.place);
+        let own_rule = asked.rule == Whose::Request;
+        let raw = raw_confidence(&done);
+        // A curve says how often a task's own answers are right; under another rule they are not.
+        let curve = entry.and_then(|entry| entry.curve.as_ref());
+        let confidence = match curve.filter(|_| !own_rule) {
+            Some(curve) => curve.probability(raw),
+            None => raw,
+        };
+        let labels = entry.filter(|_| !own_rule).map(|entry| &entry.choices);
+        let labels = labels.into_iter().flatten();
+        let choices = labels.zip(&done.choices).map(|(label, logprob)| Choice {
+            label: label.clone(),
+            logprob: finite(*logprob),
+        });
+        #[expect(clippy::cast_possible_truncation, reason = "shown with three digits")]
+        let confidence = confidence.clamp(0.0, 1.0) as f32;
+        Completion {
+            form: match (own_rule, entry) {
+                (true, _) => Form::Json,
+                (false, Some(entry)) => entry.form,
+                (false, None) => Form::Text,
+            },
+            finish: done.finish,
+            confidence,
+            entropy: mean_entropy(&done),
+            choices: choices.collect(),
+            model: Model {
+                prompt_version: entry.map_or_else(String::new, |it| it.prompt_version.clone()),
+                ..self.model.clone()
+            },
+            tokens: Tokens {
+                prompt: done.tokens.prompt,
+                cached: match origin {
+                    Origin::Model => done.tokens.cached,
+                    Origin::Duplicate | Origin::Cache => done.tokens.prompt,
+                },
+                completion: done.tokens.completion,
+            },
+            first_token_ms: match origin {
+                Origin::Model | Origin::Duplicate => ms(done.first_token_us),
+                Origin::Cache => 0.0,
+            },
+            origin,
+            text: done.text,
+        }
+    }
+
+    /// How the engine's failure reads for a device.
+    pub fn fault(failure: &Failure) -> Fault {
+        let refused = |code, message: String| Fault::Refused { code, message };
+        match failure {
+            Failure::Full | Failure::Cancelled => Fault::Busy,
+            Failure::Late => {
+                let why = "it could not be answered in the time that was left";
+                refused(Code::Deadline, why.into())
+            }
+            Failure::Overflow { tokens, context } => refused(
+                Code::OverContext,
+                format!("prompt and answer take {tokens} tokens, {context} fit"),
+            ),
+            Failure::Rule(words) => refused(
+                Code::Schema,
+                format!("the rule for the answer cannot be kept: {}", cut(words)),
+            ),
+            Failure::Unknown | Failure::Sick(_) => Fault::Crashed,
+        }
+    }
+}
+
+/// How a task reads for the engine. The one place where a template meets the wire.
+fn instruction(task: &Task, rule: Rule, template: Template) -> Instruction {
+    let prompt = task.prompt(template, "");
+    Instruction {
+        head: prompt.prefix,
+        tail: prompt.suffix.to_owned(),
+        rule,
+        max_tokens: task.max_tokens,
+    }
+}
+
+/// A task without an instruction: what a free prompt gets.
+fn plain(max_tokens: u32) -> Task {
+    Task {
+        name: String::new(),
+        prompt_version: PLAIN_VERSION.into(),
+        system: String::new(),
+        answer: Answer::Text,
+        max_tokens,
+        threshold: 0.0,
+        needs_person_field: None,
+    }
+}
+
+fn rule_of(rule: package::Rule<'_>) -> Rule {
+    match rule {
+        package::Rule::Grammar(text) => Rule::Grammar(text.to_owned()),
+        package::Rule::Schema(text) => Rule::Schema(text.to_owned()),
+        package::Rule::Choices(choices) => Rule::Choices(choices.to_vec()),
+        package::Rule::Text => Rule::Text,
+    }
+}
+
+fn key_of(digest: &str, instruction: &Instruction) -> Key {
+    let (kind, parts): (u8, Vec<&str>) = match &instruction.rule {
+        Rule::Text => (0, Vec::new()),
+        Rule::Choices(choices) => (1, choices.iter().map(String::as_str).collect()),
+        Rule::Grammar(text) => (2, vec![text]),
+        Rule::Schema(text) => (3, vec![text]),
+        Rule::Regex(text) => (4, vec![text]),
+    };
+    let limit = instruction.max_tokens.to_le_bytes();
+    let kind = [kind];
+    let mut all: Vec<&[u8]> = vec![
+        digest.as_bytes(),
+        instruction.head.as_bytes(),
+        instruction.tail.as_bytes(),
+        &limit,
+        &kind,
+    ];
+    all.extend(parts.iter().map(|part| part.as_bytes()));
+    Key::of(&all)
+}
+
+/// Larger is sooner, as the engine wants it.
+fn rank(priority: Priority) -> u8 {
+    match priority {
+        Priority::Low => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+    }
+}
+
+/// A number for whoever asked, always the same.
+fn fairness(request: &Request) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.client.scope().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The probability of all that was free in the answer.
+fn raw_confidence(done: &Done) -> f64 {
+    let sum = if done.free.is_empty() {
+        // Scored, not generated: the best of the choices is the answer. Without any choice the
+        // answer was certain.
+        let best = done.choices.iter().copied().map(f64::from);
+        best.reduce(f64::max).unwrap_or(0.0)
+    } else {
+        done.free.iter().map(|free| f64::from(free.logprob)).sum()
+    };
+    let raw = sum.exp();
+    if raw.is_nan() { 0.0 } else { raw.min(1.0) }
+}
+
+fn mean_entropy(done: &Done) -> f32 {
+    let sum: f32 = done.free.iter().map(|free| free.entropy).sum();
+    let count = u16::try_from(done.free.len()).unwrap_or(u16::MAX);
+    let mean = sum / f32::from(count.max(1));
+    if mean.is_finite() { mean } else { 0.0 }
+}
+
+/// JSON has no other numbers.
+fn finite(number: f32) -> f32 {
+    if number.is_nan() {
+        f32::MIN
+    } else {
+        number.clamp(f32::MIN, f32::MAX)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds for people")]
+fn ms(us: u64) -> f32 {
+    us as f32 / 1000.0
+}
+
+/// No more of a text than a refusal should carry.
+fn cut(words: &str) -> &str {
+    let mut end = words.len().min(MAX_WORDS_BYTES);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    &words[..end]
+}
+
+#[cfg(test)]
+mod tests;

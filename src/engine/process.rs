@@ -1,0 +1,470 @@
+//! The task around the supervisor: processes, sockets, and nothing that decides.
+//!
+//! Each process is this very program, started as `lineside engine` with one end of a socket pair
+//! as its standard input. A task of its own tends it:
+//!
+//! ```text
+//!  commands ─► ┌─────┐ ── frames, bounded ──► ┌──────┐ ══ socket ══► ┌────────┐
+//!   events ◄── │ run │                        │ tend │               │ engine │
+//!              └─────┘ ◄─ frames, then exit ─ └──────┘ ◄═ socket ═══ └────────┘
+//! ```
+//!
+//! Invariants:
+//!
+//! - Nothing here waits for a process: one that does not read what it is told counts as stuck,
+//!   and is ended.
+//! - What a process said before its end is heard before its end.
+//! - A process is ended when its number is let go of, and when this task is dropped.
+//! - Of what a process prints, only lines of known kinds reach the log, cut and counted: native
+//!   code may print whatever it was given.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, ChildStderr, Command as Program};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep_until, timeout};
+
+use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
+use super::supervise::{ChildNo, Effects, Supervisor, Wanted};
+use super::{Command, Event};
+use crate::clock::Clock;
+
+/// The subcommand that makes this program an engine.
+pub const SUBCOMMAND: &str = "engine";
+/// The whole environment of an engine. Threads that wait for each other spin a little before they
+/// sleep: without a limit a crowded machine comes to a halt, without spinning each pass costs
+/// twenty times as much. A backtrace of an abort would be made by a debugger that is not there.
+pub const ENVIRONMENT: [(&str, &str); 2] = [("GOMP_SPINCOUNT", "1000"), ("GGML_NO_BACKTRACE", "1")];
+/// Frames that may wait for a process to read them: more than the work that it may have.
+const OUTGOING: usize = 1024;
+/// Frames that may wait to be heard, of all processes together.
+const INCOMING: usize = 1024;
+/// Inputs taken in one turn.
+const MAX_INPUTS_A_TURN: usize = 256;
+/// Bytes read at once: some hundred frames.
+const READ_BYTES: usize = 64 << 10;
+/// The longest that the task sleeps: the watchdog wants to hear from it.
+const BEAT: Duration = Duration::from_millis(500);
+/// How long a process may take to end once its socket is closed.
+const PARTING: Duration = Duration::from_millis(500);
+/// Lines of one process that reach the log, and bytes of each.
+const MAX_LINES: u32 = 32;
+const MAX_LINE_BYTES: usize = 240;
+
+/// Where inputs come from and events go.
+#[derive(Debug)]
+pub struct Ends {
+    /// What the dispatcher wants; the task ends when nobody can want anything any more.
+    pub commands: mpsc::Receiver<Command>,
+    /// What the dispatcher hears.
+    pub events: mpsc::Sender<Event>,
+    /// What is to be served.
+    pub wanted: watch::Receiver<Wanted>,
+    /// How much may run; none until somebody says.
+    pub allowance: watch::Receiver<Option<Allowance>>,
+}
+
+/// How a process is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// What it is called with.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Launch {
+    /// This very program, even if its file was replaced meanwhile.
+    fn default() -> Self {
+        Self {
+            program: "/proc/self/exe".into(),
+            arguments: vec![SUBCOMMAND.into()],
+        }
+    }
+}
+
+/// A process, as the task knows it.
+#[derive(Debug)]
+struct Line {
+    outgoing: mpsc::Sender<ToEngine>,
+    /// Used or dropped, it ends the process.
+    hold: oneshot::Sender<&'static str>,
+}
+
+/// What comes from a process.
+#[derive(Debug)]
+enum Input {
+    Frame(FromEngine),
+    Exit(String),
+}
+
+type Inputs = mpsc::Sender<(ChildNo, Input)>;
+
+/// Runs engines until nobody wants any more. `beat` is called at each turn.
+pub async fn run(
+    mut supervisor: Supervisor,
+    launch: Launch,
+    mut ends: Ends,
+    clock: Clock,
+    beat: impl Fn(),
+) {
+    let (inputs, mut heard) = mpsc::channel(INCOMING);
+    let mut crew = Crew {
+        launch,
+        inputs,
+        lines: HashMap::new(),
+    };
+    serve(
+        &mut supervisor,
+        &mut crew,
+        &mut heard,
+        &mut ends,
+        clock,
+        beat,
+    )
+    .await;
+    // Each process is ended with its line, and its task says so last.
+    drop(crew);
+    while heard.recv().await.is_some() {}
+}
+
+/// Returns when the dispatcher is gone.
+async fn serve(
+    supervisor: &mut Supervisor,
+    crew: &mut Crew,
+    heard: &mut mpsc::Receiver<(ChildNo, Input)>,
+    ends: &mut Ends,
+    clock: Clock,
+    beat: impl Fn(),
+) {
+    supervisor.on_wanted(ends.wanted.borrow_and_update().clone(), clock.now().mono);
+    loop {
+        beat();
+        let effects = supervisor.take_effects();
+        if crew.carry_out(effects, &ends.events).await.is_err() {
+            return;
+        }
+        let now = clock.now().mono;
+        let due = supervisor.deadline().map(|(at, _why)| at);
+        let wake = due.map_or(now.after(BEAT), |at| at.min(now.after(BEAT)));
+        tokio::select! {
+            biased;
+            Some((child, input)) = heard.recv() => {
+                hear(supervisor, crew, child, input, clock);
+            }
+            command = ends.commands.recv() => match command {
+                Some(command) => supervisor.on_command(command, clock.now().mono),
+                None => return,
+            },
+            Ok(()) = ends.wanted.changed() => {
+                let wanted = ends.wanted.borrow_and_update().clone();
+                supervisor.on_wanted(wanted, clock.now().mono);
+            }
+            Ok(()) = ends.allowance.changed() => {
+                let allowance = *ends.allowance.borrow_and_update();
+                if let Some(allowance) = allowance {
+                    supervisor.on_allowance(allowance);
+                }
+            }
+            () = sleep_until(clock.instant(wake).into()) => {}
+        }
+        // Neither side may keep the other waiting, however much it says; and nobody counts as
+        // silent who was not listened to.
+        let mut all_heard = false;
+        for _ in 0..MAX_INPUTS_A_TURN {
+            let Ok((child, input)) = heard.try_recv() else {
+                all_heard = true;
+                break;
+            };
+            hear(supervisor, crew, child, input, clock);
+        }
+        let now = clock.now().mono;
+        if all_heard && supervisor.deadline().is_some_and(|(at, _why)| at <= now) {
+            supervisor.on_timeout(now);
+        }
+        for _ in 0..MAX_INPUTS_A_TURN {
+            let Ok(command) = ends.commands.try_recv() else {
+                break;
+            };
+            supervisor.on_command(command, clock.now().mono);
+        }
+    }
+}
+
+fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Input, clock: Clock) {
+    let now = clock.now().mono;
+    match input {
+        Input::Frame(frame) => supervisor.on_frame(child, frame, now),
+        Input::Exit(why) => {
+            crew.lines.remove(&child);
+            supervisor.on_exit(child, &why, now);
+        }
+    }
+}
+
+/// The processes that run.
+struct Crew {
+    launch: Launch,
+    inputs: Inputs,
+    lines: HashMap<ChildNo, Line>,
+}
+
+/// The dispatcher is gone.
+struct Alone;
+
+impl Crew {
+    async fn carry_out(
+        &mut self,
+        effects: Effects,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(), Alone> {
+        for child in effects.spawn {
+            self.spawn(child);
+        }
+        for (child, frame) in effects.frames {
+            self.send(child, frame);
+        }
+        for child in effects.kill {
+            self.lines.remove(&child);
+        }
+        for event in effects.events {
+            if let Event::Report(report) = &event {
+                tracing::info!(
+                    state = report.word,
+                    package = report.package.as_deref(),
+                    reason = report.why.as_deref(),
+                    "engine"
+                );
+            }
+            // The dispatcher never waits for this task, so this wait is short.
+            events.send(event).await.map_err(|_| Alone)?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, child: ChildNo) {
+        let (outgoing, frames) = mpsc::channel(OUTGOING);
+        let (hold, held) = oneshot::channel();
+        let started = start(&self.launch);
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let why = match started {
+                Ok(process) => tend(child, process, frames, held, &inputs).await,
+                Err(error) => format!("it could not be started: {error}"),
+            };
+            // Without anybody to hear it, the end is everybody's.
+            let _ = inputs.send((child, Input::Exit(why))).await;
+        });
+        let line = Line { outgoing, hold };
+        self.lines.insert(child, line);
+    }
+
+    fn send(&mut self, child: ChildNo, frame: ToEngine) {
+        let Some(line) = self.lines.get(&child) else {
+            return;
+        };
+        if let Err(TrySendError::Full(_)) = line.outgoing.try_send(frame)
+            && let Some(line) = self.lines.remove(&child)
+        {
+            let _ = line.hold.send("it does not read what it is told"); // or it is gone already
+        }
+    }
+}
+
+/// A process and this side of its socket.
+struct Process {
+    child: Child,
+    socket: UnixStream,
+}
+
+fn start(launch: &Launch) -> io::Result<Process> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let child = Program::new(&launch.program)
+        .args(&launch.arguments)
+        .env_clear()
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(Process {
+        child,
+        socket: UnixStream::from_std(ours)?,
+    })
+}
+
+/// Moves frames both ways until the process is gone or let go of; returns how it ended.
+async fn tend(
+    no: ChildNo,
+    process: Process,
+    frames: mpsc::Receiver<ToEngine>,
+    held: oneshot::Receiver<&'static str>,
+    inputs: &Inputs,
+) -> String {
+    let Process { mut child, socket } = process;
+    let pid = child.id();
+    tracing::debug!(pid, "an engine process was started");
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(tell(stderr, pid));
+    }
+    let (from, to) = socket.into_split();
+    let end = tokio::select! {
+        end = listen(no, from, inputs) => end,
+        end = speak(to, frames) => end,
+        why = held => why.ok().map(|why| End::Faulty(why.into())),
+    };
+    // One that closed its socket is ending and may do so in peace; any other is ended.
+    let status = match end {
+        Some(End::Closed) => timeout(PARTING, child.wait()).await.ok(),
+        Some(End::Faulty(_)) | None => None,
+    };
+    let status = match status {
+        Some(status) => status,
+        None => match child.start_kill() {
+            Ok(()) => child.wait().await,
+            Err(error) => Err(error),
+        },
+    };
+    match (end, status) {
+        (Some(End::Faulty(why)), _) => why,
+        (_, Ok(status)) => told(status),
+        (_, Err(error)) => format!("its end is unknown: {error}"),
+    }
+}
+
+/// Why nothing more goes over a socket.
+enum End {
+    Closed,
+    Faulty(String),
+}
+
+async fn listen(no: ChildNo, mut from: OwnedReadHalf, inputs: &Inputs) -> Option<End> {
+    let mut frames = Frames::default();
+    let mut bytes = vec![0; READ_BYTES];
+    loop {
+        match from.read(&mut bytes).await {
+            Ok(0) | Err(_) => return Some(End::Closed),
+            Ok(count) => frames.extend(&bytes[..count]),
+        }
+        loop {
+            match frames.next::<FromEngine>() {
+                Ok(Some(frame)) => {
+                    if inputs.send((no, Input::Frame(frame))).await.is_err() {
+                        return None;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    return Some(End::Faulty(format!("it cannot be understood: {error}")));
+                }
+            }
+        }
+    }
+}
+
+/// Ends only with a fault of this side: what the other side closes is heard by [`listen`], after
+/// all that was said before.
+async fn speak(mut to: OwnedWriteHalf, mut frames: mpsc::Receiver<ToEngine>) -> Option<End> {
+    while let Some(message) = frames.recv().await {
+        let bytes = match frame(&message) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(End::Faulty(format!("it cannot be told: {error}"))),
+        };
+        if to.write_all(&bytes).await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// How a process ended, in words.
+fn told(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with code {code}"),
+        (None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (None, None) => "it ended".into(),
+    }
+}
+
+/// Puts what a process prints into the log, as far as it may stand there.
+async fn tell(stderr: ChildStderr, pid: Option<u32>) {
+    let mut reader = BufReader::new(stderr);
+    let (mut line, mut lines, mut untold) = (Vec::new(), 0, 0_u64);
+    loop {
+        line.clear();
+        // A line without an end must not fill memory: what is beyond the limit is the next line.
+        let mut limited = (&mut reader).take(READ_BYTES as u64);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        match tellable(&line) {
+            Some(text) if lines < MAX_LINES => {
+                lines += 1;
+                tracing::warn!(pid, error = text, "an engine process says");
+            }
+            Some(_) | None => untold += 1,
+        }
+    }
+    if untold > 0 {
+        tracing::debug!(
+            pid,
+            count = untold,
+            "lines of an engine process were left out"
+        );
+    }
+}
+
+/// A line that tells where something failed, cut; none for any other, which may quote what the
+/// process was given.
+fn tellable(line: &[u8]) -> Option<&str> {
+    let mut end = line.len().min(MAX_LINE_BYTES);
+    let text = loop {
+        match std::str::from_utf8(&line[..end]) {
+            Ok(text) => break text.trim_end(),
+            Err(error) => end = error.valid_up_to(),
+        }
+    };
+    let known = text.contains(": GGML_ASSERT(")
+        || text.contains("CUDA error")
+        || text.starts_with("ggml_abort")
+        // The place of a panic; its message stands in the next line.
+        || (text.starts_with("thread '") && text.contains(" panicked at "))
+        || text.starts_with("lineside: ");
+    known.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_that_tell_a_place_are_told() {
+        let assertion = b"/src/ggml.c:3211: GGML_ASSERT(a->ne[2] == b->ne[0]) failed\n";
+        assert!(tellable(assertion).is_some());
+        let panic = b"thread 'engine' (77) panicked at src/engine/worker.rs:9:5:\n";
+        assert!(tellable(panic).is_some());
+        assert_eq!(tellable(b"spindle 4 at press 7 is loud\n"), None);
+        assert_eq!(tellable(b"\xff\xfe\n"), None);
+        assert_eq!(tellable(b""), None);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let line = format!("lineside: {}", "ä".repeat(1000));
+        let told = tellable(line.as_bytes()).unwrap();
+        assert!(told.len() <= MAX_LINE_BYTES && told.len() > MAX_LINE_BYTES - 2);
+    }
+}

@@ -1,0 +1,891 @@
+//! What the supervisor promises, first case by case, then whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::Completion;
+use crate::engine::protocol::{Flash, KvType, Mapping, Without};
+use crate::intake::{
+    Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
+};
+use crate::package::Package;
+
+/// Two models of one package.
+static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+    let package = Package::open(&folder).unwrap();
+    let model = |place: usize| {
+        let (variant, _) = package.variants().nth(place).unwrap();
+        Arc::new(ActiveModel {
+            book: Book::of(&package, variant),
+            options: options(),
+            draft: None,
+        })
+    };
+    [model(0), model(1)]
+});
+
+/// Four at a time and four in line.
+const SLOTS: u32 = 8;
+
+fn options() -> Options {
+    Options {
+        context_tokens: 512,
+        cache_tokens: 4096,
+        sequences: 4,
+        queue: 4,
+        threads: None,
+        batch_tokens: 512,
+        pass_ms: 25,
+        gpu_layers: 0,
+        kv_type: KvType::F16,
+        flash_attention: Flash::Auto,
+        mapping: Mapping::Read,
+        without: Without::default(),
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        tokens_per_s: 9000.0,
+        ..Facts::default()
+    }
+}
+
+fn job(ticket: u64, text: &str, due: Mono) -> Job {
+    Job {
+        ticket: TicketNo(ticket),
+        request: Request {
+            id: RequestId::Given(ticket.to_string()),
+            client: Client::Anonymous,
+            ask: Ask::Task {
+                task: "triage".into(),
+                input: text.into(),
+            },
+            classification: Classification::Public,
+            risk: None,
+            complexity: None,
+            priority: Priority::Normal,
+            deadline: Duration::from_mins(1),
+            max_tokens: None,
+            schema: None,
+            stream: Stream::No,
+            reply: ReturnAddress::Local,
+            content: Digest([0; 16]),
+        },
+        due,
+    }
+}
+
+/// A supervisor whose effects are kept.
+struct Rig {
+    supervisor: Supervisor,
+    now: Mono,
+    spawned: Vec<ChildNo>,
+    killed: Vec<ChildNo>,
+    frames: Vec<(ChildNo, ToEngine)>,
+    events: Vec<Event>,
+}
+
+impl Rig {
+    fn new(unload_after: Option<Duration>) -> Self {
+        let supervisor = Supervisor::new(unload_after, memo::Limits::default());
+        let mut rig = Self {
+            supervisor,
+            now: Mono::default(),
+            spawned: Vec::new(),
+            killed: Vec::new(),
+            frames: Vec::new(),
+            events: Vec::new(),
+        };
+        rig.take();
+        rig
+    }
+
+    /// One that serves the first model.
+    fn ready() -> Self {
+        let mut rig = Self::new(None);
+        rig.want(0);
+        rig.load(1);
+        rig
+    }
+
+    fn take(&mut self) {
+        let effects = self.supervisor.take_effects();
+        self.spawned.extend(effects.spawn);
+        self.killed.extend(effects.kill);
+        self.frames.extend(effects.frames);
+        self.events.extend(effects.events);
+        self.supervisor.pieces.assert_whole();
+    }
+
+    fn want(&mut self, model: usize) {
+        let wanted = Wanted::Model(Arc::clone(&MODELS[model]));
+        self.supervisor.on_wanted(wanted, self.now);
+        self.take();
+    }
+
+    fn frame(&mut self, child: u64, frame: FromEngine) {
+        self.supervisor.on_frame(ChildNo(child), frame, self.now);
+        self.take();
+    }
+
+    fn load(&mut self, child: u64) {
+        self.frame(child, FromEngine::Ready(Box::new(facts())));
+    }
+
+    fn exit(&mut self, child: u64) {
+        self.supervisor
+            .on_exit(ChildNo(child), "it was ended by signal 9", self.now);
+        self.take();
+    }
+
+    fn start(&mut self, ticket: u64, text: &str) {
+        self.start_job(job(ticket, text, self.now.after(Duration::from_mins(10))));
+    }
+
+    fn start_job(&mut self, job: Job) {
+        self.supervisor.on_command(Command::Start(job), self.now);
+        self.take();
+    }
+
+    fn cancel(&mut self, ticket: u64) {
+        self.supervisor
+            .on_command(Command::Cancel(TicketNo(ticket)), self.now);
+        self.take();
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+        self.supervisor.on_timeout(self.now);
+        self.take();
+    }
+
+    /// To the moment that the supervisor waits for.
+    fn pass_to_deadline(&mut self) {
+        let (at, _) = self.supervisor.deadline().expect("something to wait for");
+        self.pass(at.since(self.now));
+    }
+
+    fn answer(&mut self, child: u64, no: WorkNo) {
+        let done = Done {
+            no,
+            text: "{}".into(),
+            ..Done::default()
+        };
+        self.frame(child, FromEngine::Done(Box::new(done)));
+    }
+
+    /// Work that this process was given, oldest first.
+    fn works(&self, child: u64) -> Vec<WorkNo> {
+        let works = self.frames.iter().filter_map(|(on, frame)| match frame {
+            ToEngine::Start(work) if *on == ChildNo(child) => Some(work.no),
+            _ => None,
+        });
+        works.collect()
+    }
+
+    fn result(&self, ticket: u64) -> Option<&Result<Completion, Fault>> {
+        let mut ends = self.events.iter().filter_map(|event| match event {
+            Event::Ended { ticket: it, result } if *it == TicketNo(ticket) => Some(result),
+            _ => None,
+        });
+        let result = ends.next();
+        assert!(ends.next().is_none(), "{ticket} ended twice");
+        result
+    }
+
+    fn origin(&self, ticket: u64) -> Option<Origin> {
+        self.result(ticket)?.as_ref().ok().map(|it| it.origin)
+    }
+
+    fn state(&self) -> State {
+        let states = self.events.iter().filter_map(|event| match event {
+            Event::State(state) => Some(*state),
+            _ => None,
+        });
+        states.last().unwrap()
+    }
+
+    fn report(&self) -> &Report {
+        let reports = self.events.iter().filter_map(|event| match event {
+            Event::Report(report) => Some(report),
+            _ => None,
+        });
+        reports.last().unwrap()
+    }
+}
+
+#[test]
+fn a_model_is_loaded_first_and_then_there_is_room() {
+    let mut rig = Rig::new(None);
+    assert_eq!(rig.state(), State::Starting);
+    rig.want(0);
+    assert_eq!(rig.spawned, [ChildNo(1)]);
+    assert!(matches!(rig.frames[0], (ChildNo(1), ToEngine::Load(_))));
+    rig.load(1);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    assert_eq!(rig.report().word, "ready");
+    assert_eq!(rig.report().package.as_deref(), Some("factory-triage 1"));
+}
+
+#[test]
+fn a_death_is_told_to_what_was_computed_and_not_to_what_waited() {
+    let mut rig = Rig::ready();
+    for ticket in 1..=4 {
+        rig.start(ticket, &ticket.to_string());
+    }
+    let works = rig.works(1);
+    rig.answer(1, works[0]);
+    rig.frame(1, FromEngine::Began(works[1]));
+    rig.frame(1, FromEngine::Began(works[2]));
+    rig.exit(1);
+    assert!(matches!(rig.result(1), Some(Ok(_))));
+    assert_eq!(rig.result(2), Some(&Err(Fault::Crashed)));
+    assert_eq!(rig.result(3), Some(&Err(Fault::Crashed)));
+    assert_eq!(rig.result(4), Some(&Err(Fault::Busy)));
+    assert_eq!(rig.state(), State::Starting);
+    assert_eq!(
+        rig.report().why.as_deref(),
+        Some("it was ended by signal 9")
+    );
+    rig.pass_to_deadline();
+    assert_eq!(rig.spawned, [ChildNo(1), ChildNo(2)]);
+    rig.load(2);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    assert_eq!(rig.report().crashes, 1);
+}
+
+#[test]
+fn an_engine_without_a_sign_of_life_is_ended_and_one_with_some_is_not() {
+    let mut rig = Rig::ready();
+    rig.start(1, "a");
+    let works = rig.works(1);
+    rig.frame(1, FromEngine::Began(works[0]));
+    for _ in 0..100 {
+        rig.pass(MIN_SILENCE / 2);
+        rig.frame(
+            1,
+            FromEngine::Beat(crate::engine::protocol::Beat::default()),
+        );
+    }
+    assert_eq!(rig.killed, []);
+    rig.pass_to_deadline();
+    assert_eq!(rig.killed, [ChildNo(1)]);
+    assert_eq!(rig.result(1), Some(&Err(Fault::Crashed)));
+    assert_eq!(rig.report().why.as_deref(), Some("no sign of life"));
+}
+
+#[test]
+fn a_service_that_was_stopped_itself_does_not_blame_its_engine() {
+    let mut rig = Rig::ready();
+    rig.pass(Duration::from_hours(1));
+    assert_eq!(rig.killed, []);
+    rig.pass_to_deadline();
+    assert_eq!(rig.killed, [ChildNo(1)], "once only");
+}
+
+#[test]
+fn loading_may_take_long_but_not_for_ever() {
+    let mut rig = Rig::new(None);
+    rig.want(0);
+    rig.pass(LOAD_LIMIT - Duration::from_secs(1));
+    assert_eq!(rig.killed, []);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.killed, [ChildNo(1)]);
+}
+
+#[test]
+fn pauses_grow_with_each_death_and_shrink_after_good_work() {
+    let mut rig = Rig::ready();
+    let mut pauses = Vec::new();
+    let mut child = 1;
+    for _ in 0..12 {
+        rig.exit(child);
+        let (at, _) = rig.supervisor.deadline().unwrap();
+        pauses.push(at.since(rig.now));
+        rig.pass_to_deadline();
+        child += 1;
+        rig.load(child);
+    }
+    assert_eq!(pauses[0], FIRST_PAUSE);
+    assert!(pauses.is_sorted());
+    assert_eq!(pauses[11], MAX_PAUSE);
+
+    rig.start(1, "a");
+    let works = rig.works(child);
+    rig.answer(child, works[0]);
+    for _ in 0..20 {
+        rig.now = rig.now.after(Duration::from_secs(1));
+        rig.frame(
+            child,
+            FromEngine::Beat(crate::engine::protocol::Beat::default()),
+        );
+    }
+    rig.exit(child);
+    let (at, _) = rig.supervisor.deadline().unwrap();
+    assert_eq!(at.since(rig.now), FIRST_PAUSE);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_a_lasting_fault_with_its_reason() {
+    let mut rig = Rig::new(None);
+    rig.want(0);
+    rig.frame(1, FromEngine::Unloadable("not a GGUF file".into()));
+    assert_eq!(rig.state(), State::Absent);
+    assert_eq!(rig.report().word, "unloadable");
+    assert_eq!(rig.report().why.as_deref(), Some("not a GGUF file"));
+    rig.start(1, "a"); // sent before the news arrived
+    assert_eq!(rig.result(1), Some(&Err(Fault::Busy)));
+    rig.exit(1);
+    rig.pass(RETRY_UNLOADABLE - Duration::from_secs(1));
+    assert_eq!(rig.spawned, [ChildNo(1)]);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.spawned, [ChildNo(1), ChildNo(2)]);
+    rig.load(2);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+}
+
+#[test]
+fn an_engine_that_keeps_dying_while_it_loads_has_a_model_that_cannot_be_loaded() {
+    let mut rig = Rig::new(None);
+    rig.want(0);
+    for child in 1..=u64::from(life::MAX_LOAD_DEATHS) {
+        assert_eq!(rig.state(), State::Starting);
+        rig.exit(child);
+        rig.pass_to_deadline();
+    }
+    // The last wait was the long one, and it is being tried again.
+    let absent = Event::State(State::Absent);
+    assert!(rig.events.contains(&absent));
+    assert!(rig.now.0 > RETRY_UNLOADABLE);
+}
+
+#[test]
+fn the_same_work_is_computed_once_for_all_who_ask_meanwhile() {
+    let mut rig = Rig::ready();
+    rig.start(1, "a");
+    rig.start(2, "a");
+    rig.start(3, "b");
+    rig.start(4, "a");
+    let works = rig.works(1);
+    assert_eq!(works.len(), 2);
+    rig.answer(1, works[0]);
+    assert_eq!(rig.origin(1), Some(Origin::Model));
+    assert_eq!(rig.origin(2), Some(Origin::Duplicate));
+    assert_eq!(rig.origin(4), Some(Origin::Duplicate));
+    assert_eq!(rig.result(3), None);
+    rig.start(5, "a");
+    assert_eq!(rig.origin(5), Some(Origin::Cache));
+    assert_eq!(rig.works(1).len(), 2);
+}
+
+#[test]
+fn who_leaves_shared_work_leaves_alone_and_the_last_one_ends_it() {
+    let cancels = |rig: &Rig| {
+        let cancelled = rig.frames.iter();
+        let cancelled = cancelled.filter(|(_, frame)| matches!(frame, ToEngine::Cancel(_)));
+        cancelled.count()
+    };
+    for order in [[1, 2, 3], [3, 2, 1], [2, 1, 3]] {
+        let mut rig = Rig::ready();
+        for ticket in 1..=3 {
+            rig.start(ticket, "a");
+        }
+        rig.cancel(order[0]);
+        rig.cancel(order[1]);
+        assert_eq!(cancels(&rig), 0);
+        let works = rig.works(1);
+        let mut served = Rig { ..rig };
+        served.answer(1, works[0]);
+        assert!(matches!(served.result(order[2]), Some(Ok(_))));
+        assert_eq!(served.result(order[0]), None);
+
+        let mut rig = Rig::ready();
+        for ticket in 1..=3 {
+            rig.start(ticket, "a");
+        }
+        for ticket in order {
+            rig.cancel(ticket);
+        }
+        assert_eq!(cancels(&rig), 1);
+        // A new one does not wait for work that is being given up.
+        rig.start(4, "a");
+        assert_eq!(rig.works(1).len(), 2);
+    }
+}
+
+#[test]
+fn who_joined_with_more_time_is_not_late_with_the_first() {
+    let mut rig = Rig::ready();
+    rig.start_job(job(1, "a", Mono(Duration::from_secs(1))));
+    rig.start_job(job(2, "a", Mono(Duration::from_secs(60))));
+    let works = rig.works(1);
+    assert_eq!(works.len(), 1);
+    let late = FromEngine::Failed {
+        no: works[0],
+        why: Failure::Late,
+    };
+    rig.frame(1, late);
+    let refused = rig.result(1).unwrap().as_ref().unwrap_err();
+    assert!(matches!(refused, Fault::Refused { .. }), "{refused:?}");
+    assert_eq!(rig.result(2), None);
+    let works = rig.works(1);
+    rig.answer(1, works[1]);
+    assert!(matches!(rig.result(2), Some(Ok(_))));
+}
+
+#[test]
+fn a_more_urgent_request_does_not_wait_behind_an_idle_one() {
+    let mut rig = Rig::ready();
+    let due = Mono(Duration::from_secs(60));
+    let mut idle = job(1, "a", due);
+    idle.request.priority = Priority::Low;
+    rig.start_job(idle);
+    rig.start_job(job(2, "a", due));
+    assert_eq!(rig.works(1).len(), 2);
+    let mut idle = job(3, "a", due);
+    idle.request.priority = Priority::Low;
+    rig.start_job(idle);
+    assert_eq!(rig.works(1).len(), 2);
+}
+
+#[test]
+fn words_go_to_the_one_who_wants_them_as_they_come() {
+    let mut rig = Rig::ready();
+    let due = Mono(Duration::from_secs(60));
+    let mut streamed = job(1, "a", due);
+    streamed.request.stream = Stream::Yes;
+    rig.start_job(streamed);
+    rig.start(2, "a");
+    let works = rig.works(1);
+    assert_eq!(works.len(), 1);
+    let text = "loud".to_owned();
+    rig.frame(
+        1,
+        FromEngine::Tokens {
+            no: works[0],
+            text: text.clone(),
+        },
+    );
+    let words: Vec<_> = rig
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Tokens { .. }))
+        .collect();
+    assert_eq!(
+        words,
+        [&Event::Tokens {
+            ticket: TicketNo(1),
+            text
+        }]
+    );
+}
+
+#[test]
+fn an_engine_without_work_is_unloaded_and_the_next_job_starts_it() {
+    let idle = Duration::from_mins(5);
+    let mut rig = Rig::new(Some(idle));
+    rig.want(0);
+    rig.load(1);
+    let beat = || FromEngine::Beat(crate::engine::protocol::Beat::default());
+    let wait = |rig: &mut Rig, child| {
+        for _ in 0..300 {
+            rig.frame(child, beat());
+            rig.pass(Duration::from_secs(1));
+        }
+    };
+    rig.start(1, "a");
+    wait(&mut rig, 1);
+    assert_eq!(rig.killed, [], "it has work");
+    let works = rig.works(1);
+    rig.answer(1, works[0]);
+    wait(&mut rig, 1);
+    assert_eq!(rig.killed, [ChildNo(1)]);
+    assert_eq!(rig.report().word, "unloaded");
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    rig.exit(1);
+    assert_eq!(rig.report().crashes, 0);
+    assert_eq!(rig.supervisor.deadline(), None);
+
+    rig.start(2, "a");
+    rig.start(3, "b");
+    assert_eq!(rig.spawned, [ChildNo(1), ChildNo(2)]);
+    assert_eq!(rig.result(2), None, "nothing of before is kept");
+    assert_eq!(rig.works(2), []);
+    rig.load(2);
+    let works = rig.works(2);
+    assert_eq!(works.len(), 2);
+    rig.answer(2, works[1]);
+    assert!(matches!(rig.result(3), Some(Ok(_))));
+}
+
+#[test]
+fn a_new_model_starts_beside_the_old_one_which_finishes_what_it_began() {
+    let mut rig = Rig::ready();
+    rig.start(1, "a");
+    rig.want(1);
+    assert_eq!(rig.spawned, [ChildNo(1), ChildNo(2)]);
+    rig.start(2, "b");
+    assert_eq!(rig.works(1).len(), 2, "until then the old one serves");
+    rig.load(2);
+    rig.start(3, "c");
+    assert_eq!(rig.works(2).len(), 1);
+    let works = rig.works(1);
+    rig.answer(1, works[0]);
+    assert_eq!(rig.killed, []);
+    rig.answer(1, works[1]);
+    assert_eq!(rig.killed, [ChildNo(1)]);
+    let works = rig.works(2);
+    rig.answer(2, works[0]);
+    let digest = |ticket| match rig.result(ticket) {
+        Some(Ok(completion)) => completion.model.digest.clone(),
+        other => panic!("{ticket} {other:?}"),
+    };
+    assert_eq!(digest(1), MODELS[0].book.model().digest);
+    assert_eq!(digest(2), MODELS[0].book.model().digest);
+    assert_eq!(digest(3), MODELS[1].book.model().digest);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    assert_eq!(rig.report().crashes, 0);
+}
+
+#[test]
+fn if_the_new_model_cannot_be_loaded_the_old_one_goes_on() {
+    let mut rig = Rig::ready();
+    rig.want(1);
+    rig.frame(2, FromEngine::Unloadable("no room".into()));
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    let why = rig.report().why.clone().unwrap();
+    assert!(why.contains("no room"), "{why}");
+    rig.start(1, "a");
+    let works = rig.works(1);
+    rig.answer(1, works[0]);
+    assert!(matches!(rig.result(1), Some(Ok(_))));
+    assert_eq!(rig.spawned.len(), 2, "it is not tried again unasked");
+    rig.want(0);
+    assert_eq!(rig.report().why, None);
+}
+
+#[test]
+fn the_last_wish_counts() {
+    let mut rig = Rig::ready();
+    rig.want(1);
+    rig.want(0);
+    assert_eq!(rig.killed, [ChildNo(2)]);
+    rig.load(2); // it was about to say so
+    rig.start(1, "a");
+    assert_eq!(rig.works(1).len(), 1);
+    let wanted = Wanted::Nothing {
+        why: "taken away".into(),
+    };
+    rig.supervisor.on_wanted(wanted, rig.now);
+    rig.take();
+    assert_eq!(rig.killed, [ChildNo(2), ChildNo(1)]);
+    assert_eq!(rig.result(1), Some(&Err(Fault::Busy)));
+    assert_eq!(rig.state(), State::Absent);
+}
+
+#[test]
+fn an_allowance_reaches_every_engine_also_one_that_starts_later() {
+    let mut rig = Rig::ready();
+    let allowance = Allowance {
+        sequences: 2,
+        threads: Some(1),
+        rest_permille: 100,
+    };
+    rig.supervisor.on_allowance(allowance);
+    rig.take();
+    rig.want(1);
+    rig.load(2);
+    let allowed: Vec<_> = rig
+        .frames
+        .iter()
+        .filter(|(_, frame)| *frame == ToEngine::Allow(allowance))
+        .map(|(child, _)| child.0)
+        .collect();
+    assert_eq!(allowed, [1, 2]);
+}
+
+#[test]
+fn a_pass_that_goes_wrong_again_and_again_ends_the_engine() {
+    let mut rig = Rig::ready();
+    for ticket in 1..=u64::from(MAX_SICK) {
+        rig.start(ticket, &ticket.to_string());
+        let no = *rig.works(1).last().unwrap();
+        let why = Failure::Sick("no number".into());
+        rig.frame(1, FromEngine::Failed { no, why });
+        assert_eq!(rig.result(ticket), Some(&Err(Fault::Crashed)));
+    }
+    assert_eq!(rig.killed, [ChildNo(1)]);
+}
+
+// Whatever happens.
+
+#[derive(Clone, Debug)]
+enum Step {
+    Start {
+        text: u8,
+        due_s: u64,
+        priority: u8,
+    },
+    Cancel(u8),
+    Want(u8),
+    /// The child with this place among those alive does something.
+    Child(u8, Does),
+    Wait(u64),
+    ToDeadline,
+}
+
+#[derive(Clone, Debug)]
+enum Does {
+    Ready,
+    Unloadable,
+    Begin(u8),
+    Finish(u8),
+    Fail(u8, u8),
+    Nonsense(u64),
+    Beat,
+    Exit,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let does = prop_oneof![
+        4 => Just(Does::Ready),
+        1 => Just(Does::Unloadable),
+        4 => any::<u8>().prop_map(Does::Begin),
+        6 => any::<u8>().prop_map(Does::Finish),
+        3 => (any::<u8>(), 0u8..7).prop_map(|(which, why)| Does::Fail(which, why)),
+        1 => (0u64..40).prop_map(Does::Nonsense),
+        2 => Just(Does::Beat),
+        1 => Just(Does::Exit),
+    ];
+    let step = prop_oneof![
+        8 => (0u8..6, 1u64..40, 0u8..3)
+            .prop_map(|(text, due_s, priority)| Step::Start { text, due_s, priority }),
+        2 => any::<u8>().prop_map(Step::Cancel),
+        1 => (0u8..4).prop_map(Step::Want),
+        14 => (any::<u8>(), does).prop_map(|(child, does)| Step::Child(child, does)),
+        2 => (0u64..3000).prop_map(Step::Wait),
+        1 => Just(Step::ToDeadline),
+    ];
+    proptest::collection::vec(step, 0..150)
+}
+
+/// A process as the supervisor must believe it to be.
+#[derive(Debug, Default)]
+struct SimChild {
+    loaded: bool,
+    ready: bool,
+    begun: BTreeMap<WorkNo, bool>,
+    cancelled: BTreeSet<WorkNo>,
+}
+
+#[derive(Default)]
+struct Sim {
+    children: BTreeMap<ChildNo, SimChild>,
+    /// Tickets that wait for their end.
+    open: BTreeSet<TicketNo>,
+    last_ticket: u64,
+}
+
+impl Sim {
+    /// Holds effects against what may be, and carries them out.
+    fn take(&mut self, supervisor: &mut Supervisor) {
+        let effects = supervisor.take_effects();
+        supervisor.pieces.assert_whole();
+        for child in effects.spawn {
+            assert!(self.children.insert(child, SimChild::default()).is_none());
+        }
+        for (child, frame) in effects.frames {
+            let sim = self
+                .children
+                .get_mut(&child)
+                .expect("a frame to a live process");
+            match frame {
+                ToEngine::Load(_) => assert!(!std::mem::replace(&mut sim.loaded, true)),
+                ToEngine::Start(work) => {
+                    assert!(sim.ready, "work before it was ready");
+                    assert!(sim.begun.insert(work.no, false).is_none());
+                }
+                ToEngine::Cancel(no) => assert!(sim.cancelled.insert(no), "cancelled twice"),
+                ToEngine::Allow(_)
+                | ToEngine::Evict { .. }
+                | ToEngine::SavePrefixes
+                | ToEngine::RestorePrefix(_)
+                | ToEngine::Shutdown => panic!("{frame:?}"),
+            }
+        }
+        for child in effects.kill {
+            assert!(self.children.remove(&child).is_some(), "killed twice");
+        }
+        assert!(self.children.len() <= 3);
+        for event in effects.events {
+            if let Event::Ended { ticket, .. } = event {
+                assert!(self.open.remove(&ticket), "{ticket:?} was not open");
+            }
+        }
+    }
+
+    fn carry_out(&mut self, supervisor: &mut Supervisor, step: &Step, now: Mono) {
+        match step {
+            Step::Start {
+                text,
+                due_s,
+                priority,
+            } => {
+                self.last_ticket += 1;
+                let due = now.after(Duration::from_secs(*due_s));
+                let mut job = job(self.last_ticket, &text.to_string(), due);
+                job.request.priority =
+                    [Priority::High, Priority::Normal, Priority::Low][usize::from(*priority)];
+                self.open.insert(job.ticket);
+                supervisor.on_command(Command::Start(job), now);
+            }
+            Step::Cancel(which) => {
+                if let Some(ticket) = pick(self.open.iter(), *which).copied() {
+                    self.open.remove(&ticket);
+                    supervisor.on_command(Command::Cancel(ticket), now);
+                }
+            }
+            Step::Want(which) => {
+                let wanted = match which {
+                    0 => Wanted::Nothing { why: "no".into() },
+                    1 => Wanted::Coming,
+                    more => Wanted::Model(Arc::clone(&MODELS[usize::from(*more) - 2])),
+                };
+                supervisor.on_wanted(wanted, now);
+            }
+            Step::Child(which, does) => {
+                if let Some(child) = pick(self.children.keys(), *which).copied() {
+                    self.child(supervisor, child, does, now);
+                }
+            }
+            Step::Wait(_) | Step::ToDeadline => supervisor.on_timeout(now),
+        }
+        self.take(supervisor);
+    }
+
+    fn child(&mut self, supervisor: &mut Supervisor, no: ChildNo, does: &Does, now: Mono) {
+        let child = self.children.get_mut(&no).unwrap();
+        let work = |which: u8| pick(child.begun.keys(), which).copied();
+        let frame = match does {
+            Does::Ready if !child.ready => {
+                child.ready = true;
+                FromEngine::Ready(Box::new(facts()))
+            }
+            Does::Unloadable if !child.ready => FromEngine::Unloadable("no".into()),
+            Does::Begin(which) => match work(*which) {
+                Some(work) => {
+                    child.begun.insert(work, true);
+                    FromEngine::Began(work)
+                }
+                None => return,
+            },
+            Does::Finish(which) => match work(*which) {
+                Some(work) => {
+                    child.begun.remove(&work);
+                    let done = Done {
+                        no: work,
+                        ..Done::default()
+                    };
+                    FromEngine::Done(Box::new(done))
+                }
+                None => return,
+            },
+            Does::Fail(which, why) => match work(*which) {
+                Some(work) => {
+                    child.begun.remove(&work);
+                    FromEngine::Failed {
+                        no: work,
+                        why: failure(*why),
+                    }
+                }
+                None => return,
+            },
+            Does::Nonsense(work) => FromEngine::Done(Box::new(Done {
+                no: WorkNo(work + 1_000_000),
+                ..Done::default()
+            })),
+            Does::Exit => {
+                self.children.remove(&no);
+                return supervisor.on_exit(no, "gone", now);
+            }
+            Does::Beat | Does::Ready | Does::Unloadable => {
+                FromEngine::Beat(crate::engine::protocol::Beat::default())
+            }
+        };
+        supervisor.on_frame(no, frame, now);
+    }
+
+    /// All goes well until nothing is open.
+    fn calm(&mut self, supervisor: &mut Supervisor, now: &mut Mono) {
+        self.carry_out(supervisor, &Step::Want(2), *now);
+        for _ in 0..400 {
+            let children: Vec<_> = self.children.keys().copied().collect();
+            for (place, _) in children.iter().enumerate() {
+                let place = u8::try_from(place).unwrap();
+                for does in [Does::Ready, Does::Begin(0), Does::Finish(0)] {
+                    self.carry_out(supervisor, &Step::Child(place, does), *now);
+                }
+            }
+            if self.open.is_empty() && self.children.len() == 1 {
+                break;
+            }
+            if children.is_empty() {
+                let (at, _) = supervisor.deadline().expect("a wait for something");
+                *now = at.max(*now);
+                self.carry_out(supervisor, &Step::ToDeadline, *now);
+            }
+        }
+    }
+}
+
+fn failure(which: u8) -> Failure {
+    match which {
+        0 => Failure::Full,
+        1 => Failure::Late,
+        2 => Failure::Overflow {
+            tokens: 2,
+            context: 1,
+        },
+        3 => Failure::Rule("no".into()),
+        4 => Failure::Unknown,
+        5 => Failure::Cancelled,
+        _ => Failure::Sick("no".into()),
+    }
+}
+
+fn pick<T>(mut all: impl ExactSizeIterator<Item = T>, which: u8) -> Option<T> {
+    let count = all.len().max(1);
+    all.nth(usize::from(which) % count)
+}
+
+proptest! {
+    #[test]
+    fn every_job_ends_once_whatever_its_engines_do(steps in steps()) {
+        let mut supervisor = Supervisor::new(Some(Duration::from_secs(20)), memo::Limits::default());
+        let mut sim = Sim::default();
+        let mut now = Mono::default();
+        sim.take(&mut supervisor);
+        for step in &steps {
+            match step {
+                Step::Wait(ms) => now = now.after(Duration::from_millis(*ms)),
+                Step::ToDeadline => {
+                    if let Some((at, _)) = supervisor.deadline() {
+                        now = now.max(at);
+                    }
+                }
+                _ => {}
+            }
+            sim.carry_out(&mut supervisor, step, now);
+        }
+        sim.calm(&mut supervisor, &mut now);
+        prop_assert!(sim.open.is_empty(), "left: {:?}", sim.open);
+        prop_assert_eq!(supervisor.pieces.len(), 0);
+        prop_assert_eq!(sim.children.len(), 1);
+    }
+}
