@@ -7,8 +7,12 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::protocol::{self, FromEngine, ToEngine};
+
+/// Between two signs of life.
+pub const BEAT: Duration = Duration::from_millis(100);
 
 /// Runs the process until its socket ends.
 pub fn main() -> ExitCode {
