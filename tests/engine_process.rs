@@ -345,7 +345,9 @@ async fn a_process_that_does_not_listen_holds_nobody_up() {
             };
             house.allowance.send_replace(Some(allowance));
             tokio::task::yield_now().await;
-            if let Ok(Event::Report(report)) = house.events.try_recv() {
+            if let Ok(Event::Report(report)) = house.events.try_recv()
+                && report.word == "restarting"
+            {
                 return report;
             }
         }
