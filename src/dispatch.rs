@@ -317,8 +317,9 @@ impl Dispatch {
                 self.engine.pause = None;
             }
             engine::Event::Report(report) => {
+                let before = self.status().engine;
                 self.engine.report = Some(report);
-                if self.link == Link::Up {
+                if self.link == Link::Up && self.status().engine != before {
                     self.announce();
                 }
             }

@@ -8,7 +8,7 @@
 mod world;
 
 use lineside::engine::{self, Fault};
-use lineside::intake::Message;
+use lineside::intake::{Code, Message};
 
 use world::{Told, World};
 
@@ -16,6 +16,8 @@ use world::{Told, World};
 const CANARY: &str = "quetzalcoatlus";
 
 const REPLY_TOPIC: &str = "devices/press7/answers";
+/// Where the words of an answer come ahead of it.
+const STREAM_TOPIC: &str = "devices/press7/answers/stream";
 
 fn message(payload: &str) -> Message {
     Message {
@@ -45,7 +47,8 @@ fn nothing_leaks(life: impl FnOnce(&mut World)) -> Told {
     for parcel in &told.parcels {
         let payload = String::from_utf8_lossy(&parcel.payload);
         assert!(
-            parcel.topic == REPLY_TOPIC || !format!("{parcel:?}{payload}").contains(CANARY),
+            [REPLY_TOPIC, STREAM_TOPIC].contains(&parcel.topic.as_str())
+                || !format!("{parcel:?}{payload}").contains(CANARY),
             "to {}: {payload}",
             parcel.topic
         );
@@ -163,6 +166,46 @@ fn an_answer_goes_to_its_device_only() {
     assert_eq!(told.codes(), ["id_conflict"]);
     let answers = told.replies().filter(|reply| reply.contains(CANARY));
     assert_eq!(answers.count(), 2);
+}
+
+#[test]
+fn words_as_they_come_go_to_their_device_only_and_only_if_it_wants_them() {
+    let told = nothing_leaks(|world| {
+        world.engine(engine::State::Ready { slots: 1 });
+        world.message(message(r#"{"prompt":"CANARY","id":"x","stream":true}"#));
+        world.say(CANARY);
+        world.say(" it is");
+        world.complete(&format!("{CANARY} it is"));
+        world.message(message(r#"{"prompt":"CANARY","id":"y"}"#));
+        world.say(CANARY);
+        world.complete(CANARY);
+        world.message(message(r#"{"prompt":"CANARY","id":"z","stream":true}"#));
+        world.lose_the_line();
+        world.say(CANARY);
+        world.complete(CANARY);
+    });
+    let pieces: Vec<serde_json::Value> = told
+        .parcels
+        .iter()
+        .filter(|parcel| parcel.topic == STREAM_TOPIC)
+        .map(|parcel| serde_json::from_slice(&parcel.payload).unwrap())
+        .collect();
+    let piece = |text: &str, n: u32| serde_json::json!({"id": "x", "text": text, "n": n});
+    assert_eq!(pieces, [piece(CANARY, 1), piece(" it is", 2)]);
+}
+
+#[test]
+fn what_the_engine_says_of_a_request_goes_to_its_sender_only() {
+    let told = nothing_leaks(|world| {
+        world.engine(engine::State::Ready { slots: 1 });
+        world.message(message(r#"{"prompt":"p","id":"x","schema":{}}"#));
+        world.fail(Fault::Refused {
+            code: Code::Schema,
+            message: format!("no such word: {CANARY}"),
+        });
+    });
+    assert_eq!(told.codes(), ["schema"]);
+    assert!(told.replies_quote(CANARY));
 }
 
 type Life = fn(&mut World, Message);

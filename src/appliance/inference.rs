@@ -47,13 +47,19 @@ pub(super) fn start(
     events: mpsc::Sender<Event>,
     pulse: Pulse,
 ) -> Inference {
-    let (say, wanted) = watch::channel(Wanted::Coming);
+    let first = match settings.model_package {
+        Some(_) => Wanted::Coming,
+        None => Wanted::Nothing {
+            why: "no model package is set".into(),
+        },
+    };
+    let (say, wanted) = watch::channel(first);
     let (allow, allowance) = watch::channel(None);
     let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
     let unload_after = engine.unload_after_idle;
-    tokio::task::spawn_blocking(move || {
-        say.send_replace(what_to_serve(folder.as_deref(), &engine));
-    });
+    if let Some(folder) = folder {
+        tokio::task::spawn_blocking(move || say.send_replace(what_to_serve(&folder, &engine)));
+    }
     let supervisor = Supervisor::new(unload_after, memo::Limits::default());
     let ends = Ends {
         commands,
@@ -81,12 +87,7 @@ impl Inference {
     }
 }
 
-fn what_to_serve(folder: Option<&Path>, engine: &config::Engine) -> Wanted {
-    let Some(folder) = folder else {
-        return Wanted::Nothing {
-            why: "no model package is set".into(),
-        };
-    };
+fn what_to_serve(folder: &Path, engine: &config::Engine) -> Wanted {
     match active_model(folder, engine) {
         Ok(model) => Wanted::Model(Arc::new(model)),
         Err(why) => {
@@ -166,13 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn without_a_package_that_can_be_served_there_is_a_reason() {
+    fn the_bundled_package_can_be_served_and_one_that_is_not_there_has_a_reason() {
         let engine = config::Engine::default();
-        for folder in [None, Some(Path::new("/nonexistent/package"))] {
-            let Wanted::Nothing { why } = what_to_serve(folder, &engine) else {
-                panic!("{folder:?}");
-            };
-            assert!(!why.is_empty());
-        }
+        let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+        let Wanted::Model(model) = what_to_serve(&bundled, &engine) else {
+            panic!("it is not served");
+        };
+        assert!(model.book.file().starts_with(&bundled));
+        let gone = Path::new("/nonexistent/package");
+        let Wanted::Nothing { why } = what_to_serve(gone, &engine) else {
+            panic!("it is served");
+        };
+        assert!(why.contains("manifest"), "{why}");
     }
 }

@@ -236,8 +236,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections =
-        "[appliance] [broker] [intake] [model] [governor] [spool] [console] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [console] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
@@ -387,7 +386,7 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults = faults_of("[engine]\nthreads = 2\n[[route]]\nname = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults = faults_of("[panel]\nlisten = 'off'\n[[route]]\nname = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]
@@ -664,6 +663,82 @@ fn the_effective_settings_are_a_configuration_that_gives_the_same() {
     assert_eq!(first.topics, second.topics);
     assert_eq!(first.intake, second.intake);
     assert_eq!(first.state_dir, second.state_dir);
+}
+
+#[test]
+fn the_engine_finds_out_by_itself_what_nobody_sets() {
+    let settings = settings_of("").unwrap();
+    assert_eq!(settings.engine, Engine::default());
+    assert_eq!(settings.model_package, None);
+    let text = "[engine]\nthreads = 2\nsequences = 4\ncontext_tokens = 256\ngpu_layers = 0\n\
+                kv_type = 'q8_0'\nflash_attention = 'on'\nunload_after_idle_s = 300\n";
+    let engine = settings_of(text).unwrap().engine;
+    let expected = Engine {
+        threads: Some(2),
+        sequences: Some(4),
+        context_tokens: Some(256),
+        gpu_layers: Some(0),
+        kv_type: Some(KvType::Q8),
+        flash_attention: Some(true),
+        draft_model: None,
+        unload_after_idle: Some(std::time::Duration::from_mins(5)),
+    };
+    assert_eq!(engine, expected);
+}
+
+#[test]
+fn a_number_or_a_word_is_one_of_the_two() {
+    for (text, wanted) in [
+        (
+            "threads = 'automatic'",
+            "\"auto\", or a whole number from 1 to 256",
+        ),
+        ("threads = 0", "\"auto\", or a whole number"),
+        ("sequences = 65", "\"auto\", or a whole number from 1 to 64"),
+        (
+            "unload_after_idle_s = 'auto'",
+            "\"never\", or a whole number",
+        ),
+        ("unload_after_idle_s = 1.5", "\"never\", or a whole number"),
+        (
+            "kv_type = 'q5_0'",
+            "one of \"auto\", \"f16\", \"q8_0\", \"q4_0\"",
+        ),
+        (
+            "draft_model = '/nonexistent.gguf'",
+            "\"off\", or a model file",
+        ),
+        (
+            "kv_type = 'q4_0'\nflash_attention = 'off'",
+            "needs engine.flash_attention",
+        ),
+    ] {
+        let faults = faults_of(&format!("[engine]\n{text}\n"));
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].1.contains(wanted), "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn the_bundled_package_is_served_where_it_is_installed_and_none_is_set() {
+    let folder = Folder::new();
+    let around = Surroundings {
+        packages: vec!["/nonexistent".into(), folder.0.clone()],
+        ..bare()
+    };
+    let settings = load(&around).unwrap();
+    assert_eq!(settings.model_package.as_ref(), Some(&folder.0));
+    let effective = settings.effective_toml();
+    assert!(effective.contains("the bundled package"), "{effective}");
+    let set = [document(
+        "/etc/lineside/config.toml",
+        "model.package = 'own'",
+    )];
+    let settings = load_documents(&set, &around).unwrap();
+    assert_eq!(
+        settings.model_package.as_deref(),
+        Some(Path::new("/etc/lineside/own"))
+    );
 }
 
 #[test]

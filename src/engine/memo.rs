@@ -228,7 +228,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_keeps_what_a_simple_list_would_keep(steps in steps()) {
-            let limits = Limits { bytes: 4 * OVERHEAD_BYTES, age: Duration::from_secs(60) };
+            let limits = Limits { bytes: 4 * OVERHEAD_BYTES, age: Duration::from_mins(1) };
             let (mut memo, mut simple, mut now) = (Memo::new(limits), Simple::default(), 0);
             for step in steps {
                 match step {

@@ -154,18 +154,15 @@ impl Book {
         let (place, instruction) = place
             .and_then(|place| Some((place, self.instructions.get(place)?)))
             .ok_or_else(|| self.unknown(named.unwrap_or_default()))?;
-        let (ask, rule) = match &request.schema {
-            Some(schema) => {
-                let own = Instruction {
-                    rule: Rule::Schema(schema.clone()),
-                    ..instruction.clone()
-                };
-                (Ask::Own(own), Whose::Request)
-            }
-            None => {
-                let place = u16::try_from(place).expect("a package has few tasks");
-                (Ask::Known(place), Whose::Task)
-            }
+        let (ask, rule) = if let Some(schema) = &request.schema {
+            let own = Instruction {
+                rule: Rule::Schema(schema.clone()),
+                ..instruction.clone()
+            };
+            (Ask::Own(own), Whose::Request)
+        } else {
+            let place = u16::try_from(place).expect("a package has few tasks");
+            (Ask::Known(place), Whose::Task)
         };
         let limit = |wanted: u32| wanted.min(instruction.max_tokens);
         let work = Work {

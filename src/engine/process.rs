@@ -442,7 +442,7 @@ fn tellable(line: &[u8]) -> Option<&str> {
         || text.starts_with("ggml_abort")
         // The place of a panic; its message stands in the next line.
         || (text.starts_with("thread '") && text.contains(" panicked at "))
-        || text.starts_with("lineside: ");
+        || text.starts_with("lineside engine: ");
     known.then_some(text)
 }
 
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
-        let line = format!("lineside: {}", "ä".repeat(1000));
+        let line = format!("lineside engine: {}", "ä".repeat(1000));
         let told = tellable(line.as_bytes()).unwrap();
         assert!(told.len() <= MAX_LINE_BYTES && told.len() > MAX_LINE_BYTES - 2);
     }

@@ -20,7 +20,6 @@
 //! given up, and with it the process at its other end.
 
 use std::io::{self, Read};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,9 +31,6 @@ pub const VERSION: u8 = 1;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// Bytes of a piece of a saved prefix: small enough that a piece never holds up an answer.
 pub const MAX_PIECE_BYTES: usize = 256 << 10;
-/// The engine gives a sign of life at least this often while it does not compute, and after each
-/// pass through the model while it does.
-pub const BEAT_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of a frame's version and the shortest message.
 const MIN_BODY_BYTES: usize = 2;
 

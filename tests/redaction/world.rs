@@ -143,6 +143,22 @@ impl World {
         }));
     }
 
+    /// The next words of the answer that is being computed.
+    pub(crate) fn say(&mut self, text: &str) {
+        let ticket = *self.running.last().expect("a job in the engine");
+        let text = text.into();
+        let event = engine::Event::Tokens { ticket, text };
+        self.dispatch.on_engine(event, self.now);
+        self.settle_down();
+    }
+
+    pub(crate) fn lose_the_line(&mut self) {
+        let why = "reset by peer".into();
+        self.dispatch
+            .on_broker(broker::Event::Down { why }, self.now);
+        self.settle_down();
+    }
+
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.end(Err(fault));
     }

@@ -7,7 +7,7 @@ use lineside::intake::{
     self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics,
 };
 
-use crate::engine::POISON;
+use crate::engine::{POISON, TOO_LONG};
 
 /// Replaced by the real token when the broker delivers; says that the message is at `QoS` 1.
 pub(crate) const QOS_1: Option<AckToken> = Some(AckToken {
@@ -136,7 +136,11 @@ impl Devices {
             0 => String::new(),
             _ => format!(r#""id":"{client}-{next}","#),
         };
-        let poison = if rng.u8(..) < 8 { POISON } else { "bearing" };
+        let poison = match rng.u8(..) {
+            0..8 => POISON,
+            8..16 => TOO_LONG,
+            16.. => "bearing",
+        };
         let priority = ["low", "normal", "high"][rng.usize(0..3)];
         let deadline = [50, 400, 2000, 20_000, 60_000][rng.usize(0..5)];
         let who = if client == 1 {

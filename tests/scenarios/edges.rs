@@ -188,6 +188,17 @@ fn a_request_that_kills_the_engine_twice_is_refused_and_not_tried_again() {
 }
 
 #[test]
+fn what_the_engine_refuses_is_refused_at_once_with_its_reason() {
+    let mut world = world(Plan::calm());
+    world.publish(request("1", "endless", 60_000));
+    deliver_all(&mut world);
+    world.run_until_quiet();
+    let replies = replies(&world, "devices/press/answers");
+    let expected = r#""error":{"code":"over_context","message":"it does not fit"}"#;
+    assert!(replies[0].contains(expected), "{replies:?}");
+}
+
+#[test]
 fn time_on_the_disk_counts_towards_the_deadline() {
     let mut plan = Plan::calm();
     plan.slots = 1;

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lineside::engine::{Command, Completion, Event, Fault, Job, Model, State};
+use lineside::intake::Code;
 use lineside::ticket::TicketNo;
 
 /// A request with this in its text kills the engine, always.
 pub(crate) const POISON: &str = "poison";
+/// A request with this in its text does not fit into the engine's context, ever.
+pub(crate) const TOO_LONG: &str = "endless";
 
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -67,6 +70,12 @@ impl Engine {
                 let full = self.jobs.len() >= self.slots as usize;
                 if !ready || full || (moody && rng.u8(..) < 20) {
                     self.end(job.ticket, Err(Fault::Busy));
+                    return;
+                }
+                if job.request.ask.text().contains(TOO_LONG) {
+                    let code = Code::OverContext;
+                    let message = "it does not fit".into();
+                    self.end(job.ticket, Err(Fault::Refused { code, message }));
                     return;
                 }
                 let spread = if moody { rng.u64(0..=self.slow_ms) } else { 5 };

@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use super::{ActiveModel, ChildNo};
 use crate::clock::Mono;
-use crate::engine::protocol::{BEAT_EVERY, Facts};
+use crate::engine::protocol::Facts;
+use crate::engine::worker::BEAT;
 
 /// How long loading may take: the largest model that a board can hold, from its slowest card.
 pub const LOAD_LIMIT: Duration = Duration::from_mins(5);
-/// Silence after which an engine counts as stuck, where one pass takes next to no time: eight
+/// Silence after which an engine counts as stuck, where one pass takes next to no time: twenty
 /// signs of life. Short enough that devices hardly notice, long enough for a crowded machine.
-pub const MIN_SILENCE: Duration = BEAT_EVERY.saturating_mul(8);
+pub const MIN_SILENCE: Duration = BEAT.saturating_mul(20);
 /// The same for the slowest model: nobody waits longer for a sign of life.
 pub(super) const MAX_SILENCE: Duration = Duration::from_mins(1);
 /// How much longer than the engine's own measurement says a pass may take: heat and neighbours

@@ -120,13 +120,12 @@ impl Pieces {
         if !piece.waiters.is_empty() {
             return Some(Left::Wanted);
         }
-        match piece.place.child() {
-            Some(child) => Some(Left::Unwanted(child, no)),
-            None => {
-                self.take(no);
-                Some(Left::Gone)
-            }
-        }
+        Some(if let Some(child) = piece.place.child() {
+            Left::Unwanted(child, no)
+        } else {
+            self.take(no);
+            Left::Gone
+        })
     }
 
     /// Takes a piece out, with all who wait for it.

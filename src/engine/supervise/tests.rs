@@ -1,18 +1,25 @@
 //! What the supervisor promises, first case by case, then whatever happens.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one message of many"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::jobs::MAX_SICK;
 use super::*;
-use crate::engine::Completion;
-use crate::engine::protocol::{Flash, KvType, Mapping, Without};
+use crate::engine::protocol::{Done, Facts, Failure, Flash, KvType, Mapping, Without, WorkNo};
+use crate::engine::{Completion, Fault, Job, Origin};
 use crate::intake::{
     Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
 };
 use crate::package::Package;
+use crate::ticket::TicketNo;
 
 /// Two models of one package.
 static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
@@ -204,27 +211,27 @@ impl Rig {
     }
 
     fn state(&self) -> State {
-        let states = self.events.iter().filter_map(|event| match event {
+        let mut states = self.events.iter().filter_map(|event| match event {
             Event::State(state) => Some(*state),
             _ => None,
         });
-        states.last().unwrap()
+        states.next_back().unwrap()
     }
 
     fn report(&self) -> &Report {
-        let reports = self.events.iter().filter_map(|event| match event {
+        let mut reports = self.events.iter().filter_map(|event| match event {
             Event::Report(report) => Some(report),
             _ => None,
         });
-        reports.last().unwrap()
+        reports.next_back().unwrap()
     }
 }
 
 #[test]
 fn a_model_is_loaded_first_and_then_there_is_room() {
     let mut rig = Rig::new(None);
-    assert_eq!(rig.state(), State::Starting);
     rig.want(0);
+    assert_eq!(rig.state(), State::Starting);
     assert_eq!(rig.spawned, [ChildNo(1)]);
     assert!(matches!(rig.frames[0], (ChildNo(1), ToEngine::Load(_))));
     rig.load(1);
@@ -293,7 +300,7 @@ fn a_service_that_was_stopped_itself_does_not_blame_its_engine() {
 fn loading_may_take_long_but_not_for_ever() {
     let mut rig = Rig::new(None);
     rig.want(0);
-    rig.pass(LOAD_LIMIT - Duration::from_secs(1));
+    rig.pass(LOAD_LIMIT.saturating_sub(Duration::from_secs(1)));
     assert_eq!(rig.killed, []);
     rig.pass(Duration::from_secs(1));
     assert_eq!(rig.killed, [ChildNo(1)]);
@@ -342,7 +349,7 @@ fn a_model_that_cannot_be_loaded_is_a_lasting_fault_with_its_reason() {
     rig.start(1, "a"); // sent before the news arrived
     assert_eq!(rig.result(1), Some(&Err(Fault::Busy)));
     rig.exit(1);
-    rig.pass(RETRY_UNLOADABLE - Duration::from_secs(1));
+    rig.pass(RETRY_UNLOADABLE.saturating_sub(Duration::from_secs(1)));
     assert_eq!(rig.spawned, [ChildNo(1)]);
     rig.pass(Duration::from_secs(1));
     assert_eq!(rig.spawned, [ChildNo(1), ChildNo(2)]);
@@ -423,7 +430,7 @@ fn who_leaves_shared_work_leaves_alone_and_the_last_one_ends_it() {
 fn who_joined_with_more_time_is_not_late_with_the_first() {
     let mut rig = Rig::ready();
     rig.start_job(job(1, "a", Mono(Duration::from_secs(1))));
-    rig.start_job(job(2, "a", Mono(Duration::from_secs(60))));
+    rig.start_job(job(2, "a", Mono(Duration::from_mins(1))));
     let works = rig.works(1);
     assert_eq!(works.len(), 1);
     let late = FromEngine::Failed {
@@ -442,7 +449,7 @@ fn who_joined_with_more_time_is_not_late_with_the_first() {
 #[test]
 fn a_more_urgent_request_does_not_wait_behind_an_idle_one() {
     let mut rig = Rig::ready();
-    let due = Mono(Duration::from_secs(60));
+    let due = Mono(Duration::from_mins(1));
     let mut idle = job(1, "a", due);
     idle.request.priority = Priority::Low;
     rig.start_job(idle);
@@ -457,7 +464,7 @@ fn a_more_urgent_request_does_not_wait_behind_an_idle_one() {
 #[test]
 fn words_go_to_the_one_who_wants_them_as_they_come() {
     let mut rig = Rig::ready();
-    let due = Mono(Duration::from_secs(60));
+    let due = Mono(Duration::from_mins(1));
     let mut streamed = job(1, "a", due);
     streamed.request.stream = Stream::Yes;
     rig.start_job(streamed);

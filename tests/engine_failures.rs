@@ -1,0 +1,191 @@
+//! Native failure under load: the engine process is killed, stopped, aborted and starved in the
+//! middle of fifty requests that came over MQTT. No request is lost, none is answered twice.
+//!
+//! How long the service was without answers is printed, not asserted.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
+
+#[path = "support/appliance.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod appliance;
+#[path = "support/device.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod device;
+#[path = "support/mosquitto.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod mosquitto;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use appliance::Appliance;
+use device::{Ask, Device, Version};
+use mosquitto::{Mosquitto, Setup};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::{Value, json};
+
+const REQUESTS: usize = 50;
+const ANSWERS: &str = "devices/press7/answers";
+
+/// Processes whose parent this is, with this argument.
+fn children(parent: Pid, argument: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let status = String::from_utf8_lossy(&read("status")).into_owned();
+        let is_child = status
+            .lines()
+            .any(|line| line == format!("PPid:\t{}", parent.as_raw_nonzero()));
+        let line = read("cmdline");
+        let called = line
+            .split(|byte| *byte == 0)
+            .any(|it| it == argument.as_bytes());
+        if is_child && called {
+            found.extend(Pid::from_raw(pid));
+        }
+    }
+    found
+}
+
+/// The engine of an appliance that is ready.
+fn engine_of(appliance: &Appliance) -> Pid {
+    let engines = children(appliance.pid(), "engine");
+    assert_eq!(engines.len(), 1, "{engines:?}");
+    engines[0]
+}
+
+/// An appliance with the bundled model, ready to answer.
+fn plant(more: &str) -> (Mosquitto, Appliance) {
+    let broker = Mosquitto::start(&Setup::default());
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+    let config = format!("[model]\npackage = \"{}\"\n{more}", package.display());
+    let mut appliance = Appliance::at(broker.port, &config);
+    appliance.start();
+    let status = appliance.until(|status| settled(&status["engine"]));
+    assert_eq!(status["engine"], "ready", "{status}");
+    (broker, appliance)
+}
+
+fn settled(engine: &Value) -> bool {
+    ["ready", "unloadable", "absent"].contains(&engine.as_str().unwrap())
+}
+
+/// Asks fifty things, does something to the engine once the first answers are there, and holds
+/// the rest against what was promised.
+async fn in_the_middle(name: &str, fail: impl Fn(Pid)) {
+    let (broker, mut appliance) = plant("");
+    let mut device = Device::start(Version::V5, broker.port, &[ANSWERS]).await;
+    for n in 0..REQUESTS {
+        let ask = json!({
+            "id": format!("f-{n}"), "task": "summary", "reply_to": ANSWERS,
+            "input": format!("press {n} reports oil at {n} bar and a noise at spindle {}", n * 7),
+        });
+        device.send(&Ask::new(ask.to_string()));
+    }
+    let mut replies: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut failed_at = None;
+    let mut pause = None;
+    while replies.len() < REQUESTS {
+        let reply = device.reply().await;
+        pause = pause.or(failed_at.map(|at: Instant| at.elapsed()));
+        replies.entry(reply.id()).or_default().push(reply.json());
+        if replies.len() == 3 {
+            fail(engine_of(&appliance));
+            failed_at = Some(Instant::now());
+            pause = None;
+        }
+    }
+    assert!(
+        device.is_quiet().await,
+        "{name}: something was answered twice"
+    );
+    for (id, copies) in &replies {
+        assert_eq!(copies.len(), 1, "{name}: {id}");
+        assert_eq!(copies[0]["status"], "answered", "{name}: {}", copies[0]);
+    }
+    let status = appliance.until(|status| status["open"] == 0 && status["engine"] == "ready");
+    println!(
+        "{name}: next answer after {:?}, crashes {}",
+        pause.unwrap_or_default(),
+        status["engine_crashes"]
+    );
+    assert!(appliance.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn fifty_requests_survive_an_engine_that_is_killed() {
+    in_the_middle("SIGKILL", |engine| {
+        kill_process(engine, Signal::KILL).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn fifty_requests_survive_an_engine_that_aborts() {
+    in_the_middle("SIGABRT", |engine| {
+        kill_process(engine, Signal::ABORT).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn fifty_requests_survive_an_engine_that_stands_still() {
+    in_the_middle("SIGSTOP", |engine| {
+        kill_process(engine, Signal::STOP).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn fifty_requests_survive_an_engine_that_gets_no_more_memory() {
+    in_the_middle("RLIMIT_AS", |engine| {
+        let none = Rlimit {
+            current: Some(1),
+            maximum: Some(1),
+        };
+        prlimit(Some(engine), Resource::As, none).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn an_idle_engine_gives_its_memory_back_and_the_next_request_starts_it() {
+    let (broker, mut appliance) = plant("[engine]\nunload_after_idle_s = 1\n");
+    let mut device = Device::start(Version::V5, broker.port, &[ANSWERS]).await;
+    for round in 0..2 {
+        appliance.until(|status| status["engine"] == "unloaded");
+        assert_eq!(children(appliance.pid(), "engine"), []);
+        let ask = json!({
+            "id": format!("u-{round}"), "task": "classify-urgency", "reply_to": ANSWERS,
+            "input": format!("press {round} is on fire"),
+        });
+        let reply = device.ask(&Ask::new(ask.to_string())).await;
+        assert_eq!(reply.json()["status"], "answered", "{}", reply.json());
+    }
+    let status = appliance.until(|status| status["open"] == 0);
+    assert_eq!(status["engine_crashes"], 0);
+}
+
+/// SIGKILL of the service leaves no engine behind.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the engine process, which this build only pretends to have"]
+async fn no_engine_outlives_its_service() {
+    let (_broker, mut appliance) = plant("");
+    let engine = engine_of(&appliance);
+    appliance.kill();
+    let place = format!("/proc/{}", engine.as_raw_nonzero());
+    let begun = Instant::now();
+    while Path::new(&place).exists() {
+        assert!(begun.elapsed() < appliance::PATIENCE, "it is still there");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
