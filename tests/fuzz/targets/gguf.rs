@@ -4,8 +4,8 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use lineside::package::{Frame, Template};
 use lineside::package::gguf::{MAX_TENSORS, read};
+use lineside::package::{Frame, Template};
 
 fuzz_target!(|bytes: &[u8]| {
     let length = bytes.len() as u64;
