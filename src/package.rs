@@ -54,6 +54,8 @@ pub use manifest::*;
 pub use sheet::{FIGURES, Sheet, TaskFile, UNLISTED, manifest as read_manifest};
 pub use task::{Answer, Task, Template, Wording};
 
+/// Where the frame of free prompts stands; no task has an empty name.
+const PLAIN: &str = "";
 /// The name of the manifest in its folder.
 pub const MANIFEST: &str = "manifest.toml";
 
@@ -65,7 +67,7 @@ pub struct Package {
     /// One for each variant.
     headers: Vec<Header>,
     wording: Wording,
-    /// What stands around the inputs of each task.
+    /// What stands around the inputs of each task, and around free prompts under [`PLAIN`].
     frames: BTreeMap<String, Frame>,
     gate: Option<Gate>,
     /// Grammars, schemas and the suite, as they were read.
@@ -176,6 +178,11 @@ impl Package {
     /// What stands around the inputs of a task.
     pub fn frame(&self, task: &str) -> Option<&Frame> {
         self.frames.get(task)
+    }
+
+    /// What stands around a free prompt: no instruction at all.
+    pub fn plain_frame(&self) -> Option<&Frame> {
+        self.frames.get(PLAIN)
     }
 
     /// A task by its name.
@@ -306,12 +313,10 @@ impl<'a> Opening<'a> {
             ChatTemplate::ChatMl => Template::ChatMl,
             ChatTemplate::Gguf => {
                 let header = &headers.first()?.1;
-                let own = |task: &Task| {
-                    let frame = Frame::of_header(header, &task.system)?;
-                    Ok((task.name.clone(), frame))
+                let own = |(name, system): (&str, &str)| {
+                    Ok((name.to_owned(), Frame::of_header(header, system)?))
                 };
-                match tasks
-                    .iter()
+                match instructions(tasks)
                     .map(own)
                     .collect::<Result<_, chat::ChatError>>()
                 {
@@ -338,8 +343,8 @@ impl<'a> Opening<'a> {
                     .of_file(&at, "it lacks tokens of the template", &wanted);
             }
         }
-        let frame = |task: &Task| (task.name.clone(), family.frame(&task.system));
-        let frames = tasks.iter().map(frame).collect();
+        let frame = |(name, system): (&str, &str)| (name.to_owned(), family.frame(system));
+        let frames = instructions(tasks).map(frame).collect();
         Some((Wording::Family(family), frames))
     }
 
@@ -412,6 +417,14 @@ fn header(path: &Path) -> Result<Header, gguf::GgufError> {
     let file = folder::open(path)?;
     let bytes = file.metadata()?.len();
     gguf::read(BufReader::new(file), bytes)
+}
+
+/// Names and instructions that need a frame.
+fn instructions(tasks: &[Task]) -> impl Iterator<Item = (&str, &str)> {
+    let tasks = tasks
+        .iter()
+        .map(|task| (task.name.as_str(), task.system.as_str()));
+    tasks.chain([(PLAIN, "")])
 }
 
 /// What is wrong with a rule at first sight. The engine compiles it; this catches the wrong file.

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use super::memo::Key;
 use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work, WorkNo};
 use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
-use crate::intake::{Classification, Code, Priority, Request, Stream};
-use crate::package::{self, Answer, Calibration, Package, Task, Template, Variant};
+use crate::intake::{self, Classification, Code, Priority, Request, Stream};
+use crate::package::{self, Calibration, Frame, Given, Package, Task, Variant};
 
 /// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
 const PLAIN_TOKENS: u32 = 256;
@@ -41,7 +41,7 @@ pub struct Book {
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
     /// None for the plain instruction.
-    task: Option<String>,
+    task: Option<Task>,
     prompt_version: String,
     form: Form,
     choices: Vec<String>,
@@ -85,37 +85,30 @@ impl Book {
         for task in &manifest.tasks {
             let rule = rule_of(package.rule(task));
             let curve = package.calibration(&task.name, &variant.quantization);
-            let name = Some(task.name.clone());
-            book.add(name, task, rule, curve.cloned(), package.template());
+            if let Some(frame) = package.frame(&task.name) {
+                let instruction = instruction(frame, rule, task.max_tokens);
+                book.add(Some(task), instruction, curve.cloned());
+            }
         }
         let room = u32::try_from(manifest.runtime.context_tokens / 2).unwrap_or(u32::MAX);
-        let plain = plain(room.min(PLAIN_TOKENS));
-        book.add(None, &plain, Rule::Text, None, package.template());
+        if let Some(frame) = package.plain_frame() {
+            let limit = room.min(PLAIN_TOKENS);
+            book.add(None, instruction(frame, Rule::Text, limit), None);
+        }
         book
     }
 
-    fn add(
-        &mut self,
-        name: Option<String>,
-        task: &Task,
-        rule: Rule,
-        curve: Option<Calibration>,
-        template: Template,
-    ) {
-        let instruction = instruction(task, rule, template);
+    fn add(&mut self, task: Option<&Task>, instruction: Instruction, curve: Option<Calibration>) {
         let choices = match &instruction.rule {
             Rule::Choices(choices) => choices.clone(),
             Rule::Text | Rule::Grammar(_) | Rule::Schema(_) | Rule::Regex(_) => Vec::new(),
         };
-        let form = if task.answer.is_json() {
-            Form::Json
-        } else {
-            Form::Text
-        };
+        let is_json = task.is_some_and(|task| task.answer.is_json());
+        let version = task.map_or(PLAIN_VERSION, |task| task.prompt_version.as_str());
         self.entries.push(Entry {
-            task: name,
-            prompt_version: task.prompt_version.clone(),
-            form,
+            task: task.cloned(),
+            prompt_version: version.to_owned(),
+            form: if is_json { Form::Json } else { Form::Text },
             choices,
             curve,
             key: key_of(&self.model.digest, &instruction),
@@ -147,10 +140,7 @@ impl Book {
     /// The work that answers a request.
     pub fn work(&self, no: WorkNo, request: &Request, due_ms: u32) -> Result<(Work, Asked), Fault> {
         let named = request.ask.task();
-        let place = self
-            .entries
-            .iter()
-            .position(|it| it.task.as_deref() == named);
+        let place = self.entries.iter().position(|it| it.name() == named);
         let (place, instruction) = place
             .and_then(|place| Some((place, self.instructions.get(place)?)))
             .ok_or_else(|| self.unknown(named.unwrap_or_default()))?;
@@ -168,7 +158,7 @@ impl Book {
         let work = Work {
             no,
             ask,
-            input: request.ask.text().to_owned(),
+            input: self.input(request, place)?,
             max_tokens: request.max_tokens.map(limit),
             due_ms,
             priority: rank(request.priority),
@@ -178,12 +168,30 @@ impl Book {
         Ok((work, Asked { place, rule }))
     }
 
-    fn unknown(&self, task: &str) -> Fault {
-        let known: Vec<_> = self
+    /// The text that the model is to see.
+    fn input(&self, request: &Request, place: usize) -> Result<String, Fault> {
+        let given = match &request.ask {
+            intake::Ask::Prompt(text) | intake::Ask::Task { input: text, .. } => Given::Text(text),
+            intake::Ask::Values { values, .. } => Given::Values(values),
+        };
+        match self
             .entries
-            .iter()
-            .filter_map(|entry| entry.task.as_deref())
-            .collect();
+            .get(place)
+            .and_then(|entry| entry.task.as_ref())
+        {
+            Some(task) => match task.input(given) {
+                Ok(input) => Ok(input.into_owned()),
+                Err(fault) => Err(Fault::Refused {
+                    code: Code::Invalid,
+                    message: fault.to_string(),
+                }),
+            },
+            None => Ok(request.ask.text().to_owned()),
+        }
+    }
+
+    fn unknown(&self, task: &str) -> Fault {
+        let known: Vec<_> = self.entries.iter().filter_map(Entry::name).collect();
         Fault::Refused {
             code: Code::UnknownTask,
             message: format!(
@@ -285,27 +293,19 @@ impl Book {
     }
 }
 
-/// How a task reads for the engine. The one place where a template meets the wire.
-fn instruction(task: &Task, rule: Rule, template: Template) -> Instruction {
-    let prompt = task.prompt(template, "");
+/// How a task reads for the engine. The one place where a frame meets the wire.
+fn instruction(frame: &Frame, rule: Rule, max_tokens: u32) -> Instruction {
     Instruction {
-        head: prompt.prefix,
-        tail: prompt.suffix.to_owned(),
+        head: frame.prefix().to_owned(),
+        tail: frame.suffix().to_owned(),
         rule,
-        max_tokens: task.max_tokens,
+        max_tokens,
     }
 }
 
-/// A task without an instruction: what a free prompt gets.
-fn plain(max_tokens: u32) -> Task {
-    Task {
-        name: String::new(),
-        prompt_version: PLAIN_VERSION.into(),
-        system: String::new(),
-        answer: Answer::Text,
-        max_tokens,
-        threshold: 0.0,
-        needs_person_field: None,
+impl Entry {
+    fn name(&self) -> Option<&str> {
+        self.task.as_ref().map(|task| task.name.as_str())
     }
 }
 

@@ -60,10 +60,10 @@ pub(crate) fn model(package: &Package) -> PathBuf {
 /// The package's tasks, in its order.
 pub(crate) fn instructions(package: &Package) -> Vec<Instruction> {
     let instruction = |task: &package::Task| {
-        let prompt = task.prompt(package.template(), "");
+        let frame = package.frame(&task.name).unwrap();
         Instruction {
-            head: prompt.prefix,
-            tail: prompt.suffix.to_string(),
+            head: frame.prefix().to_owned(),
+            tail: frame.suffix().to_owned(),
             rule: match package.rule(task) {
                 package::Rule::Grammar(text) => Rule::Grammar(text.into()),
                 package::Rule::Schema(text) => Rule::Schema(text.into()),
