@@ -110,7 +110,7 @@ pub struct Load {
 }
 
 /// How a model is run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// Tokens of one conversation, prompt and answer together.
     pub context_tokens: u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::life::{Life, Phase};
 use super::pieces::Place;
-use super::{ActiveModel, ChildNo, Role, Supervisor, Wanted};
+use super::{ActiveModel, ChildNo, ROLES, Role, Supervisor, Wanted};
 use crate::clock::Mono;
 use crate::engine::Fault;
 use crate::engine::protocol::{Facts, ToEngine};

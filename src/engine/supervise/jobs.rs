@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::life::Phase;
+use super::life::{Life, Phase};
 use super::pieces::{Piece, Place, Waiter};
 use super::{ChildNo, Role, Supervisor};
 use crate::clock::{Mono, millis};
