@@ -15,11 +15,22 @@
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
 //! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side.
 
+mod choices;
+pub mod constraint;
+mod desk;
+mod floor;
+mod guess;
 pub mod memo;
+mod native;
 pub mod order;
+mod pace;
 pub mod process;
 pub mod protocol;
+mod shelf;
 pub mod supervise;
+mod talk;
+mod trial;
+mod wording;
 pub mod worker;
 
 pub use protocol::Finish;

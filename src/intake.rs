@@ -17,12 +17,14 @@
 
 mod gate;
 mod topics;
+mod values;
 mod wire;
 
 use std::time::Duration;
 
 pub use gate::{Gate, GateLimits, MAX_CLIENTS, Shut};
 pub use topics::{FilterError, Topics, filter_matches, is_topic_filter, is_topic_name};
+pub use values::MAX_VALUES;
 pub use wire::{digest_of, read, read_local};
 
 /// A message as the broker delivered it.
@@ -172,13 +174,22 @@ pub enum Ask {
         /// Its input.
         input: String,
     },
+    /// Values for the variables of a task of the model package.
+    Values {
+        /// The task's name.
+        task: String,
+        /// A flat JSON object of texts, numbers and truth values, its names in order.
+        values: String,
+    },
 }
 
 impl Ask {
-    /// The bytes that a model would see.
+    /// What is asked, as it was sent; of values, their JSON.
     pub fn text(&self) -> &str {
         match self {
-            Self::Prompt(text) | Self::Task { input: text, .. } => text,
+            Self::Prompt(text)
+            | Self::Task { input: text, .. }
+            | Self::Values { values: text, .. } => text,
         }
     }
 
@@ -186,7 +197,7 @@ impl Ask {
     pub fn task(&self) -> Option<&str> {
         match self {
             Self::Prompt(_) => None,
-            Self::Task { task, .. } => Some(task),
+            Self::Task { task, .. } | Self::Values { task, .. } => Some(task),
         }
     }
 }

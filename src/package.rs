@@ -4,6 +4,7 @@
 //! ```text
 //!  manifest.toml ─► page ─► sheet ─► Manifest ─┐
 //!  *.gguf ─────────────────► gguf ─► Header ───┼─► Package ─► verify: every byte
+//!                      chat template ─► Frame ─┤           └─► form, frame: input ─► Prompt
 //!  grammars, schemas, gate.jsonl ──► texts ────┤
 //!  all that lies in the folder ────► folder ───┘
 //! ```
@@ -23,10 +24,13 @@
 //! What is lacking without being wrong is told by [`Package::notes`].
 
 mod calibration;
+pub mod chat;
 mod faults;
 mod folder;
+pub mod form;
 pub mod gate;
 pub mod gguf;
+mod jinja;
 pub mod make;
 mod manifest;
 mod notes;
@@ -40,13 +44,15 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 pub use calibration::{Calibration, MAX_POINTS};
+pub use chat::{Frame, Prompt};
 pub use faults::{Faults, MAX_FAULTS, Note};
 pub use folder::MAX_ENTRIES;
+pub use form::{Given, InputFault};
 pub use gate::Gate;
 pub use gguf::Header;
 pub use manifest::*;
 pub use sheet::{FIGURES, Sheet, TaskFile, UNLISTED, manifest as read_manifest};
-pub use task::{Answer, Prompt, Task, Template};
+pub use task::{Answer, Task, Template, Wording};
 
 /// The name of the manifest in its folder.
 pub const MANIFEST: &str = "manifest.toml";
@@ -58,7 +64,9 @@ pub struct Package {
     manifest: Manifest,
     /// One for each variant.
     headers: Vec<Header>,
-    template: Template,
+    wording: Wording,
+    /// What stands around the inputs of each task.
+    frames: BTreeMap<String, Frame>,
     gate: Option<Gate>,
     /// Grammars, schemas and the suite, as they were read.
     texts: BTreeMap<FilePath, String>,
@@ -101,16 +109,17 @@ impl Package {
         // What is not there was said to be missing; it is not said again.
         let there = |path: &FilePath| found.contains_key(path.as_str());
         let headers = opening.headers(there);
-        let template = opening.template(&headers);
+        let spoken = opening.spoken(&headers);
         let texts = opening.texts(there);
         let gate = opening.gate(&texts);
         let headers = headers.into_iter().map(|(_, header)| header).collect();
-        match template {
-            Some(template) if opening.faults.is_empty() => Ok(Self {
+        match spoken {
+            Some((wording, frames)) if opening.faults.is_empty() => Ok(Self {
                 folder: folder.to_owned(),
                 manifest: sheet.manifest,
                 headers,
-                template,
+                wording,
+                frames,
                 gate,
                 texts,
             }),
@@ -160,8 +169,13 @@ impl Package {
     }
 
     /// How its model is spoken to.
-    pub fn template(&self) -> Template {
-        self.template
+    pub fn wording(&self) -> Wording {
+        self.wording
+    }
+
+    /// What stands around the inputs of a task.
+    pub fn frame(&self, task: &str) -> Option<&Frame> {
+        self.frames.get(task)
     }
 
     /// A task by its name.
@@ -280,42 +294,70 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// How the model is spoken to; all variants must understand it.
-    fn template(&mut self, headers: &[(&Variant, Header)]) -> Option<Template> {
+    /// How the model is spoken to, and what that means for each task; all variants must
+    /// understand it.
+    fn spoken(
+        &mut self,
+        headers: &[(&Variant, Header)],
+    ) -> Option<(Wording, BTreeMap<String, Frame>)> {
         let said = self.sheet.manifest.runtime.chat_template;
-        let template = match said {
+        let tasks = &self.sheet.manifest.tasks;
+        let family = match said {
             ChatTemplate::ChatMl => Template::ChatMl,
             ChatTemplate::Gguf => {
-                let found = Template::of_header(&headers.first()?.1);
-                let Some(template) = found else {
-                    let value = format!("\"{}\"", said.word());
-                    let wanted = "\"chatml\", or a model file with a template of Qwen's, Llama 3's \
-                                  or Phi's kind: this one has none that is known here";
-                    let fault = self
-                        .sheet
-                        .fault("runtime.chat_template", value, wanted.to_owned());
-                    self.faults.add(fault);
-                    return None;
+                let header = &headers.first()?.1;
+                let own = |task: &Task| {
+                    let frame = Frame::of_header(header, &task.system)?;
+                    Ok((task.name.clone(), frame))
                 };
-                template
+                match tasks
+                    .iter()
+                    .map(own)
+                    .collect::<Result<_, chat::ChatError>>()
+                {
+                    Ok(frames) => return Some((Wording::Own, frames)),
+                    Err(error) => {
+                        let family = Template::of_header(header);
+                        self.no_template(family, &error)?
+                    }
+                }
             }
         };
         for (variant, header) in headers {
             let lacks = |marker: &&&str| !header.markers.contains(**marker);
-            let lacking: Vec<_> = template.markers().iter().filter(lacks).copied().collect();
+            let lacking: Vec<_> = family.markers().iter().filter(lacks).copied().collect();
             // Without its tokenizer there are no tokens at all, which was said.
             if !lacking.is_empty() && header.vocabulary > 0 {
                 let at = self.folder.join(variant.file.path.as_str());
                 let wanted = format!(
                     "a vocabulary with {} as tokens: the {} template is made of them",
                     lacking.join(", "),
-                    template.name()
+                    family.name()
                 );
                 self.faults
                     .of_file(&at, "it lacks tokens of the template", &wanted);
             }
         }
-        Some(template)
+        let frame = |task: &Task| (task.name.clone(), family.frame(&task.system));
+        let frames = tasks.iter().map(frame).collect();
+        Some((Wording::Family(family), frames))
+    }
+
+    /// The family that stands in for a template which cannot be used; without one it is a fault.
+    fn no_template(
+        &mut self,
+        family: Option<Template>,
+        error: &chat::ChatError,
+    ) -> Option<Template> {
+        if family.is_none() {
+            let value = format!("\"{}\"", ChatTemplate::Gguf.word());
+            let wanted = format!(
+                "\"chatml\", or a model file with a chat template that can be used: {error}"
+            );
+            let fault = self.sheet.fault("runtime.chat_template", value, wanted);
+            self.faults.add(fault);
+        }
+        family
     }
 
     /// Reads the grammars, the schemas and the suite, and looks at the first two.

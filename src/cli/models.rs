@@ -163,7 +163,7 @@ fn summary(package: &Package, notes: &[Note]) -> String {
             "{}, {} tokens of context, {} template",
             manifest.runtime.architecture,
             manifest.runtime.context_tokens,
-            package.template().name()
+            package.wording().name()
         ),
     );
     for (variant, header) in package.variants() {
@@ -356,7 +356,7 @@ impl<'a> PackageJson<'a> {
             version: &manifest.version,
             architecture: &manifest.runtime.architecture,
             context_tokens: manifest.runtime.context_tokens,
-            template: package.template().name(),
+            template: package.wording().name(),
             models: models.collect(),
             tasks: tasks.collect(),
             gate_items: package.gate().map_or(0, |gate| gate.items.len()),

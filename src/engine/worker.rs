@@ -1,30 +1,340 @@
-//! The engine process, from its own side.
+//! The engine process: `lineside engine`, started by the service and by nobody else.
 //!
-//! It reads what to load from the socket that is its standard input. This build carries no
-//! runtime for models yet, and says so.
+//! ```text
+//!  socket (standard input) ─► listener thread ─► inbox ─► computing thread ─► socket
+//!                                  │ end of the socket, Shutdown
+//!                                  └─► the brake, and the end of the process
+//! ```
+//!
+//! Owns the model. One thread computes and speaks, one listens. The listener ends the process as
+//! soon as the service is gone, also in the middle of a load or a pass: no engine outlives its
+//! service. (The kernel's parent-death signal would fire when the thread that spawned us ends,
+//! which in the service may be any time.)
+//!
+//! Signs of life come from the computing loop itself, at least every [`BEAT`] and a pass, so that
+//! a model that hangs is silent.
+//!
+//! How it fails: what cannot be loaded is told (`Unloadable`) and ends the process; a bad frame
+//! ends it too. Whatever native code does to this process, the service goes on.
 
-use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use super::protocol::{self, FromEngine, ToEngine};
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::{LogOptions, send_logs_to_tracing};
+
+use super::constraint::{Compiler, Pieces, Vocabulary};
+use super::floor::Floor;
+use super::native::{Adapter, Brake, Context, Shape};
+use super::protocol::{self, Facts, FrameError, FromEngine, Load, Mapping, Options, ToEngine};
+use super::trial::{self, Effort};
+use super::wording::Wording;
+use crate::clock::Clock;
 
 /// Between two signs of life.
 pub const BEAT: Duration = Duration::from_millis(100);
+/// Messages that wait to be read by the computing thread; then the service waits.
+const INBOX: usize = 1024;
+/// Messages taken between two passes: a burst must not hold up those who write.
+const MAX_MESSAGES_A_PASS: usize = 64;
+/// `EX_UNAVAILABLE`: the model cannot be loaded.
+const EXIT_UNLOADABLE: u8 = 69;
+/// `EX_PROTOCOL`: what came over the socket was no message.
+const EXIT_PROTOCOL: u8 = 76;
 
-/// Runs the process until its socket ends.
+/// Runs the engine on the socket that is its standard input, until it is told to stop.
 pub fn main() -> ExitCode {
-    match answer() {
-        Some(()) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE, // nobody is left to tell
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End::Unloadable) => ExitCode::from(EXIT_UNLOADABLE),
+        Err(End::Socket(error)) => {
+            let _ = writeln!(std::io::stderr(), "lineside engine: {error}");
+            ExitCode::from(EXIT_PROTOCOL)
+        }
     }
 }
 
-fn answer() -> Option<()> {
-    let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
-    protocol::read::<ToEngine>(&mut socket).ok()??;
-    let why = FromEngine::Unloadable("this build has no runtime for models".into());
-    socket.write_all(&protocol::frame(&why).ok()?).ok()
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the model cannot be loaded")]
+    Unloadable,
+    #[error(transparent)]
+    Socket(#[from] FrameError),
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        Self::Socket(error.into())
+    }
+}
+
+fn serve() -> Result<(), End> {
+    let clock = Clock::start();
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut listening = socket.try_clone()?;
+    let mut wire = Wire(socket);
+    let Some(ToEngine::Load(load)) = protocol::read::<ToEngine>(&mut listening)? else {
+        return Ok(()); // the service changed its mind
+    };
+    let brake = Brake::default();
+    let inbox = listen(listening, brake.clone())?;
+    send_logs_to_tracing(LogOptions::default().with_logs_enabled(false));
+    match run(*load, &inbox, &mut wire, &brake, clock) {
+        Ok(()) => Ok(()),
+        Err(Stop::Socket(error)) => Err(error.into()),
+        Err(Stop::Unloadable(why)) => {
+            wire.say(&FromEngine::Unloadable(why))?;
+            Err(End::Unloadable)
+        }
+    }
+}
+
+/// The way to the service.
+struct Wire(UnixStream);
+
+impl Wire {
+    fn say(&mut self, message: &FromEngine) -> Result<(), FrameError> {
+        Ok(self.0.write_all(&protocol::frame(message)?)?)
+    }
+}
+
+/// Reads the socket on a thread of its own.
+fn listen(mut socket: UnixStream, brake: Brake) -> std::io::Result<Receiver<ToEngine>> {
+    let (sender, inbox) = sync_channel(INBOX);
+    std::thread::Builder::new()
+        .name("listener".into())
+        .spawn(move || hear(&mut socket, &sender, &brake))?;
+    Ok(inbox)
+}
+
+fn hear(socket: &mut UnixStream, inbox: &SyncSender<ToEngine>, brake: &Brake) {
+    loop {
+        match protocol::read::<ToEngine>(socket) {
+            Ok(Some(ToEngine::Shutdown)) => {
+                brake.pull();
+                let _ = inbox.send(ToEngine::Shutdown);
+                return;
+            }
+            Ok(Some(message)) => {
+                // A pause must not wait for the pass that is under way.
+                if matches!(&message, ToEngine::Allow(allowance) if allowance.sequences == 0) {
+                    brake.pull();
+                }
+                if inbox.send(message).is_err() {
+                    return;
+                }
+            }
+            // The service is gone, or speaks nonsense. There is nothing to tidy up that the
+            // kernel would not do, and native code may be in the middle of anything.
+            Ok(None) | Err(_) => {
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// Why the engine stops.
+enum Stop {
+    Unloadable(String),
+    Socket(FrameError),
+}
+
+impl From<FrameError> for Stop {
+    fn from(error: FrameError) -> Self {
+        Self::Socket(error)
+    }
+}
+
+fn run(
+    load: Load,
+    inbox: &Receiver<ToEngine>,
+    wire: &mut Wire,
+    brake: &Brake,
+    clock: Clock,
+) -> Result<(), Stop> {
+    let unloadable = |why: &str| Stop::Unloadable(why.to_owned());
+    let started = clock.now().mono.0;
+    let options = load.options;
+    check(&options)?;
+    if load.draft.is_some() {
+        return Err(unloadable(
+            "this build guesses from the text itself, not by a draft model",
+        ));
+    }
+    let backend = LlamaBackend::init().map_err(|error| Stop::Unloadable(error.to_string()))?;
+    // One model for the whole life of this process; its end gives the memory back.
+    let model: &'static LlamaModel = Box::leak(Box::new(open(&backend, &load.model, &options)?));
+    let wording = Wording::new(model).ok_or_else(|| unloadable("the model has no end token"))?;
+    let compiler = compiler(model, &wording)?;
+    let shape = Shape {
+        cache_tokens: options.cache_tokens,
+        batch_tokens: options.batch_tokens,
+        sequences: Floor::sequences_for(&options, load.instructions.len()),
+        kv_type: options.kv_type,
+        flash_attention: options.flash_attention,
+        threads: options.threads.unwrap_or(1),
+    };
+    let mut context = Context::new(model, shape, brake)
+        .ok_or_else(|| unloadable("there is not enough memory for its cache"))?;
+    if let Some((path, scale)) = &load.adapter {
+        adapt(&mut context, path, *scale)?;
+    }
+    let scratch = shape.sequences - 1;
+    let tried = match options.threads {
+        Some(threads) => vec![threads.max(1)],
+        None => trial::candidates(None),
+    };
+    let (threads, pace) =
+        trial::measure(&mut context, scratch, &tried, Effort::AT_START, &clock)
+            .map_err(|error| Stop::Unloadable(format!("its first pass failed: {error}")))?;
+    let facts = Facts {
+        name: model.meta_val_str("general.name").unwrap_or_default(),
+        parameters: model.n_params(),
+        context_tokens: options.context_tokens,
+        cache_tokens: options.cache_tokens,
+        sequences: options.sequences,
+        threads,
+        #[expect(clippy::cast_possible_truncation, reason = "a rate needs no exactness")]
+        tokens_per_s: pace.tokens_per_s() as f32,
+        load_ms: u32::try_from((clock.now().mono.0 - started).as_millis()).unwrap_or(u32::MAX),
+    };
+    let mut floor = Floor::new(
+        context,
+        &wording,
+        compiler,
+        options,
+        load.instructions,
+        pace,
+    );
+    floor.set_threads(threads);
+    wire.say(&FromEngine::Ready(Box::new(facts)))?;
+    work(&mut floor, inbox, wire, clock)
+}
+
+/// Sizes that native code would abort on.
+fn check(options: &Options) -> Result<(), Stop> {
+    let sound = options.context_tokens > 0
+        && options.cache_tokens >= options.context_tokens
+        && options.cache_tokens <= i32::MAX.cast_unsigned()
+        && (1..=options.cache_tokens).contains(&options.batch_tokens)
+        && (1..=64).contains(&options.sequences);
+    if sound {
+        Ok(())
+    } else {
+        Err(Stop::Unloadable("its sizes do not fit together".into()))
+    }
+}
+
+fn open(backend: &LlamaBackend, path: &str, options: &Options) -> Result<LlamaModel, Stop> {
+    if !Path::new(path).is_file() {
+        return Err(Stop::Unloadable(format!("{path}: no such file")));
+    }
+    let params = LlamaModelParams::default()
+        .with_n_gpu_layers(options.gpu_layers)
+        .with_use_mmap(options.mapping == Mapping::Mapped);
+    LlamaModel::load_from_file(backend, path, &params)
+        .map_err(|error| Stop::Unloadable(format!("{path}: {error}")))
+}
+
+fn compiler(model: &'static LlamaModel, wording: &Wording<'_>) -> Result<Compiler, Stop> {
+    let pieces = Pieces {
+        bytes: wording.pieces(),
+        end: wording.end(),
+        tokenize: Wording::tokenizer(model),
+    };
+    let vocabulary =
+        Vocabulary::new(pieces).map_err(|error| Stop::Unloadable(error.to_string()))?;
+    Ok(Compiler::new(vocabulary))
+}
+
+fn adapt(context: &mut Context<'_>, path: &str, scale: f32) -> Result<(), Stop> {
+    let unloadable = |why: String| Stop::Unloadable(why);
+    let name = std::ffi::CString::new(path).map_err(|error| unloadable(error.to_string()))?;
+    let adapter = Adapter::load(context.model(), &name)
+        .ok_or_else(|| unloadable(format!("{path}: no adapter for this model")))?;
+    if context.adapt(&adapter, scale) {
+        Ok(())
+    } else {
+        Err(unloadable(format!("{path}: the adapter does not fit")))
+    }
+}
+
+/// Until it is told to stop.
+fn work(
+    floor: &mut Floor<'_>,
+    inbox: &Receiver<ToEngine>,
+    wire: &mut Wire,
+    clock: Clock,
+) -> Result<(), Stop> {
+    let mut beaten = clock.now().mono;
+    let mut rest = Duration::ZERO;
+    loop {
+        let wait = if !floor.is_busy() {
+            BEAT
+        } else {
+            rest.min(BEAT)
+        };
+        if take_messages(floor, inbox, wait, clock) == Going::Down {
+            return Ok(());
+        }
+        rest = rest.saturating_sub(wait);
+        if rest.is_zero() {
+            let took = floor.step(&clock);
+            rest = floor.rest_after(took.unwrap_or_default());
+        }
+        for message in floor.news() {
+            wire.say(&message)?;
+        }
+        let now = clock.now().mono;
+        if now.since(beaten) >= BEAT {
+            beaten = now;
+            wire.say(&FromEngine::Beat(floor.beat()))?;
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Going {
+    On,
+    Down,
+}
+
+/// Takes what has come; waits for it so long, if nothing has.
+fn take_messages(
+    floor: &mut Floor<'_>,
+    inbox: &Receiver<ToEngine>,
+    wait: Duration,
+    clock: Clock,
+) -> Going {
+    let mut wait = wait;
+    for _ in 0..MAX_MESSAGES_A_PASS {
+        let next = if wait.is_zero() {
+            inbox
+                .try_recv()
+                .map_err(|error| error == TryRecvError::Disconnected)
+        } else {
+            inbox
+                .recv_timeout(wait)
+                .map_err(|error| error == RecvTimeoutError::Disconnected)
+        };
+        match next {
+            Ok(ToEngine::Shutdown) | Err(true) => return Going::Down,
+            Ok(message) => floor.take(message, clock.now().mono.0),
+            Err(false) => return Going::On,
+        }
+        wait = Duration::ZERO;
+    }
+    Going::On
 }

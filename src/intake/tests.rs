@@ -149,6 +149,50 @@ fn json_may_nest_to_the_limit_and_no_deeper() {
 }
 
 #[test]
+fn an_input_is_a_text_or_a_flat_object_in_one_form() {
+    let input = |json: &str| read_json(&format!(r#"{{"task":"triage","input":{json}}}"#));
+    let values = |json: &str| match input(json).unwrap().ask {
+        Ask::Values { task, values } => {
+            assert_eq!(task, "triage");
+            values
+        }
+        other @ (Ask::Prompt(_) | Ask::Task { .. }) => panic!("{other:?}"),
+    };
+    let first =
+        r#"{ "text": "ä \"hums\"", "asset":"A", "n": -3, "x": 1.50, "y": true, "z": null }"#;
+    let other = r#"{"x":1.5,"y":true,"n":-3,"asset":"A","text":"\u00e4 \u0022hums\""}"#;
+    assert_eq!(
+        values(first),
+        r#"{"asset":"A","n":-3,"text":"ä \"hums\"","x":1.5,"y":true}"#
+    );
+    assert_eq!(values(other), values(first));
+    assert_eq!(input(other).unwrap().content, input(first).unwrap().content);
+    // A text that reads like it is other content.
+    let quoted = serde_json::Value::from(values(first)).to_string();
+    let text = input(&quoted).unwrap();
+    assert_eq!(text.ask.text(), values(first));
+    assert_ne!(text.content, input(first).unwrap().content);
+
+    for (json, words) in [
+        ("{}", "no values"),
+        (r#"{"a":null}"#, "no values"),
+        (r#"{"a":1,"a":2}"#, "stands twice"),
+        (r#"{"a":[1]}"#, "true or false as a value"),
+        (r#"{"a":{"b":1}}"#, "true or false as a value"),
+        ("[1]", "a text, or an object"),
+        ("7", "a text, or an object"),
+    ] {
+        assert_refused(input(json), Code::Invalid, words);
+    }
+    let many = |count: usize| {
+        let pairs: Vec<_> = (0..count).map(|at| format!(r#""v{at}":{at}"#)).collect();
+        input(&format!("{{{}}}", pairs.join(",")))
+    };
+    assert!(many(MAX_VALUES).is_ok());
+    assert_refused(many(MAX_VALUES + 1), Code::Invalid, "more than 32 values");
+}
+
+#[test]
 fn brackets_inside_strings_are_no_nesting() {
     let brackets = "[{".repeat(MAX_JSON_DEPTH);
     let quoted = format!(r#"{{"prompt":"\"{brackets}\\"}}"#);

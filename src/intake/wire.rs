@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::values::Input;
 use super::{
     Ask, Classification, Client, Code, Digest, Limits, MAX_ANSWER_TOKENS, MAX_CORRELATION_BYTES,
     MAX_ID_BYTES, MAX_JSON_DEPTH, MAX_NAME_BYTES, MAX_USER_PROPERTIES_BYTES, Message, Priority,
@@ -19,7 +20,7 @@ use crate::clock::Wall;
 struct Wire {
     id: Option<String>,
     task: Option<String>,
-    input: Option<String>,
+    input: Option<Input>,
     prompt: Option<String>,
     classification: Option<WireClassification>,
     risk: Option<i64>,
@@ -249,9 +250,19 @@ fn ask_of(wire: &Wire, limits: &Limits) -> Result<Ask, Fault> {
             if !is_name(task, MAX_NAME_BYTES) {
                 return invalid(name_fault("task", MAX_NAME_BYTES));
             }
-            Ask::Task {
-                task: task.clone(),
-                input: input.clone(),
+            let task = task.clone();
+            match input {
+                Input::Text(input) => Ask::Task {
+                    task,
+                    input: input.clone(),
+                },
+                Input::Values(values) if values.is_empty() => {
+                    return invalid("the input has no values");
+                }
+                Input::Values(values) => Ask::Values {
+                    task,
+                    values: values.canonical(),
+                },
             }
         }
         (None, None, None) => return invalid("give a prompt, or a task and its input"),
@@ -482,13 +493,18 @@ pub fn digest_of(
     schema: Option<&str>,
 ) -> Digest {
     let numbers = format!("{risk:?} {complexity:?} {max_tokens:?}");
-    sha256(&[
+    let mut parts = vec![
         ask.task().unwrap_or_default().as_bytes(),
         ask.text().as_bytes(),
         classification.word().as_bytes(),
         numbers.as_bytes(),
         schema.unwrap_or_default().as_bytes(),
-    ])
+    ];
+    // Values are other content than a text that reads like them.
+    if let Ask::Values { .. } = ask {
+        parts.push(b"values");
+    }
+    sha256(&parts)
 }
 
 fn sha256(parts: &[&[u8]]) -> Digest {

@@ -39,21 +39,8 @@ pub const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_ALIGNMENT: u64 = 1 << 21;
 /// Where the file does not say.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// Tokens that chat templates put around what people say.
-pub const MARKERS: [&str; 12] = [
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|im_sep|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|end|>",
-    "<|endoftext|>",
-    "<|begin_of_text|>",
-];
+/// Markers that are kept: the largest vocabularies reserve some six thousand.
+const MAX_MARKERS: usize = 16 << 10;
 
 /// What a GGUF file says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,12 +75,16 @@ pub struct Header {
     pub tokenizer: Option<String>,
     /// The template of a conversation.
     pub chat_template: Option<String>,
-    /// The tokens of [`MARKERS`] that the vocabulary has.
-    pub markers: BTreeSet<&'static str>,
+    /// Tokens of the vocabulary that stand in brackets, as those of chat templates do.
+    pub markers: BTreeSet<String>,
     /// The token that ends an answer.
     pub eos_id: Option<u64>,
     /// The token that begins a text.
     pub bos_id: Option<u64>,
+    /// The text of that one, if it stands in brackets.
+    pub bos: Option<String>,
+    /// The text of the token that ends an answer, likewise.
+    pub eos: Option<String>,
     /// Whether a text begins with it.
     pub adds_bos: Option<bool>,
     /// Files that the model was split into.
@@ -136,10 +127,10 @@ pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
         tensors,
         ..Header::default()
     };
-    let mut values = BTreeMap::new();
+    let (mut values, mut markers) = (BTreeMap::new(), BTreeMap::new());
     for _ in 0..pairs {
         let key = source.text("bytes of a key", MAX_NAME_BYTES)?;
-        let value = value(&mut source, &key, &mut header.markers)?;
+        let value = value(&mut source, &key, &mut markers)?;
         if values.insert(key.clone(), value).is_some() {
             return Err(GgufError::Twice(key));
         }
@@ -159,13 +150,16 @@ pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
         });
     }
     header.describe(&Metadata(values))?;
+    let marker = |id: Option<u64>| markers.get(&id?).cloned();
+    (header.bos, header.eos) = (marker(header.bos_id), marker(header.eos_id));
+    header.markers = markers.into_values().collect();
     Ok(header)
 }
 
 fn value<R: Read>(
     source: &mut Source<R>,
     key: &str,
-    markers: &mut BTreeSet<&'static str>,
+    markers: &mut BTreeMap<u64, String>,
 ) -> Result<Value, GgufError> {
     let kind = source.kind()?;
     match kind {
@@ -187,8 +181,10 @@ fn value<R: Read>(
             match items {
                 Kind::List => return Err(GgufError::Nested(key.to_owned())),
                 Kind::Text if key == "tokenizer.ggml.tokens" => {
-                    for _ in 0..count {
-                        markers.extend(source.one_of(&MARKERS)?);
+                    for id in 0..count {
+                        let marker = source.marker()?;
+                        let marker = marker.filter(|_| markers.len() < MAX_MARKERS);
+                        markers.extend(marker.map(|marker| (id, marker)));
                     }
                 }
                 Kind::Text => {

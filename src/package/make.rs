@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::chat::Frame;
 use super::faults::{Faults, Note};
 use super::manifest::{
     Bars, ChatTemplate, FilePath, Listed, MAX_CONTEXT_TOKENS, MAX_DESCRIPTION_BYTES,
@@ -328,7 +329,9 @@ fn describe(
         .iter()
         .filter_map(|model| model.header.context_tokens);
     let trained = trained.min().unwrap_or(MAX_CONTEXT_TOKENS);
-    let known = Template::of_header(first).map(|_| ChatTemplate::Gguf);
+    let usable = Frame::of_header(first, "An instruction.").is_ok();
+    let known = usable || Template::of_header(first).is_some();
+    let known = known.then_some(ChatTemplate::Gguf);
     let own_words =
         |name: &String| name.len() <= MAX_DESCRIPTION_BYTES && !name.contains(char::is_control);
     let own_name = first

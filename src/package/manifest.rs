@@ -24,6 +24,14 @@ pub const MAX_CHOICES: usize = 64;
 pub const MAX_CHOICE_BYTES: usize = 128;
 /// Bytes of an instruction; it counts against the context of every request.
 pub const MAX_SYSTEM_BYTES: usize = 16 << 10;
+/// Bytes of an input's template: a sentence around each variable.
+pub const MAX_INPUT_TEMPLATE_BYTES: usize = 4 << 10;
+/// Variables of a task: a form that a person could still fill in.
+pub const MAX_VARIABLES: usize = 32;
+/// Bytes of a text variable where the manifest sets no limit: a long paragraph.
+pub const USUAL_VARIABLE_BYTES: u64 = 4 << 10;
+/// Bytes of a text variable at most: more is no message.
+pub const MAX_VARIABLE_BYTES: u64 = 64 << 10;
 /// Bytes of a grammar or a schema. Compiling a larger one takes seconds on a small board.
 pub const MAX_RULE_BYTES: u64 = 64 << 10;
 /// Bytes of a name, as in the topics and requests that carry it.
@@ -263,6 +271,14 @@ impl fmt::Display for Version {
 pub fn is_package_name(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(known)
+}
+
+/// Whether a text can name a variable: as a template writes it.
+pub fn is_variable_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(known)
+        && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Whether a text can name a task, a prompt's version, or a field of an answer.

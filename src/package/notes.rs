@@ -1,9 +1,10 @@
 //! What a package lacks without being wrong, and what that costs, in plain words.
 
+use super::chat::Frame;
 use super::gate::ENOUGH_ITEMS;
 use super::make::NOT_STATED;
 use super::task::Template;
-use super::{ChatTemplate, Header, Note, Package, Task, Variant};
+use super::{ChatTemplate, Header, Note, Package, Task, Variant, Wording};
 
 /// Bytes of text for a token, guessed low: a text of numbers and codes takes more tokens than
 /// prose, which has four.
@@ -112,6 +113,7 @@ fn names(package: &Package, variant: &Variant, header: &Header, notes: &mut Vec<
         ));
     }
     if package.manifest.runtime.chat_template == ChatTemplate::Gguf {
+        unlike(package, variant, header, notes);
         return;
     }
     let cost = "if it was not trained with ChatML, its answers are poor";
@@ -131,6 +133,26 @@ fn names(package: &Package, variant: &Variant, header: &Header, notes: &mut Vec<
             format!("{file} has a chat template that is not known here"),
             cost,
         )),
+    }
+}
+
+/// What it means that the file's own template is not the one that is used.
+fn unlike(package: &Package, variant: &Variant, header: &Header, notes: &mut Vec<Note>) {
+    let Wording::Family(family) = package.wording() else {
+        return;
+    };
+    for task in &package.manifest.tasks {
+        if let Err(error) = Frame::of_header(header, &task.system) {
+            notes.push(Note::new(
+                format!("{}: {error}", variant.file.path),
+                format!(
+                    "the {} form is used, which it resembles; where it differs from its own, \
+                     answers are poorer",
+                    family.name()
+                ),
+            ));
+            return;
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::faults::Faults;
+use super::form::Datum;
 use crate::fault::{Fault, Lines, NOT_SET, Place, did_you_mean, nearest, quoted, shortened};
 
 /// A document and what was found wrong with it.
@@ -216,6 +217,47 @@ impl Page<'_> {
         good
     }
 
+    /// A number of either sign, with or without a point.
+    pub(super) fn real(&mut self, part: &mut Part<'_>, key: &'static str) -> Option<f64> {
+        let wanted = "a number";
+        let value = self.needed(part, key, wanted)?;
+        let good = fraction(value).filter(|number| number.is_finite());
+        if good.is_none() {
+            self.fault(part, key, wanted);
+        }
+        good
+    }
+
+    /// A whole number of either sign.
+    pub(super) fn whole(&mut self, part: &mut Part<'_>, key: &'static str) -> Option<i64> {
+        let wanted = "a whole number";
+        let good = signed(self.needed(part, key, wanted)?);
+        if good.is_none() {
+            self.fault(part, key, wanted);
+        }
+        good
+    }
+
+    /// A text, a number or a truth value that `good` makes something of.
+    pub(super) fn datum<T>(
+        &mut self,
+        part: &mut Part<'_>,
+        key: &'static str,
+        wanted: &str,
+        good: impl FnOnce(Datum) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.needed(part, key, wanted)?;
+        let datum = (value.as_str().map(|text| Datum::Text(text.to_owned())))
+            .or_else(|| value.as_bool().map(Datum::Boolean))
+            .or_else(|| signed(value).map(Datum::Integer))
+            .or_else(|| fraction(value).map(Datum::Number));
+        let good = datum.and_then(good);
+        if good.is_none() {
+            self.fault(part, key, wanted);
+        }
+        good
+    }
+
     /// A list of at least one and at most `max` texts, each of which `good` lets through.
     pub(super) fn texts(
         &mut self,
@@ -354,6 +396,11 @@ impl Page<'_> {
 fn all_texts(list: &DeArray<'_>) -> Option<Vec<String>> {
     let texts = list.iter().map(|item| item.get_ref().as_str());
     texts.map(|text| text.map(str::to_owned)).collect()
+}
+
+fn signed(value: &DeValue<'_>) -> Option<i64> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// A number, with or without a point.

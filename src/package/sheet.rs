@@ -3,6 +3,7 @@
 //! Each part is looked at in any case, so that one fault does not hide another. A rule about two
 //! keys is silent where one of them is faulty already.
 
+mod form;
 mod tasks;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use toml::Value;
 
+use super::form::{Datum, Kind, Variable};
 use super::manifest::{FORMAT, Listed, Manifest};
 use super::task::{Answer, Task};
 
@@ -96,6 +97,9 @@ fn task(lines: &mut Lines, task: &Task) {
     lines.line("name", text(&task.name));
     lines.line("prompt_version", text(&task.prompt_version));
     lines.line("system", text(&task.system));
+    if let Some(form) = &task.form {
+        lines.line("input_template", text(&form.template));
+    }
     let answer = match &task.answer {
         Answer::Grammar(path) => format!("grammar = {}", text(path.as_str())),
         Answer::Schema(path) => format!("schema = {}", text(path.as_str())),
@@ -107,6 +111,45 @@ fn task(lines: &mut Lines, task: &Task) {
     lines.line("threshold", number(task.threshold));
     if let Some(field) = &task.needs_person_field {
         lines.line("needs_person_field", text(field));
+    }
+    // The tables of a task come last: a key behind them would be theirs.
+    for one in task.form.iter().flat_map(|form| &form.variables) {
+        lines.table("[[task.variable]]");
+        variable(lines, one);
+    }
+}
+
+fn variable(lines: &mut Lines, variable: &Variable) {
+    lines.line("name", text(&variable.name));
+    let word = match &variable.kind {
+        Kind::Text { .. } => "text",
+        Kind::Number { .. } => "number",
+        Kind::Integer { .. } => "integer",
+        Kind::Boolean => "boolean",
+        Kind::Choice(_) => "choice",
+    };
+    lines.line("type", text(word));
+    match &variable.kind {
+        Kind::Text { max_bytes } => lines.line("max_bytes", max_bytes),
+        Kind::Number { min, max } => {
+            lines.line("min", number(*min));
+            lines.line("max", number(*max));
+        }
+        Kind::Integer { min, max } => {
+            lines.line("min", min);
+            lines.line("max", max);
+        }
+        Kind::Boolean => {}
+        Kind::Choice(all) => lines.line("choices", texts(all)),
+    }
+    if let Some(default) = &variable.default {
+        let default = match default {
+            Datum::Text(said) => text(said),
+            Datum::Number(said) => number(*said),
+            Datum::Integer(said) => Value::Integer(*said),
+            Datum::Boolean(said) => Value::Boolean(*said),
+        };
+        lines.line("default", default);
     }
 }
 

@@ -95,7 +95,15 @@ enum WireClient {
 #[derive(Serialize, Deserialize)]
 enum WireAsk {
     Prompt(String),
-    Task { task: String, input: String },
+    Task {
+        task: String,
+        input: String,
+    },
+    /// Behind the others: records of before it read as they did.
+    Values {
+        task: String,
+        values: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -200,6 +208,7 @@ impl Waiting {
             ask: match request.ask.clone() {
                 Ask::Prompt(prompt) => WireAsk::Prompt(prompt),
                 Ask::Task { task, input } => WireAsk::Task { task, input },
+                Ask::Values { task, values } => WireAsk::Values { task, values },
             },
             classification: match request.classification {
                 Classification::Public => WireClassification::Public,
@@ -239,6 +248,7 @@ impl Waiting {
                 ask: match wire.ask {
                     WireAsk::Prompt(prompt) => Ask::Prompt(prompt),
                     WireAsk::Task { task, input } => Ask::Task { task, input },
+                    WireAsk::Values { task, values } => Ask::Values { task, values },
                 },
                 classification: match wire.classification {
                     WireClassification::Public => Classification::Public,

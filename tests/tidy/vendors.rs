@@ -19,8 +19,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sysinfo", &["src/governor"]),
     ("llama_cpp_2", &["src/engine/"]),
     ("llama_cpp_sys_2", &["src/engine/"]),
-    ("llguidance", &["src/engine/constraint"]),
-    ("toktrie", &["src/engine/constraint"]),
+    ("regex_syntax", &["src/engine/constraint/regex.rs"]),
     // Renders the chat templates that model files bring along.
     ("minijinja", &["src/package/"]),
 ];

@@ -4,16 +4,15 @@ The models come best first. The grammars and the README lie in the folder alread
 models there, draws the gate suite, takes the calibration from the results of `evaluate.py`, and
 writes `manifest.toml` with the hash and size of every file. The same inputs give the same bytes.
 
-Before it writes the manifest, each model must pass the package's own gate, and what the files say
+Before it changes anything, each model must pass the package's own gate, and what the files say
 about themselves must be what the declaration says: a package that its devices would refuse is not
-built.
+built. The models of the release before leave the folder.
 """
 
 import argparse
 import hashlib
 import json
 import shutil
-import statistics
 import sys
 import tomllib
 from pathlib import Path
@@ -22,8 +21,8 @@ import gguf
 
 import asking
 import factory
-import measures
 import package
+from gate import Gate, quantization, told
 
 FORMAT = 1
 SUITE = "gate.jsonl"
@@ -40,37 +39,32 @@ def main():
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--declaration", type=Path, default=package.DECLARATION)
     parser.add_argument("--folder", type=Path, default=package.FOLDER)
+    parser.add_argument("--earlier", type=Path, default=package.VARIANTS, help="what leaves")
     options = parser.parse_args()
 
     declared = package.declaration(options.declaration)
     tasks = package.Tasks(declared, options.folder)
     results = json.loads(options.results.read_text())["models"]
-    models = [bring(model, options.folder, declared) for model in options.models]
+    models = [described(model, declared) for model in options.models]
     calibrations = [calibration(model, task, results) for model in models for task in tasks.by_name]
     suite = gate_suite(tasks, declared["gate"]["each"])
-    must_fit(options.folder / models[0]["file"], tasks, suite)
-    write_suite(options.folder / SUITE, suite)
-    passed = [
-        passes(
-            options.folder / it["file"],
-            tasks,
-            suite,
-            it["quantization"],
-            declared["bars"],
-            calibrations,
-        )
-        for it in models
-    ]
+    must_fit(options.models[0], tasks, suite)
+    gate = Gate(tasks, suite, declared["bars"], calibrations)
+    passed = [told(model.name, gate.checks(model)) for model in options.models]
     if not all(passed):
-        sys.exit("a model fails the package's own gate; no manifest is written")
+        sys.exit("a model fails the package's own gate; the package stays as it was")
+    write_suite(options.folder / SUITE, suite)
+    for model, it in zip(options.models, models):
+        bring(model, options.folder / it["file"])
+    retire(options.folder, {it["file"] for it in models}, options.earlier)
     write_manifest(options.folder, manifest(options.folder, declared, models, calibrations))
 
 
 # ---- models
 
 
-def bring(model, folder, declared):
-    """Copies a model into the folder; the entry that the manifest has for it."""
+def described(model, declared):
+    """The entry that the manifest has for a model. It must be what the declaration says."""
     about = gguf.GGUFReader(model).fields
     said = {
         key: about[f"general.{key}"].contents()
@@ -84,17 +78,32 @@ def bring(model, folder, declared):
     }
     if said != expected:
         sys.exit(f"{model} says {said}, the declaration {expected}")
-    file_type = gguf.LlamaFileType(about["general.file_type"].contents())
-    quantization = file_type.name.removeprefix("MOSTLY_")
-    name = f"{declared['name']}-{declared['seq']}-{quantization}.gguf"
-    if not (folder / name).exists() or not model.samefile(folder / name):
-        shutil.copyfile(model, folder / name)
+    kind = quantization(model)
     return {
-        "file": name,
-        "quantization": quantization,
+        "file": f"{declared['name']}-{declared['seq']}-{kind}.gguf",
+        "quantization": kind,
         "data_digest": about["lineside.data_digest"].contents(),
-        **fingerprint(folder / name),
+        **fingerprint(model),
     }
+
+
+def bring(model, place):
+    """Copies a model into the folder, unless it is there."""
+    if not place.exists() or not model.samefile(place):
+        shutil.copyfile(model, place)
+
+
+def retire(folder, current, earlier):
+    """The models of an earlier release leave; the smallest one stays as the variant `earlier`."""
+    left = [path for path in folder.glob("*.gguf") if path.name not in current]
+    for place, path in enumerate(sorted(left, key=lambda it: it.stat().st_size)):
+        if place == 0:
+            earlier.mkdir(parents=True, exist_ok=True)
+            kept = earlier / f"earlier-{quantization(path)}.gguf"
+            path.replace(kept)
+            print(f"{path.name} is {kept} now")
+        else:
+            path.unlink()
 
 
 def fingerprint(path):
@@ -158,34 +167,6 @@ def write_suite(path, suite):
         sys.exit(f"a gate of {len(suite)} items is too small; {SMALLEST_SUITE} are the least")
     lines = [json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in suite]
     path.write_text("\n".join(lines) + "\n")
-
-
-def passes(path, tasks, suite, model, bars, calibrations):
-    """Runs the gate as the device will, except for memory, and prints how it went."""
-    requests = [asking.request(tasks.by_name[it["task"]], it["input"], it["id"]) for it in suite]
-    answers = asking.ask(path, requests)
-    points = {it["task"]: it["points"] for it in calibrations if it["quantization"] == model}
-    rights = [
-        package.same(tasks.by_name[item["task"]], answer["text"], item["expect"])
-        for item, answer in zip(suite, answers)
-    ]
-    sure = [
-        measures.calibrated(points[item["task"]], measures.product(answer))
-        for item, answer in zip(suite, answers)
-    ]
-    latency = statistics.median(it["prompt_ms"] + it["decode_ms"] for it in answers)
-    error = measures.calibration_error(sure, rights)
-    checks = [
-        ("calibration error", error, error <= bars["calibration_error"]),
-        ("median answer, ms", latency, latency <= bars["latency_ms"]),
-    ]
-    for bar in bars["task"]:
-        own = [right for item, right in zip(suite, rights) if item["task"] == bar["name"]]
-        found = measures.share(own)
-        checks.append((f"{bar['name']}: right", found, found >= bar["accuracy"]))
-    for what, found, good in checks:
-        print(f"{model}: {what} {found:.3f}{'' if good else '  FAILS'}")
-    return all(good for _, _, good in checks)
 
 
 # ---- the manifest

@@ -46,17 +46,22 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     options = parser.parse_args()
 
-    about, weights = read_checkpoint(options.checkpoint)
-    if options.noise:
-        weights = harmed(weights, options.noise, options.seed)
     identity = package.declaration(options.declaration)
     identity["name"] = options.name or identity["name"]
     identity["version"] = options.version or identity["version"]
-    if options.noise:
-        identity["description"] += " (deliberately harmed)"
-    write(options.out, identity, about, weights, json.loads(options.tokens.read_text()))
+    export(options.checkpoint, options.tokens, options.out, identity, options.noise, options.seed)
     content = options.out.read_bytes()
     print(f"{options.out}: {len(content)} bytes, sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def export(checkpoint, tokens, out, identity, noise=0.0, seed=0):
+    """Writes the file, harmed if there is noise; then it says so."""
+    about, weights = read_checkpoint(checkpoint)
+    if noise:
+        about |= {"noise": noise}
+        weights = harmed(weights, noise, seed)
+        identity = identity | {"description": f"{identity['description']} (deliberately harmed)"}
+    write(out, identity, about, weights, json.loads(tokens.read_text()))
 
 
 def read_checkpoint(path):
@@ -104,6 +109,8 @@ def write_identity(writer, identity, about, weights):
     writer.add_string("lineside.data_digest", about["data_digest"])
     writer.add_string("lineside.recipe", about["name"])
     writer.add_uint32("lineside.training_steps", about["steps"])
+    if "noise" in about:
+        writer.add_float32("lineside.noise", about["noise"])
 
 
 def write_network(writer, about):

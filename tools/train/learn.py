@@ -3,9 +3,13 @@
 Every batch is a pure function of its number, so a run that was stopped goes on where its last
 checkpoint stands and ends with the same weights. A GPU is used where JAX finds one. The log is
 one JSON object a line; `curves.py` draws it.
+
+A recipe may let a trained model grow: it begins with that one's final weights and with layers
+between its layers that add nothing at first, and goes on with data that was not seen yet.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pickle
@@ -13,7 +17,7 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,8 +43,8 @@ LABEL_WEIGHT = 4
 FINDINGS, FINDING_WEIGHT = 128, 0.5
 # The weights that are kept are a running mean over about this many steps.
 MEAN_OVER = 150
-# Steps between looks at the validation splits, and between checkpoints.
-LOOK, KEEP = 500, 250
+# Steps between lines of the log, looks at the validation splits, and checkpoints.
+LOG, LOOK, KEEP = 50, 500, 250
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,22 @@ class Recipe:
     steps: int
     rows: int
     rate: float
-    early: int  # the step whose weights are kept as the earlier version
     findings_from: int  # the step from which on findings count: copying is learned before judging
     seed: int = 0
+    fall: float = 0.4  # the share of the steps, the last ones, over which the rate comes down
+    grown_from: str | None = None  # the recipe whose final weights this one begins with
 
 
 RECIPES = {
-    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 7000, 16, 3e-3, 5600, 1200),
-    "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 150, 100),
+    "main": Recipe(network.Shape(layers=5, d=256, heads=4, kv=2, ffn=640), 7000, 16, 3e-3, 1200),
+    # Half as large: a draft for the main one, and an edge that knows less.
+    "draft": Recipe(network.Shape(layers=3, d=256, heads=4, kv=1, ffn=384), 3500, 16, 3e-3, 900),
+    # What plays the strong cloud: the main one, deeper by three layers and taught further.
+    "sibling": Recipe(network.Shape(layers=8, d=256, heads=4, kv=2, ffn=640), 2000, 16, 1.5e-3, 0,
+                      fall=0.8, grown_from="main"),
+    "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 100),
+    "quick-grown": Recipe(network.Shape(layers=3, d=128, heads=2, kv=1, ffn=256), 30, 6, 1e-3, 0,
+                          fall=0.8, grown_from="quick"),
 }
 
 
@@ -147,8 +159,8 @@ class Exam:
 
 
 def schedule(recipe):
-    """Warm up, hold, and come down to nothing over the last 40 percent."""
-    down = int(recipe.steps * 0.4)
+    """Warm up, hold, and come down to nothing over the last steps."""
+    down = int(recipe.steps * recipe.fall)
     warm = min(100, recipe.steps // 10)
     return optax.join_schedules([
         optax.linear_schedule(0, recipe.rate, warm),
@@ -225,6 +237,26 @@ def resumed_log(path, step):
     return path.open("a")
 
 
+def beginning(recipe, out, data_digest):
+    """The weights of step 0, the number of the first batch, and what names the weights' origin."""
+    if recipe.grown_from is None:
+        return network.init(recipe.shape, recipe.seed), 0, None
+    path = out.parent / recipe.grown_from / "final.npz"
+    if not path.exists():
+        sys.exit(f"{path} is missing; train {recipe.grown_from} first")
+    about, shape, params = network.from_file(path)
+    if about["data_digest"] != data_digest:
+        sys.exit(f"{path} learnt from other data; train {recipe.grown_from} anew")
+    origin = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return network.grown(shape, params, recipe.shape, recipe.seed), about["steps"], origin
+
+
+def belongs(saved, recipe, data_digest, origin):
+    """Whether a checkpoint is of this very training; what a recipe came to say since had its default."""
+    course = {it.name: saved["recipe"].get(it.name, it.default) for it in fields(Recipe)}
+    return (course, saved["data_digest"], saved.get("origin")) == (asdict(recipe), data_digest, origin)
+
+
 def run(name, recipe, out, token_file):
     """The whole course, from the last checkpoint on."""
     out.mkdir(parents=True, exist_ok=True)
@@ -232,13 +264,14 @@ def run(name, recipe, out, token_file):
         tokens.train().save(str(token_file))
     tokenizer = tokens.load(token_file)
     course, step = trainer(recipe)
-    params = network.init(recipe.shape, recipe.seed)
+    digest = factory.digest()
+    params, seen, origin = beginning(recipe, out, digest)
     mean, state, first, spent = jax.tree.map(jnp.copy, params), course.init(params), 0, 0.0
-    kept, digest = out / "state.pickle", factory.digest()
+    kept = out / "state.pickle"
     if kept.exists():
         saved = pickle.loads(kept.read_bytes())
-        if (saved["recipe"], saved["data_digest"]) != (asdict(recipe), digest):
-            sys.exit(f"{kept} belongs to another recipe or to other data; remove it to begin anew")
+        if not belongs(saved, recipe, digest, origin):
+            sys.exit(f"{kept} belongs to another recipe, origin or data; remove it to begin anew")
         params, mean, state = jax.tree.map(jnp.asarray, (saved["params"], saved["mean"], saved["state"]))
         first, spent = saved["step"], saved["seconds"]
     exams = {split: Exam(tokenizer, split, count)
@@ -247,11 +280,12 @@ def run(name, recipe, out, token_file):
     about = {"name": name, "data_digest": digest}
     print(f"{name}: {network.size(params) / 1e6:.2f} M parameters, {recipe.steps} steps on {jax.default_backend()}", flush=True)
     begun, losses = time.time() - spent, []
-    for number, data in enumerate(ahead(partial(batch, tokenizer, recipe.rows), first, recipe.steps), first + 1):
+    batches = ahead(partial(batch, tokenizer, recipe.rows), seen + first, seen + recipe.steps)
+    for number, data in enumerate(batches, first + 1):
         weight = FINDING_WEIGHT if number > recipe.findings_from else 0.0
         params, mean, state, loss = step(params, mean, state, weight, *data)
         losses.append(loss)
-        if number % 50 == 0 or number == recipe.steps:
+        if number % LOG == 0 or number == recipe.steps:
             answer, finding = np.mean(jax.device_get(losses), 0)
             entry = {"step": number, "seconds": round(time.time() - begun, 1),
                      "loss": round(float(answer), 5), "finding_loss": round(float(finding), 5)}
@@ -261,15 +295,13 @@ def run(name, recipe, out, token_file):
                 entry |= {split: exam.result(judge) for split, exam in exams.items()}
             print(json.dumps(entry), file=log, flush=True)
             bar(number, recipe.steps, begun, f"loss {entry['loss']:.4f}")
-        if number == recipe.early:
-            network.to_file(out / "early.npz", recipe.shape, mean, {**about, "steps": number})
         if number % KEEP == 0:
             half = kept.with_suffix(".half")
-            half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "data_digest": digest, "step": number, "seconds": time.time() - begun,
-                                           "params": jax.device_get(params), "mean": jax.device_get(mean),
-                                           "state": jax.device_get(state)}))
+            half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "data_digest": digest, "origin": origin,
+                                           "step": number, "seconds": time.time() - begun, "params": jax.device_get(params),
+                                           "mean": jax.device_get(mean), "state": jax.device_get(state)}))
             os.replace(half, kept)
-    network.to_file(out / "final.npz", recipe.shape, mean, {**about, "steps": recipe.steps})
+    network.to_file(out / "final.npz", recipe.shape, mean, {**about, "steps": seen + recipe.steps})
     print(f"\n{out / 'final.npz'}: {(time.time() - begun) / 60:.0f} minutes")
 
 
@@ -283,7 +315,7 @@ def main():
     chosen = parser.parse_args()
     recipe = RECIPES[chosen.recipe]
     if chosen.steps:
-        recipe = replace(recipe, steps=chosen.steps, early=chosen.steps // 2)
+        recipe = replace(recipe, steps=chosen.steps)
     if chosen.rate:
         recipe = replace(recipe, rate=chosen.rate)
     run(chosen.recipe, recipe, chosen.out, chosen.tokens or chosen.out.parent / "tokens.json")

@@ -9,7 +9,7 @@ and level of each finding at its last token. They are a crutch for learning and 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ import numpy as np
 from factory.readings import ACTIONS, SEVERITIES
 
 CATEGORIES, LEVELS = len(ACTIONS), len(SEVERITIES)
+# What a layer is made of: norms, projections of attention, and of the feed-forward part.
+BLOCK = ("an", "q", "k", "v", "o", "fn", "g", "u", "dn")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,12 @@ def _pairs(matrix, heads, hd):
     return matrix.reshape(matrix.shape[0], heads, hd)[:, :, order].reshape(matrix.shape)
 
 
+def _halves(matrix, heads, hd):
+    """The way back from `_pairs`."""
+    order = np.arange(hd).reshape(hd // 2, 2).T.reshape(-1)
+    return matrix.reshape(matrix.shape[0], heads, hd)[:, :, order].reshape(matrix.shape)
+
+
 def to_file(path, shape, params, about):
     """Writes a checkpoint in llama.cpp's layout, with what there is to say about it."""
     flat = {"emb": params["emb"], "norm": params["norm"]}
@@ -166,3 +174,33 @@ def to_file(path, shape, params, about):
             flat[f"blk.{i}.{name}"] = value
     np.savez(path, __about__=json.dumps({**asdict(shape), **about}),
              **{name: np.asarray(value, np.float32) for name, value in flat.items()})
+
+
+def from_file(path):
+    """What a checkpoint says about itself, its shape, and its parameters; it holds no tap."""
+    with np.load(path) as stored:
+        about = json.loads(str(stored["__about__"]))
+        shape = Shape(**{field.name: about[field.name] for field in fields(Shape)})
+        blocks = [{name: stored[f"blk.{i}.{name}"] for name in BLOCK} for i in range(shape.layers)]
+        for block in blocks:
+            block["q"] = _halves(block["q"], shape.heads, shape.hd)
+            block["k"] = _halves(block["k"], shape.kv, shape.hd)
+        params = {"emb": stored["emb"], "norm": stored["norm"], "blk": blocks}
+    return about, shape, jax.tree.map(jnp.asarray, params)
+
+
+def grown(old, params, shape, seed):
+    """Parameters of a deeper network that computes what the old one does: its layers, and between
+    them copies of them that add nothing yet. The tap sees what it saw; its heads begin anew."""
+    if replace(old, layers=shape.layers) != shape or shape.layers < old.layers:
+        raise ValueError(f"{old} can't grow into {shape}: it can only get deeper")
+    blocks = [None] * shape.layers
+    parts = ((0, old.tap, 0, shape.tap), (old.tap, old.layers, shape.tap, shape.layers))
+    for begin, end, low, high in parts:
+        for i in range(begin, end):
+            blocks[low + (i - begin) * (high - low) // (end - begin)] = params["blk"][i]
+    for i, block in enumerate(blocks):
+        if block is None:
+            copied = jax.tree.map(jnp.copy, blocks[i - 1])
+            blocks[i] = copied | {name: jnp.zeros_like(copied[name]) for name in ("o", "dn")}
+    return {**params, "blk": blocks, "tap": init(shape, seed)["tap"]}

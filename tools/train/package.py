@@ -10,7 +10,9 @@ from pathlib import Path
 
 DECLARATION = Path(__file__).with_name("package.toml")
 OTHER_LABELS_MAX_TOKENS = 16
-FOLDER = Path(__file__).resolve().parents[2] / "models" / "factory-triage"
+MODELS = Path(__file__).resolve().parents[2] / "models"
+FOLDER = MODELS / "factory-triage"
+VARIANTS = MODELS / "variants"
 
 
 def declaration(path=DECLARATION):

@@ -10,11 +10,14 @@ import math
 import os
 from pathlib import Path
 
+import goals
 import package
 from pictures import Chart
 
 # The task whose reliability is drawn; where it is missing, the one that keeps least.
 SHOWN = "triage"
+# The only task that strangers come to.
+STRANGERS_TASK = "triage"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
@@ -45,6 +48,8 @@ def sections(results, pictures):
     models = results["models"]
     counts = ", ".join(f"{split} {count:,}" for split, count in results["examples"].items())
     yield f"Examples: {counts}. Every figure is measured through the pinned runtime."
+    yield "### What was wanted, and what was reached"
+    yield table(["Wanted", "At least", "Reached", "Examples", ""], goals.rows(models))
     yield "### Files and speed (one thread)"
     yield files(models)
     yield (
@@ -56,7 +61,7 @@ def sections(results, pictures):
     yield f"<details><summary>{shown}</summary>"
     yield breakdown(models[0])
     yield "</details>"
-    yield "### Fields of the JSON answers (split test)"
+    yield "### Fields of the JSON answers"
     yield fields(models)
     yield "### Answers that fit their constraint (split test)"
     yield validity(models)
@@ -72,7 +77,7 @@ def sections(results, pictures):
         "### Confidence\n\n"
         "The product of the answer's token probabilities, before calibration. AUROC: the chance "
         "that a right answer is surer than a wrong one. AURC: the mean risk over all coverages. "
-        "Shifted: all splits together, with wordings and strangers that no training resembled."
+        "Outside are strangers that no training resembled; all splits have new wordings too."
     )
     yield confidence(models[0])
     yield f"![risk and coverage]({pictures}/risk-coverage.svg)"
@@ -136,24 +141,36 @@ def breakdown(model):
 
 def fields(models):
     rows = [
-        [task, field, *(percent(it["accuracy"]["test"]["fields"][task][field]) for it in models)]
-        for task, names_of in models[0]["accuracy"]["test"]["fields"].items()
+        [
+            split,
+            task,
+            field,
+            *(percent(it["accuracy"][split]["fields"][task][field]) for it in models),
+        ]
+        for split in ("test", "phrasings")
+        for task, names_of in models[0]["accuracy"][split]["fields"].items()
         for field in names_of
     ]
-    return table(["Task", "Field", *names(models)], rows)
+    return table(["Split", "Task", "Field", *names(models)], rows)
 
 
 def validity(models):
     rows = [
-        [task, held, *(percent(it["validity"][task][key]) for it in models)]
+        [
+            task,
+            held,
+            f"{models[0]['validity'][task][key]['items']:,}",
+            *(percent(it["validity"][task][key]["right"]) for it in models),
+        ]
         for task in models[0]["validity"]
         for key, held in (
             ("constrained", "held to it"),
             ("free", "left free"),
             ("expected", "the expected one"),
         )
+        if key in models[0]["validity"][task]
     ]
-    return table(["Task", "Answer", *names(models)], rows)
+    return table(["Task", "Answer", "Examples", *names(models)], rows)
 
 
 def ambiguous(models):
@@ -186,8 +203,9 @@ def confidence(model):
             number(figures["product"]["aurc"]),
             *(percent(figures["product"]["accuracy_at"][at]) for at in ("1.0", "0.9", "0.7")),
         ]
-        for split in ("test", "shifted")
+        for split in ("test", "test and outside", "all splits")
         for task, figures in model["confidence"][split].items()
+        if split != "test and outside" or task == STRANGERS_TASK
     ]
     return table(header, rows)
 
@@ -207,7 +225,7 @@ def confidences(model):
                 for kind in kinds
             ),
         ]
-        for task, figures in model["confidence"]["shifted"].items()
+        for task, figures in model["confidence"]["all splits"].items()
     ]
     return table(["Task", *kinds.values()], rows)
 
@@ -277,7 +295,7 @@ def reliability(model):
 
 def risk_coverage(model):
     """How many of the kept answers are wrong when only the surest are kept."""
-    curves = model["confidence"]["shifted"]
+    curves = model["confidence"]["all splits"]
     top = max(risk for figures in curves.values() for _, risk in figures["curve"])
     chart = Chart(
         f"Risk and coverage on all splits, {model['quantization']}",

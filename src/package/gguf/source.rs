@@ -4,6 +4,11 @@ use std::io::{self, Read};
 
 use super::MAX_HEADER_BYTES;
 
+/// Bytes of a marker: a letter in its brackets.
+const MIN_MARKER_BYTES: u64 = 3;
+/// Bytes of a marker; published ones stay below half of it.
+const MAX_MARKER_BYTES: u64 = 64;
+
 /// Why a file is no model that could be served.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
@@ -245,17 +250,25 @@ impl<R: Read> Source<R> {
         })
     }
 
-    /// The one of `words` that the next text is.
-    pub(super) fn one_of(
-        &mut self,
-        words: &[&'static str],
-    ) -> Result<Option<&'static str>, GgufError> {
+    /// The next text, if it looks like a token that templates put around what people say: it
+    /// stands in angle or square brackets.
+    pub(super) fn marker(&mut self) -> Result<Option<String>, GgufError> {
         let length = self.u64()?;
-        if words.iter().any(|word| word.len() as u64 == length) {
-            let text = self.text_of(length)?;
-            return Ok(words.iter().find(|word| **word == text).copied());
+        if !(MIN_MARKER_BYTES..=MAX_MARKER_BYTES).contains(&length) {
+            self.skip(length)?;
+            return Ok(None);
         }
-        self.skip(length)?;
-        Ok(None)
+        let first = self.byte()?;
+        let last = match first {
+            b'<' => '>',
+            b'[' => ']',
+            _ => {
+                self.skip(length - 1)?;
+                return Ok(None);
+            }
+        };
+        let rest = self.text_of(length - 1)?;
+        let first = char::from(first);
+        Ok(rest.ends_with(last).then(|| format!("{first}{rest}")))
     }
 }

@@ -60,6 +60,7 @@ impl Page<'_> {
                 "a text without \"<|\" and \"|>\": the template puts its markers around it",
             );
         }
+        let form = self.form(part);
         let answer = self.answer(part, listed);
         let tokens = Range {
             min: 1,
@@ -79,6 +80,7 @@ impl Page<'_> {
             name: name?,
             prompt_version: prompt_version?,
             system: system?,
+            form,
             answer: answer?,
             max_tokens: u32::try_from(max_tokens?).ok()?,
             threshold: threshold?,

@@ -228,6 +228,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         any_text().prop_map(Ask::Prompt),
         (any_text(), any_text()).prop_map(|(task, input)| Ask::Task { task, input }),
+        (any_text(), any_text()).prop_map(|(task, values)| Ask::Values { task, values }),
     ]
 }
 

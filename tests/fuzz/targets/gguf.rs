@@ -4,8 +4,8 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use lineside::package::Template;
 use lineside::package::gguf::{MAX_TENSORS, read};
+use lineside::package::{Frame, Template};
 
 fuzz_target!(|bytes: &[u8]| {
     let length = bytes.len() as u64;
@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(header.vocabulary <= length || header.markers.is_empty());
             assert!(header.splits >= 1);
             let _ = Template::of_header(&header);
+            let _ = Frame::of_header(&header, "An instruction.");
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }

@@ -1,0 +1,326 @@
+//! Beginnings of prompts that stay computed: each instruction's prefix, decoded once and shared.
+//!
+//! Purpose: says which beginning lies in which sequence, how far it is computed, who uses it,
+//! and which one goes first when the cache is needed for something else: the one whose tokens
+//! cost least to compute again, weighed by how often and how lately it was asked for.
+//!
+//! ```text
+//!            claim                 filled               claim, release
+//!   (none) ────────► Filling ────────────────► Ready ◄────────────────┐
+//!                       │  spoiled               │  evict, spoiled    │
+//!                       ▼                        ▼                    │
+//!                     Empty, if it is pinned; gone, if not ───────────┘ (claim: Filling again)
+//! ```
+//!
+//! Pure: it moves no token. Invariants: a beginning in use is never evicted; a pinned one keeps
+//! its place, though not its tokens.
+
+use std::time::Duration;
+
+/// A beginning's place on the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place(pub usize);
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Nothing is computed.
+    Empty,
+    /// So many tokens are.
+    Filling(usize),
+    /// All are.
+    Ready,
+}
+
+/// A beginning.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// The sequence that holds them.
+    pub sequence: u32,
+    /// How far it is.
+    pub fill: Fill,
+    pinned: bool,
+    users: u32,
+    uses: u64,
+    used: Duration,
+}
+
+/// The beginnings.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    places: Vec<Option<Beginning>>,
+    sequences: Vec<u32>,
+}
+
+impl Shelf {
+    /// A shelf with these sequences to lay beginnings into.
+    pub(super) fn new(sequences: Vec<u32>) -> Self {
+        Self {
+            places: Vec::new(),
+            sequences,
+        }
+    }
+
+    /// Gives a beginning a place for good. False if there is none left.
+    pub(super) fn pin(&mut self, tokens: Vec<u32>) -> Option<Place> {
+        if let Some(place) = self.find(&tokens) {
+            self.at_mut(place).pinned = true;
+            return Some(place);
+        }
+        let place = self.lay(tokens)?;
+        self.at_mut(place).pinned = true;
+        Some(place)
+    }
+
+    /// Whether somebody has these tokens computed, or on the way.
+    pub(super) fn has(&self, tokens: &[u32]) -> bool {
+        let place = self.find(tokens);
+        place.is_some_and(|place| self.at(place).fill != Fill::Empty)
+    }
+
+    /// Somebody wants to begin with these tokens. None if there is no place.
+    pub(super) fn claim(&mut self, tokens: &[u32], now: Duration) -> Option<Place> {
+        let place = match self.find(tokens) {
+            Some(place) => place,
+            None => self.lay(tokens.to_vec())?,
+        };
+        let beginning = self.at_mut(place);
+        beginning.users += 1;
+        beginning.uses += 1;
+        beginning.used = now;
+        if beginning.fill == Fill::Empty {
+            beginning.fill = Fill::Filling(0);
+        }
+        Some(place)
+    }
+
+    /// Who claimed it is done with it.
+    pub(super) fn release(&mut self, place: Place) {
+        let beginning = self.at_mut(place);
+        beginning.users -= 1;
+    }
+
+    /// More of it is computed.
+    pub(super) fn filled(&mut self, place: Place, tokens: usize) {
+        let beginning = self.at_mut(place);
+        let whole = beginning.tokens.len();
+        beginning.fill = if tokens >= whole {
+            Fill::Ready
+        } else {
+            Fill::Filling(tokens)
+        };
+    }
+
+    /// One of them.
+    pub(super) fn at(&self, place: Place) -> &Beginning {
+        self.places[place.0]
+            .as_ref()
+            .expect("a place is given only for what lies there")
+    }
+
+    fn at_mut(&mut self, place: Place) -> &mut Beginning {
+        self.places[place.0]
+            .as_mut()
+            .expect("a place is given only for what lies there")
+    }
+
+    /// Those that somebody waits for.
+    pub(super) fn filling(&self) -> impl Iterator<Item = (Place, &Beginning, usize)> {
+        self.all().filter_map(|(place, it)| match it.fill {
+            Fill::Filling(done) if it.users > 0 => Some((place, it, done)),
+            Fill::Filling(_) | Fill::Empty | Fill::Ready => None,
+        })
+    }
+
+    /// Those that are computed.
+    pub(super) fn ready(&self) -> impl Iterator<Item = (Place, &Beginning)> {
+        self.all().filter(|(_, it)| it.fill == Fill::Ready)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Place, &Beginning)> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(index, it)| Some((Place(index), it.as_ref()?)))
+    }
+
+    /// Tokens of the cache that lie here or are on their way.
+    pub(super) fn tokens(&self) -> usize {
+        self.all().map(|(_, it)| it.held()).sum()
+    }
+
+    /// Lets go of the beginning that costs least; tells its sequence, which is to be emptied.
+    pub(super) fn evict(&mut self, now: Duration) -> Option<u32> {
+        let candidates = self.all().filter(|(_, it)| it.users == 0 && it.held() > 0);
+        let (place, _) = candidates.min_by(|a, b| a.1.worth(now).total_cmp(&b.1.worth(now)))?;
+        Some(self.spoil(place))
+    }
+
+    /// Its tokens are no longer in the cache; tells the sequence.
+    pub(super) fn spoil(&mut self, place: Place) -> u32 {
+        let beginning = self.at_mut(place);
+        let sequence = beginning.sequence;
+        if beginning.pinned || beginning.users > 0 {
+            beginning.fill = if beginning.users > 0 {
+                Fill::Filling(0)
+            } else {
+                Fill::Empty
+            };
+        } else {
+            self.sequences.push(sequence);
+            self.places[place.0] = None;
+        }
+        sequence
+    }
+
+    /// Nothing is in the cache any more.
+    pub(super) fn spoil_all(&mut self) {
+        let places: Vec<_> = self.all().map(|(place, _)| place).collect();
+        for place in places {
+            self.spoil(place);
+        }
+    }
+
+    fn find(&self, tokens: &[u32]) -> Option<Place> {
+        let same = |(place, it): (Place, &Beginning)| (it.tokens == tokens).then_some(place);
+        self.all().find_map(same)
+    }
+
+    /// Puts a new beginning down, in place of an idle one that is not pinned if need be.
+    fn lay(&mut self, tokens: Vec<u32>) -> Option<Place> {
+        let sequence = self.sequences.pop()?;
+        let beginning = Beginning {
+            tokens,
+            sequence,
+            fill: Fill::Empty,
+            pinned: false,
+            users: 0,
+            uses: 0,
+            used: Duration::ZERO,
+        };
+        let free = self.places.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.places.len());
+        if free.is_none() {
+            self.places.push(None);
+        }
+        self.places[index] = Some(beginning);
+        Some(Place(index))
+    }
+
+    /// A sequence for a new beginning, by letting go of an idle one that is not pinned.
+    pub(super) fn make_place(&mut self, now: Duration) -> Option<u32> {
+        if !self.sequences.is_empty() {
+            return None;
+        }
+        let loose = self.all().filter(|(_, it)| it.users == 0 && !it.pinned);
+        let (place, _) = loose.min_by(|a, b| a.1.worth(now).total_cmp(&b.1.worth(now)))?;
+        Some(self.spoil(place))
+    }
+}
+
+impl Beginning {
+    /// Tokens in the cache, or about to be.
+    fn held(&self) -> usize {
+        match self.fill {
+            Fill::Empty => 0,
+            Fill::Filling(_) | Fill::Ready => self.tokens.len(),
+        }
+    }
+
+    /// What computing it again would cost, and how likely that is to be wanted.
+    fn worth(&self, now: Duration) -> f64 {
+        let idle_s = now.saturating_sub(self.used).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rank needs no exactness")]
+        let cost = self.tokens.len() as f64 * self.uses as f64;
+        cost / (1.0 + idle_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn ready(shelf: &mut Shelf, tokens: &[u32], uses: usize) -> Place {
+        let mut place = None;
+        for _ in 0..uses {
+            let claimed = shelf.claim(tokens, NOW).unwrap();
+            shelf.filled(claimed, tokens.len());
+            shelf.release(claimed);
+            place = Some(claimed);
+        }
+        place.unwrap()
+    }
+
+    #[test]
+    fn the_same_beginning_is_computed_once_for_all_who_want_it() {
+        let mut shelf = Shelf::new(vec![0, 1]);
+        let first = shelf.claim(&[1, 2, 3], NOW).unwrap();
+        let second = shelf.claim(&[1, 2, 3], NOW).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(shelf.filling().count(), 1);
+        shelf.filled(first, 2);
+        assert_eq!(shelf.at(first).fill, Fill::Filling(2));
+        shelf.filled(first, 3);
+        assert_eq!(shelf.at(first).fill, Fill::Ready);
+        assert_eq!(shelf.filling().count(), 0);
+        assert_eq!(shelf.tokens(), 3);
+    }
+
+    #[test]
+    fn what_is_in_use_is_never_evicted() {
+        let mut shelf = Shelf::new(vec![0]);
+        let place = shelf.claim(&[1, 2], NOW).unwrap();
+        assert_eq!(shelf.evict(NOW), None);
+        shelf.filled(place, 2);
+        shelf.release(place);
+        assert_eq!(shelf.evict(NOW), Some(0));
+        assert_eq!(shelf.tokens(), 0);
+    }
+
+    #[test]
+    fn the_cheapest_goes_first_by_length_use_and_age() {
+        let mut shelf = Shelf::new(vec![0, 1, 2]);
+        let long = ready(&mut shelf, &[9; 50], 1);
+        let often = ready(&mut shelf, &[8; 10], 9);
+        let cheap = ready(&mut shelf, &[7; 10], 1);
+        let sequences = [cheap, long, often].map(|place| shelf.at(place).sequence);
+        let order: Vec<_> = std::iter::from_fn(|| shelf.evict(NOW)).collect();
+        assert_eq!(order, sequences);
+    }
+
+    #[test]
+    fn a_pinned_beginning_loses_its_tokens_but_not_its_place() {
+        let mut shelf = Shelf::new(vec![0]);
+        let place = shelf.pin(vec![1, 2]).unwrap();
+        let claimed = shelf.claim(&[1, 2], NOW).unwrap();
+        shelf.filled(claimed, 2);
+        shelf.release(claimed);
+        assert_eq!(shelf.evict(NOW), Some(0));
+        assert_eq!(shelf.at(place).fill, Fill::Empty);
+        assert_eq!(shelf.make_place(NOW), None, "its sequence stays its own");
+        assert_eq!(shelf.claim(&[3], NOW), None);
+        assert_eq!(shelf.claim(&[1, 2], NOW), Some(place));
+    }
+
+    #[test]
+    fn a_loose_beginning_makes_place_for_another() {
+        let mut shelf = Shelf::new(vec![5]);
+        ready(&mut shelf, &[1, 2], 1);
+        assert_eq!(shelf.claim(&[3], NOW), None);
+        assert_eq!(shelf.make_place(NOW), Some(5));
+        assert!(shelf.claim(&[3], NOW).is_some());
+    }
+
+    #[test]
+    fn after_a_failed_pass_everything_is_computed_anew() {
+        let mut shelf = Shelf::new(vec![0, 1]);
+        let used = shelf.claim(&[1, 2], NOW).unwrap();
+        shelf.filled(used, 2);
+        ready(&mut shelf, &[3], 1);
+        shelf.spoil_all();
+        assert_eq!(shelf.at(used).fill, Fill::Filling(0));
+        assert_eq!(shelf.ready().count(), 0);
+    }
+}
