@@ -132,7 +132,7 @@ impl Book {
             model: self.file.display().to_string(),
             adapter: None,
             draft: draft.map(|path| path.display().to_string()),
-            options: options.clone(),
+            options: *options,
             instructions: self.instructions.clone(),
         }
     }
