@@ -358,16 +358,13 @@ impl At<'_> {
         token: u32,
     ) -> Result<StateNo, Trouble> {
         if token == rule.vocabulary.end() {
-            return Ok(match automaton.may_end(self.state) {
-                true => self.state,
-                false => DEAD,
-            });
+            let may_end = automaton.may_end(self.state);
+            return Ok(if may_end { self.state } else { DEAD });
         }
-        match rule.vocabulary.bytes(token) {
-            bytes if vocabulary::is_usable(bytes) => {
-                automaton.walk(&rule.program, self.state, bytes)
-            }
-            _ => Ok(DEAD),
+        let bytes = rule.vocabulary.bytes(token);
+        if !vocabulary::is_usable(bytes) {
+            return Ok(DEAD);
         }
+        automaton.walk(&rule.program, self.state, bytes)
     }
 }

@@ -52,6 +52,9 @@ pub(super) enum Trouble {
     Stuck,
 }
 
+/// Forced tokens by the state, and the tokens before it.
+type Forced = HashMap<(StateNo, Box<[u32]>), Arc<[u32]>>;
+
 /// A node, and the calls it is inside of.
 type Place = (u32, CallNo);
 type CallNo = u32;
@@ -80,7 +83,7 @@ pub(super) struct Automaton {
     calls: Vec<Call>,
     call_numbers: HashMap<(u32, CallNo), CallNo>,
     masks: HashMap<StateNo, Mask>,
-    forced: HashMap<(StateNo, Box<[u32]>), Arc<[u32]>>,
+    forced: Forced,
     bytes: usize,
     work_left: u32,
 }

@@ -52,20 +52,17 @@ impl Compiler {
         check_bytes(rule)?;
         self.calls += 1;
         let used = self.calls;
-        let result = match self.kept.get_mut(rule) {
-            Some(kept) => {
-                kept.used = used;
-                kept.result.clone()
-            }
-            None => {
-                let result = compile(rule, &self.vocabulary).map(Arc::new);
-                let kept = Kept {
-                    result: result.clone(),
-                    used,
-                };
-                self.kept.insert(rule.clone(), kept);
-                result
-            }
+        let result = if let Some(kept) = self.kept.get_mut(rule) {
+            kept.used = used;
+            kept.result.clone()
+        } else {
+            let result = compile(rule, &self.vocabulary).map(Arc::new);
+            let kept = Kept {
+                result: result.clone(),
+                used,
+            };
+            self.kept.insert(rule.clone(), kept);
+            result
         };
         self.make_room();
         Ok(Constraint::new(self.vocabulary.clone(), Some(result?)))
@@ -105,10 +102,10 @@ fn check_bytes(rule: &Rule) -> Result<(), RuleFault> {
         return Err(RuleFault::Excess(Excess::Choices(MAX_CHOICES)));
     }
     let max = usize::try_from(MAX_RULE_BYTES).unwrap_or(usize::MAX);
-    match rule_bytes(rule) <= max {
-        true => Ok(()),
-        false => Err(RuleFault::Excess(Excess::Bytes(max))),
+    if rule_bytes(rule) > max {
+        return Err(RuleFault::Excess(Excess::Bytes(max)));
     }
+    Ok(())
 }
 
 fn compile(rule: &Rule, vocabulary: &Vocabulary) -> Result<Compiled, RuleFault> {

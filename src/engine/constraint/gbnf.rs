@@ -162,10 +162,10 @@ impl<'a> Parser<'a> {
         let mut max = Some(min);
         if self.eat(",") {
             self.space(newlines);
-            max = match self.rest.starts_with('}') {
-                true => None,
-                false => Some(self.count()?),
-            };
+            max = None;
+            if !self.rest.starts_with('}') {
+                max = Some(self.count()?);
+            }
             self.space(newlines);
         }
         if !self.eat("}") {

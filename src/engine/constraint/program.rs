@@ -202,10 +202,10 @@ impl Writer<'_> {
             first = self.write(of, next)?;
             for place in (1..max).rev() {
                 let more = self.write(&between, first)?;
-                let after = match place < min {
-                    true => more,
-                    false => self.fork(vec![more, next])?,
-                };
+                let mut after = more;
+                if place >= min {
+                    after = self.fork(vec![more, next])?;
+                }
                 first = self.write(of, after)?;
             }
         } else {
@@ -256,16 +256,15 @@ impl Writer<'_> {
             return self.jump(edges);
         }
         // Characters of several bytes are a rule of their own, so that copies cost one node.
-        let rule = match self.classes.get(class) {
-            Some(&rule) => rule,
-            None => {
-                let ranges = class.ranges().iter();
-                let all: Vec<_> = ranges.flat_map(|&(lo, hi)| regex::utf8(lo, hi)).collect();
-                let all: Vec<_> = all.iter().map(Vec::as_slice).collect();
-                let rule = self.bytes(&all)?;
-                self.classes.insert(class.clone(), rule);
-                rule
-            }
+        let rule = if let Some(&rule) = self.classes.get(class) {
+            rule
+        } else {
+            let ranges = class.ranges().iter();
+            let all: Vec<_> = ranges.flat_map(|&(lo, hi)| regex::utf8(lo, hi)).collect();
+            let all: Vec<_> = all.iter().map(Vec::as_slice).collect();
+            let rule = self.bytes(&all)?;
+            self.classes.insert(class.clone(), rule);
+            rule
         };
         self.push(Node::Call { rule, back: next })
     }

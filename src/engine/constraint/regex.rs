@@ -40,10 +40,10 @@ pub(super) fn parse(pattern: &str) -> Result<Pattern, RuleFault> {
         .parse(pattern)
         .map_err(|error| fault(error.to_string()))?;
     let mut reader = Reader { ranges: 0 };
-    let mut parts: Vec<&Hir> = match hir.kind() {
-        HirKind::Concat(parts) => parts.iter().collect(),
-        _ => vec![&hir],
-    };
+    let mut parts: Vec<&Hir> = vec![&hir];
+    if let HirKind::Concat(all) = hir.kind() {
+        parts = all.iter().collect();
+    }
     let at_start = matches!(
         parts.first().map(|it| it.kind()),
         Some(HirKind::Look(Look::Start))

@@ -159,10 +159,12 @@ impl<'a> Reader<'a> {
             return Err(RuleFault::Excess(Excess::Depth(MAX_DEPTH)));
         }
         let members = match schema {
-            Json::Bool(true) => return self.anything(),
+            Json::Bool(true) => return Ok(self.anything()),
             Json::Bool(false) => return Err(path.fault("`false` lets nothing through")),
             Json::Object(members) => members,
-            _ => return Err(path.fault("a schema is an object, `true` or `false`")),
+            Json::Null | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+                return Err(path.fault("a schema is an object, `true` or `false`"));
+            }
         };
         let supported = |key: &str| SCHEMA_KEYWORDS.contains(&key) || ANNOTATIONS.contains(&key);
         if let Some((key, _)) = members.iter().find(|(key, _)| !supported(key)) {
@@ -188,7 +190,7 @@ impl<'a> Reader<'a> {
                 "string" => self.string(schema, path)?,
                 "array" => self.array(schema, path)?,
                 "object" => self.object(schema, path)?,
-                _ => return self.anything(),
+                _ => return Ok(self.anything()),
             });
         }
         Ok(match all.len() {
@@ -259,9 +261,11 @@ impl<'a> Reader<'a> {
         let Json::String(pattern) = pattern else {
             return Err(path.to("pattern").fault("a pattern is a text"));
         };
-        text::matching(pattern, &self.character).map_err(|fault| match fault {
-            RuleFault::Regex(why) => path.to("pattern").fault(why),
-            other => other,
+        text::matching(pattern, &self.character).map_err(|fault| {
+            if let RuleFault::Regex(why) = fault {
+                return path.to("pattern").fault(why);
+            }
+            fault
         })
     }
 
@@ -291,7 +295,7 @@ impl<'a> Reader<'a> {
             Some(Json::Bool(false)) => None,
             // What is not named never comes, unless nothing is named at all.
             None if !first.is_empty() && min.unwrap_or(0) <= there => None,
-            None => Some(self.anything()?),
+            None => Some(self.anything()),
             Some(items) => Some(self.schema(items, &path.to("items"))?),
         };
         let rest_min = min.unwrap_or(0).saturating_sub(there);
@@ -327,16 +331,18 @@ impl<'a> Reader<'a> {
             return Err(path.fault(format!("`{name}` is required but not in `properties`")));
         }
         if properties.is_empty() && !closed {
-            return self.any_object();
+            let value = self.anything();
+            return Ok(any_object(&self.character, value));
         }
         let mut members = Vec::new();
         for (name, schema) in properties {
             let value = self.schema(schema, &path.to("properties").to(name))?;
             members.push(Member {
                 expr: Expr::Seq(vec![Expr::text(&format!("{}:", quoted(name))), value]),
-                presence: match required.contains(&name.as_str()) {
-                    true => Presence::Required,
-                    false => Presence::Optional,
+                presence: if required.contains(&name.as_str()) {
+                    Presence::Required
+                } else {
+                    Presence::Optional
                 },
             });
         }
@@ -344,17 +350,13 @@ impl<'a> Reader<'a> {
         Ok(Expr::Seq(vec![Expr::text("{"), members, Expr::text("}")]))
     }
 
-    fn any_object(&mut self) -> Result<Expr, RuleFault> {
-        let value = self.anything()?;
-        Ok(any_object(&self.character, value))
-    }
-
     /// Any JSON: a rule of its own, which calls itself.
-    fn anything(&mut self) -> Result<Expr, RuleFault> {
+    fn anything(&mut self) -> Expr {
         if let Some(call) = &self.anything {
-            return Ok(call.clone());
+            return call.clone();
         }
-        let call = Expr::Call(self.rules.list.len());
+        let rule = self.rules.list.len();
+        let call = Expr::Call(rule);
         self.rules.list.push(("anything".to_owned(), Expr::empty()));
         self.anything = Some(call.clone());
         let items = list(call.clone());
@@ -367,10 +369,8 @@ impl<'a> Reader<'a> {
             Expr::Seq(vec![Expr::text("["), items, Expr::text("]")]),
             any_object(&self.character, call.clone()),
         ]);
-        if let Expr::Call(rule) = call {
-            self.rules.list[rule].1 = body;
-        }
-        Ok(call)
+        self.rules.list[rule].1 = body;
+        call
     }
 }
 

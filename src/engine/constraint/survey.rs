@@ -79,9 +79,10 @@ impl Survey {
         loop {
             let mut found = false;
             for place in 0..rules.list.len() {
-                let rule = match forward {
-                    true => place,
-                    false => rules.list.len() - 1 - place,
+                let rule = if forward {
+                    place
+                } else {
+                    rules.list.len() - 1 - place
                 };
                 let body = &rules.list[rule].1;
                 let (ends, empties) = (self.ends(body), self.empties(body));

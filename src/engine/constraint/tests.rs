@@ -147,6 +147,11 @@ fn accepts(constraint: &Constraint, text: &str) -> bool {
     takes(constraint, &tokens)
 }
 
+/// The token of a single byte.
+fn token_of(byte: u8) -> u32 {
+    u32::try_from(CONTROLS).unwrap() + u32::from(byte)
+}
+
 fn text_of(vocabulary: &Vocabulary, tokens: &[u32]) -> Vec<u8> {
     tokens
         .iter()
@@ -165,16 +170,14 @@ fn walk(constraint: &Constraint, seed: u64, longest: usize) -> Option<Vec<u32>> 
         let late = tokens.len() * 2 > longest;
         let all: Vec<u32> = mask.iter().collect();
         // Where there is much to choose from, most of it is other letters of a string.
-        let next = match mask.allows(END) && (late || random.u8(..) < 64) {
-            true => END,
-            false => {
-                let rare = all.iter().filter(|&&it| is_mark(&constraint, it)).copied();
-                let rare: Vec<u32> = rare.collect();
-                match rare.is_empty() || (!late && random.bool()) {
-                    true => all[random.usize(..all.len())],
-                    false => rare[random.usize(..rare.len())],
-                }
-            }
+        let rare = all.iter().filter(|&&it| is_mark(&constraint, it)).copied();
+        let rare: Vec<u32> = rare.collect();
+        let next = if mask.allows(END) && (late || random.u8(..) < 64) {
+            END
+        } else if rare.is_empty() || (!late && random.bool()) {
+            all[random.usize(..all.len())]
+        } else {
+            rare[random.usize(..rare.len())]
         };
         constraint.advance(next).unwrap();
         if next == END {

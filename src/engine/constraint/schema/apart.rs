@@ -11,12 +11,12 @@ const MAX_STEPS: usize = 8;
 
 /// Whether a value is of this type; of any, if it is none of them.
 pub(super) fn is_of_kind(value: &Json, kind: &str) -> bool {
-    match value {
-        Json::Number(number) if kind == "integer" => {
-            number.as_f64().is_some_and(|value| value.fract() == 0.0)
-        }
-        value => kind_of(value) == kind || !KINDS.contains(&kind),
+    if let Json::Number(number) = value
+        && kind == "integer"
+    {
+        return number.as_f64().is_some_and(|value| value.fract() == 0.0);
     }
+    kind_of(value) == kind || !KINDS.contains(&kind)
 }
 
 fn kind_of(value: &Json) -> &'static str {
@@ -81,20 +81,14 @@ fn resolve<'a>(whole: &'a Json, mut schema: &'a Json) -> Option<&'a Json> {
 }
 
 fn kinds(schema: &Json) -> Vec<&str> {
-    let text = |value: &'_ Json| matches!(value, Json::String(_));
-    match (schema.get("type"), constants(schema)) {
-        (Some(Json::String(kind)), _) => vec![kind],
-        (Some(Json::Array(kinds)), _) if kinds.iter().all(text) => kinds
-            .iter()
-            .filter_map(|kind| match kind {
-                Json::String(kind) => Some(kind.as_str()),
-                _ => None,
-            })
-            .collect(),
-        (None, Some(constants)) => constants.into_iter().map(kind_of).collect(),
-        // What a schema without type lets through is anything.
-        _ => KINDS.to_vec(),
+    if let Some(kinds) = schema.get("type") {
+        let list = kinds.list().unwrap_or(std::slice::from_ref(kinds));
+        let kinds: Option<Vec<&str>> = list.iter().map(Json::text).collect();
+        return kinds.unwrap_or_else(|| KINDS.to_vec());
     }
+    // What a schema without type lets through is anything.
+    let constants = constants(schema).map(|all| all.into_iter().map(kind_of).collect());
+    constants.unwrap_or_else(|| KINDS.to_vec())
 }
 
 fn meet(a: &str, b: &str) -> bool {
@@ -103,20 +97,13 @@ fn meet(a: &str, b: &str) -> bool {
 }
 
 fn constants(schema: &Json) -> Option<Vec<&Json>> {
-    match (schema.get("const"), schema.get("enum")) {
-        (Some(constant), _) => Some(vec![constant]),
-        (None, Some(Json::Array(list))) => Some(list.iter().collect()),
-        _ => None,
+    if let Some(constant) = schema.get("const") {
+        return Some(vec![constant]);
     }
+    Some(schema.get("enum")?.list()?.iter().collect())
 }
 
 fn required(schema: &Json) -> impl Iterator<Item = &str> {
-    let list = match schema.get("required") {
-        Some(Json::Array(list)) => list.as_slice(),
-        _ => &[],
-    };
-    list.iter().filter_map(|name| match name {
-        Json::String(name) => Some(name.as_str()),
-        _ => None,
-    })
+    let list = schema.get("required").and_then(Json::list);
+    list.unwrap_or(&[]).iter().filter_map(Json::text)
 }

@@ -26,6 +26,22 @@ impl Json {
         member.map(|(_, value)| value)
     }
 
+    /// The text that this is.
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Self::String(text) = self {
+            return Some(text);
+        }
+        None
+    }
+
+    /// The items of the list that this is.
+    pub(super) fn list(&self) -> Option<&[Self]> {
+        if let Self::Array(items) = self {
+            return Some(items);
+        }
+        None
+    }
+
     /// What a pointer, split at its slashes, leads to.
     pub(super) fn at<'a>(&self, steps: impl Iterator<Item = &'a str>) -> Option<&Self> {
         let mut here = self;

@@ -25,9 +25,9 @@ pub(super) fn alone(
 /// The types that a schema lets through, by `type` or by what its keywords are about.
 pub(super) fn kinds<'a>(schema: &'a Json, path: &Path) -> Result<Vec<&'a str>, RuleFault> {
     if let Some(kinds) = schema.get("type") {
-        let kinds = match kinds {
-            Json::String(kind) => vec![kind.as_str()],
-            list => names(Some(list), path)?,
+        let kinds = match kinds.text() {
+            Some(kind) => vec![kind],
+            None => names(Some(kinds), path)?,
         };
         let unknown = kinds.iter().find(|kind| !apart::KINDS.contains(kind));
         if let Some(kind) = unknown {
@@ -51,10 +51,10 @@ pub(super) fn kinds<'a>(schema: &'a Json, path: &Path) -> Result<Vec<&'a str>, R
         .into_iter()
         .filter(|(_, keys)| keys.iter().any(|key| schema.get(key).is_some()));
     let kinds: Vec<_> = kinds.map(|(kind, _)| kind).collect();
-    Ok(match kinds.is_empty() {
-        true => vec!["anything"],
-        false => kinds,
-    })
+    if kinds.is_empty() {
+        return Ok(vec!["anything"]);
+    }
+    Ok(kinds)
 }
 
 /// The values of an enum or constant that fit the type beside them.
@@ -77,10 +77,10 @@ pub(super) fn values(schema: &Json, path: &Path) -> Result<Expr, RuleFault> {
         Expr::text(&text)
     });
     let all: Vec<_> = all.collect();
-    match all.is_empty() {
-        true => Err(path.fault("none of the values fits")),
-        false => Ok(Expr::Alt(all)),
+    if all.is_empty() {
+        return Err(path.fault("none of the values fits"));
     }
+    Ok(Expr::Alt(all))
 }
 
 pub(super) fn number(schema: &Json, kind: &str, path: &Path) -> Result<Expr, RuleFault> {
@@ -124,14 +124,11 @@ pub(super) fn ordered(min: Option<u32>, max: Option<u32>, path: &Path) -> Result
 
 /// A list of texts.
 pub(super) fn names<'a>(list: Option<&'a Json>, path: &Path) -> Result<Vec<&'a str>, RuleFault> {
-    let items = match list {
-        None => return Ok(Vec::new()),
-        Some(Json::Array(items)) => items,
-        Some(_) => return Err(path.fault("expected a list of texts")),
+    let Some(list) = list else {
+        return Ok(Vec::new());
     };
-    let texts = items.iter().map(|item| match item {
-        Json::String(text) => Ok(text.as_str()),
-        _ => Err(path.fault("expected a list of texts")),
-    });
-    texts.collect()
+    let texts = list
+        .list()
+        .and_then(|all| all.iter().map(Json::text).collect());
+    texts.ok_or_else(|| path.fault("expected a list of texts"))
 }

@@ -70,15 +70,10 @@ impl Bound {
 /// Whole numbers from one bound to the other.
 pub(super) fn integers(lo: Option<&Bound>, hi: Option<&Bound>) -> Expr {
     by_sign(lo, hi, |lo, hi| {
-        let first = match lo.fraction.is_empty() && !lo.strict {
-            true => lo.whole,
-            false => lo.whole + 1,
-        };
-        let last = match hi.fraction.is_empty() && hi.strict {
-            true => hi.whole.checked_sub(1),
-            false => Some(hi.whole),
-        };
-        last.map_or_else(nothing, |last| whole(first, last))
+        let beyond = u64::from(lo.strict || !lo.fraction.is_empty());
+        let short = u64::from(hi.strict && hi.fraction.is_empty());
+        let last = hi.whole.checked_sub(short);
+        last.map_or_else(nothing, |last| whole(lo.whole + beyond, last))
     })
 }
 
@@ -129,10 +124,10 @@ fn nothing() -> Expr {
 }
 
 fn digit(lo: u8, hi: u8) -> Expr {
-    match lo <= hi {
-        true => Expr::class(&[(char::from(lo), char::from(hi))]),
-        false => nothing(),
+    if lo > hi {
+        return nothing();
     }
+    Expr::class(&[(char::from(lo), char::from(hi))])
 }
 
 fn any_digits(min: usize, max: usize) -> Expr {
@@ -209,10 +204,10 @@ fn fraction_between(lo: &Bound, hi: &Bound) -> Expr {
         Stop::No,
     ));
     let whole_fits = from.is_empty() && !lo.strict && !(to.is_empty() && hi.strict);
-    match whole_fits {
-        true => Expr::Alt(vec![Expr::empty(), behind]),
-        false => behind,
+    if !whole_fits {
+        return behind;
     }
+    Expr::Alt(vec![Expr::empty(), behind])
 }
 
 /// Whether a fraction may end before the next digit: not directly behind the point.

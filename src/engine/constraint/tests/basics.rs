@@ -96,9 +96,7 @@ fn control_tokens_are_never_allowed_and_the_end_only_where_the_answer_may_end() 
                 Err(RuleFault::NotAllowed(control))
             );
         }
-        constraint
-            .advance(CONTROLS as u32 + u32::from(b'a'))
-            .unwrap();
+        constraint.advance(token_of(b'a')).unwrap();
         assert!(constraint.mask().unwrap().allows(END));
         assert!(!constraint.is_over());
         constraint.advance(END).unwrap();
@@ -112,11 +110,7 @@ fn control_tokens_are_never_allowed_and_the_end_only_where_the_answer_may_end() 
 fn guesses_are_counted_and_taken_back() {
     let vocabulary = vocabulary();
     let mut constraint = under(&vocabulary, &Rule::Regex("(ab)*c".to_owned()));
-    let tokens = |text: &str| -> Vec<u32> {
-        text.bytes()
-            .map(|byte| CONTROLS as u32 + u32::from(byte))
-            .collect()
-    };
+    let tokens = |text: &str| -> Vec<u32> { text.bytes().map(token_of).collect() };
     let mut guess = tokens("ababc");
     guess.extend([END, 7]);
     assert_eq!(constraint.allowed_ahead(&guess), 6);

@@ -365,15 +365,14 @@ fn what_is_no_grammar_is_refused_with_its_line() {
         ("root ::= ä", 1, "end of the rule"),
     ];
     for (text, wanted, why) in cases {
-        match refusal(&grammar(text)) {
-            RuleFault::Grammar { line, why: told } => {
-                assert!(
-                    line == wanted && told.contains(why),
-                    "{text}: {line} {told}"
-                );
-            }
-            other => panic!("{text}: {other}"),
-        }
+        let fault = refusal(&grammar(text));
+        let RuleFault::Grammar { line, why: told } = fault else {
+            panic!("{text}: {fault}");
+        };
+        assert!(
+            line == wanted && told.contains(why),
+            "{text}: {line} {told}"
+        );
     }
     let names = |text: &str, rule: &str| {
         let fault = refusal(&grammar(text));

@@ -23,9 +23,7 @@ fn try_out(rule: &Rule) -> Option<RuleFault> {
             Ok(mask) => mask.iter().filter(|&token| token != END).collect(),
             Err(fault) => return Some(fault),
         };
-        let Some(&token) = all.get(step % all.len().max(1)) else {
-            return None;
-        };
+        let &token = all.get(step % all.len().max(1))?;
         if let Err(fault) = constraint.advance(token) {
             return Some(fault);
         }
@@ -82,28 +80,16 @@ fn repetitions_of_repetitions_are_refused_where_they_are_too_many() {
 
 #[test]
 fn rules_that_double_each_other_cost_nothing_until_they_are_followed() {
-    let mut text = String::new();
-    for rule in 0..60 {
-        let name = if rule == 0 {
-            "root".to_owned()
-        } else {
-            format!("r{rule}")
-        };
-        text += &format!("{name} ::= r{} r{}\n", rule + 1, rule + 1);
-    }
-    text += "r60 ::= \"a\"";
+    let chain = |body: &dyn Fn(u32) -> String| {
+        let rules: Vec<String> = (0..60)
+            .map(|rule| format!("r{rule} ::= {}\n", body(rule + 1)))
+            .collect();
+        format!("root ::= r0\n{}r60 ::= \"a\"", rules.concat())
+    };
+    let text = chain(&|next| format!("r{next} r{next}"));
     assert_eq!(try_out(&grammar(&text)), None);
     // Two to the sixtieth ways to read the empty text before the first letter.
-    let mut text = String::new();
-    for rule in 0..60 {
-        let name = if rule == 0 {
-            "root".to_owned()
-        } else {
-            format!("r{rule}")
-        };
-        text += &format!("{name} ::= r{} \"x\" | r{} \"y\"\n", rule + 1, rule + 1);
-    }
-    text += "r60 ::= \"a\"";
+    let text = chain(&|next| format!("r{next} \"x\" | r{next} \"y\""));
     assert!(matches!(refusal(&grammar(&text)), RuleFault::Excess(_)));
 }
 
@@ -232,9 +218,10 @@ fn sizes_are_limited() {
 
 #[test]
 fn a_long_chain_of_rules_is_no_depth() {
-    let chain: String = (1..1500)
+    let chain: Vec<String> = (1..1500)
         .map(|it| format!("r{it} ::= r{} | \"b\"\n", it + 1))
         .collect();
+    let chain = chain.concat();
     assert_eq!(
         try_out(&grammar(&format!("root ::= r1\n{chain}r1500 ::= \"a\""))),
         None
@@ -381,6 +368,6 @@ proptest! {
         try_out(&grammar(&format!("root ::= {text}")));
         try_out(&grammar(&text));
         try_out(&pattern(&text));
-        try_out(&schema(format!("{{\"type\":\"string\",\"pattern\":{:?}}}", text)));
+        try_out(&schema(serde_json::json!({"type": "string", "pattern": text}).to_string()));
     }
 }
