@@ -10,8 +10,8 @@
 //!              └── PUBACK, once it is on the disk
 //! ```
 //!
-//! This build carries no engine yet: a request that needs one gets the honest refusal
-//! `engine_unavailable`, by the same durable way that an answer will take.
+//! The engine is a process of its own, started and watched by the service: what native code does
+//! to itself, nothing else here feels.
 //!
 //! # Invariants
 //!
@@ -27,6 +27,8 @@
 //!    whether the appliance was offline or degraded, and whether the reply is final.
 //! 6. Everything that can grow has a byte or count limit. What is dropped is counted by reason;
 //!    requests and replies are never dropped to make room for anything else.
+//! 8. A crash of the engine, an abort in native code, or the kernel's OOM killer never takes down
+//!    intake, spool, console or replies.
 //! 9. A power cut at any moment loses no acknowledged request and no outcome; after restart the
 //!    appliance carries on from the disk alone.
 //!

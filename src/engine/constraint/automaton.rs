@@ -28,8 +28,9 @@ pub(super) const MAX_PLACES: usize = 10_000;
 pub(super) const MAX_WORK: u32 = 2_000_000;
 /// Calls inside calls. What would go deeper is not allowed in an answer.
 pub(super) const MAX_CALL_DEPTH: u32 = 256;
-/// Bytes that are forced in one go; what is beyond is forced in the next.
-pub(super) const MAX_FORCED_BYTES: usize = 4096;
+/// Bytes that are forced in one go: what a tokenizer reads in microseconds. What is beyond is
+/// forced in the next.
+pub(super) const MAX_FORCED_BYTES: usize = 512;
 
 /// A state's number.
 pub(super) type StateNo = u32;

@@ -23,13 +23,13 @@ const ENTRY_BYTES: usize = 1024;
 /// one that was refused lately is refused at once.
 pub struct Compiler {
     vocabulary: Vocabulary,
-    kept: HashMap<Rule, Kept>,
+    pub(super) kept: HashMap<Rule, Kept>,
     /// Counts calls, to know what was used last.
     calls: u64,
 }
 
-struct Kept {
-    result: Result<Arc<Compiled>, RuleFault>,
+pub(super) struct Kept {
+    pub(super) result: Result<Arc<Compiled>, RuleFault>,
     used: u64,
 }
 

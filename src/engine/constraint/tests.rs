@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+mod forced;
+mod grammars;
+mod hostile;
+mod schemas;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::*;
 use crate::engine::protocol::Rule;
@@ -97,12 +101,16 @@ const CORPUS: &[&str] = &[
 
 /// Bytes, 200 merges, control tokens.
 fn vocabulary() -> Vocabulary {
-    Merges::learned(CORPUS, 200).vocabulary()
+    static MADE: OnceLock<Vocabulary> = OnceLock::new();
+    let made = MADE.get_or_init(|| Merges::learned(CORPUS, 200).vocabulary());
+    made.clone()
 }
 
 /// Only bytes.
 fn byte_vocabulary() -> Vocabulary {
-    Merges::learned(&[], 0).vocabulary()
+    static MADE: OnceLock<Vocabulary> = OnceLock::new();
+    let made = MADE.get_or_init(|| Merges::learned(&[], 0).vocabulary());
+    made.clone()
 }
 
 fn grammar(text: &str) -> Rule {
@@ -144,4 +152,43 @@ fn text_of(vocabulary: &Vocabulary, tokens: &[u32]) -> Vec<u8> {
         .iter()
         .flat_map(|&token| vocabulary.bytes(token).to_vec())
         .collect()
+}
+
+/// A random way through the masks; none if it did not end within so many tokens. After half of
+/// them the end is taken where it may be.
+fn walk(constraint: &Constraint, seed: u64, longest: usize) -> Option<Vec<u32>> {
+    let mut constraint = constraint.clone();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut tokens = Vec::new();
+    while tokens.len() < longest {
+        let mask = constraint.mask().unwrap();
+        let late = tokens.len() * 2 > longest;
+        let all: Vec<u32> = mask.iter().collect();
+        // Where there is much to choose from, most of it is other letters of a string.
+        let next = match mask.allows(END) && (late || random.u8(..) < 64) {
+            true => END,
+            false => {
+                let rare = all.iter().filter(|&&it| is_mark(&constraint, it)).copied();
+                let rare: Vec<u32> = rare.collect();
+                match rare.is_empty() || (!late && random.bool()) {
+                    true => all[random.usize(..all.len())],
+                    false => rare[random.usize(..rare.len())],
+                }
+            }
+        };
+        constraint.advance(next).unwrap();
+        if next == END {
+            return Some(tokens);
+        }
+        tokens.push(next);
+    }
+    None
+}
+
+/// Whether the token begins with what closes or separates.
+fn is_mark(constraint: &Constraint, token: u32) -> bool {
+    matches!(
+        constraint.vocabulary.bytes(token),
+        [b'"' | b']' | b'}' | b',' | b':', ..]
+    )
 }
