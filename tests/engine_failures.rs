@@ -117,7 +117,6 @@ async fn in_the_middle(name: &str, fail: impl Fn(Pid)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn fifty_requests_survive_an_engine_that_is_killed() {
     in_the_middle("SIGKILL", |engine| {
         kill_process(engine, Signal::KILL).unwrap()
@@ -126,7 +125,6 @@ async fn fifty_requests_survive_an_engine_that_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn fifty_requests_survive_an_engine_that_aborts() {
     in_the_middle("SIGABRT", |engine| {
         kill_process(engine, Signal::ABORT).unwrap()
@@ -135,7 +133,6 @@ async fn fifty_requests_survive_an_engine_that_aborts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn fifty_requests_survive_an_engine_that_stands_still() {
     in_the_middle("SIGSTOP", |engine| {
         kill_process(engine, Signal::STOP).unwrap()
@@ -144,7 +141,6 @@ async fn fifty_requests_survive_an_engine_that_stands_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn fifty_requests_survive_an_engine_that_gets_no_more_memory() {
     in_the_middle("RLIMIT_AS", |engine| {
         let none = Rlimit {
@@ -157,7 +153,6 @@ async fn fifty_requests_survive_an_engine_that_gets_no_more_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn an_idle_engine_gives_its_memory_back_and_the_next_request_starts_it() {
     let (broker, mut appliance) = plant("[engine]\nunload_after_idle_s = 1\n");
     let mut device = Device::start(Version::V5, broker.port, &[ANSWERS]).await;
@@ -177,7 +172,6 @@ async fn an_idle_engine_gives_its_memory_back_and_the_next_request_starts_it() {
 
 /// SIGKILL of the service leaves no engine behind.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the engine process, which this build only pretends to have"]
 async fn no_engine_outlives_its_service() {
     let (_broker, mut appliance) = plant("");
     let engine = engine_of(&appliance);

@@ -20,8 +20,8 @@ use crate::service::Pulse;
 
 /// Conversations at a time where nobody says: what a board of two to eight cores gains from.
 const SEQUENCES: u16 = 8;
-/// Jobs in line inside the engine, for each conversation: enough that no pass runs with a place
-/// free while requests wait on the disk.
+/// Jobs inside the engine, for each conversation: enough that no pass runs with a place free while
+/// requests wait on the disk.
 const QUEUE_FACTOR: u16 = 4;
 /// Tokens in one pass.
 const BATCH_TOKENS: u32 = 512;

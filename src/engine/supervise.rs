@@ -83,9 +83,10 @@ pub struct ActiveModel {
 }
 
 impl ActiveModel {
-    /// Jobs at a time: those being computed and those next in line.
+    /// Jobs at a time. No more than can stand in line: a burst is there before any of it is begun,
+    /// and who is turned away waits longer than who stands at the back.
     fn slots(&self) -> u32 {
-        u32::from(self.options.sequences) + u32::from(self.options.queue)
+        u32::from(self.options.queue.max(1))
     }
 
     fn name(&self) -> String {

@@ -24,9 +24,9 @@ use crate::engine::worker::BEAT;
 
 /// How long loading may take: the largest model that a board can hold, from its slowest card.
 pub const LOAD_LIMIT: Duration = Duration::from_mins(5);
-/// Silence after which an engine counts as stuck, where one pass takes next to no time: twenty
+/// Silence after which an engine counts as stuck, where one pass takes next to no time: thirty
 /// signs of life. Short enough that devices hardly notice, long enough for a crowded machine.
-pub const MIN_SILENCE: Duration = BEAT.saturating_mul(20);
+pub const MIN_SILENCE: Duration = BEAT.saturating_mul(30);
 /// The same for the slowest model: nobody waits longer for a sign of life.
 pub(super) const MAX_SILENCE: Duration = Duration::from_mins(1);
 /// How much longer than the engine's own measurement says a pass may take: heat and neighbours

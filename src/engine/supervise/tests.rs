@@ -36,7 +36,7 @@ static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
     [model(0), model(1)]
 });
 
-/// Four at a time and four in line.
+/// As many as stand in line.
 const SLOTS: u32 = 8;
 
 fn options() -> Options {
@@ -44,7 +44,7 @@ fn options() -> Options {
         context_tokens: 512,
         cache_tokens: 4096,
         sequences: 4,
-        queue: 4,
+        queue: 8,
         threads: None,
         batch_tokens: 512,
         pass_ms: 25,
