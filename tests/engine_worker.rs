@@ -1,7 +1,7 @@
 //! The engine process with the real bundled model: what it answers, in which order, and that all
 //! its shortcuts change nothing but the time.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 use lineside::engine::protocol::{
     Allowance, Ask, Done, Failure, Finish, FromEngine, Instruction, Load, Options, Rule, ToEngine,

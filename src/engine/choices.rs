@@ -242,7 +242,9 @@ mod tests {
 
     fn logits(of: &[(usize, f32)]) -> Vec<f32> {
         let mut logits = vec![-30.0; 20];
-        of.iter().for_each(|(token, logit)| logits[*token] = *logit);
+        for (token, logit) in of {
+            logits[*token] = *logit;
+        }
         logits
     }
 

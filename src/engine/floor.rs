@@ -170,7 +170,7 @@ impl<'m> Floor<'m> {
                 while self.used() > wanted && self.evict_one(now) {}
             }
             ToEngine::SavePrefixes => self.save_prefixes(),
-            ToEngine::RestorePrefix(piece) => self.restore_prefix(piece, now),
+            ToEngine::RestorePrefix(piece) => self.restore_prefix(&piece, now),
             // A second model in the same process would be a defect of the service; it hears
             // nothing of it and does without. The end is seen by whoever reads the socket.
             ToEngine::Load(_) | ToEngine::Shutdown => {}

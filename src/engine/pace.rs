@@ -20,24 +20,24 @@ pub(super) const MAX_PASS: Duration = Duration::from_millis(250);
 /// Tokens of a prompt that ride along at least: a prompt must come to an end.
 pub(super) const MIN_READ: usize = 8;
 
-/// Running estimates.
+/// Running estimates, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
-    fixed_us: f64,
-    token_us: f64,
+    fixed: f64,
+    token: f64,
     /// What one token took when it was measured on purpose.
-    measured_us: f64,
+    measured: f64,
 }
 
 impl Pace {
     /// From a pass of one token and one of many.
     pub(super) fn measured(one: Duration, many: Duration, tokens: usize) -> Self {
         let (one, many) = (micros(one), micros(many));
-        let token_us = (many - one).max(many * 0.01) / count(tokens.max(2) - 1);
+        let token = (many - one).max(many * 0.01) / count(tokens.max(2) - 1);
         Self {
-            fixed_us: (one - token_us).max(0.0),
-            token_us,
-            measured_us: one,
+            fixed: (one - token).max(0.0),
+            token,
+            measured: one,
         }
     }
 
@@ -45,29 +45,29 @@ impl Pace {
     pub(super) fn learn(&mut self, tokens: usize, took: Duration) {
         let took = micros(took);
         if tokens >= MANY {
-            let sample = (took - self.fixed_us).max(took * 0.1) / count(tokens);
-            self.token_us += FRESH * (sample - self.token_us);
+            let sample = (took - self.fixed).max(took * 0.1) / count(tokens);
+            self.token += FRESH * (sample - self.token);
         } else if tokens <= FEW {
-            let sample = (took - self.token_us * count(tokens)).max(took * 0.1);
-            self.fixed_us += FRESH * (sample - self.fixed_us);
+            let sample = (took - self.token * count(tokens)).max(took * 0.1);
+            self.fixed += FRESH * (sample - self.fixed);
         }
     }
 
     /// Whether a pass takes much longer, or much less long, than when it was measured.
     pub(super) fn has_changed(&self) -> bool {
-        let ratio = (self.fixed_us + self.token_us) / self.measured_us.max(1e-3);
+        let ratio = (self.fixed + self.token) / self.measured.max(1e-3);
         !(1.0 / CHANGED..CHANGED).contains(&ratio)
     }
 
     /// How long a pass will take.
     pub(super) fn pass(&self, tokens: usize) -> Duration {
-        let us = self.fixed_us + self.token_us * count(tokens);
+        let us = self.fixed + self.token * count(tokens);
         Duration::from_secs_f64(us / 1e6)
     }
 
     /// How many tokens fit into a pass of this length.
     pub(super) fn tokens_in(&self, span: Duration) -> usize {
-        let tokens = (micros(span) - self.fixed_us).max(0.0) / self.token_us.max(1e-3);
+        let tokens = (micros(span) - self.fixed).max(0.0) / self.token.max(1e-3);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -85,7 +85,7 @@ impl Pace {
 
     /// Passes of one token in a second.
     pub(super) fn tokens_per_s(&self) -> f64 {
-        1e6 / (self.fixed_us + self.token_us).max(1e-3)
+        1e6 / (self.fixed + self.token).max(1e-3)
     }
 }
 
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn two_passes_tell_what_is_fixed_and_what_a_token_costs() {
         let pace = Pace::measured(US(110), US(1000 + 100), 101);
-        assert!((pace.token_us - 9.9).abs() < 0.01, "{pace:?}");
-        assert!((pace.fixed_us - 100.1).abs() < 0.1, "{pace:?}");
+        assert!((pace.token - 9.9).abs() < 0.01, "{pace:?}");
+        assert!((pace.fixed - 100.1).abs() < 0.1, "{pace:?}");
         assert_eq!(pace.tokens_in(US(1100)), 101);
         assert_eq!(pace.tokens_in(US(50)), 0);
         assert!(!pace.has_changed());

@@ -358,7 +358,7 @@ async fn listen(no: ChildNo, mut from: OwnedReadHalf, inputs: &Inputs) -> Option
             Ok(count) => frames.extend(&bytes[..count]),
         }
         loop {
-            match frames.next::<FromEngine>() {
+            match frames.take::<FromEngine>() {
                 Ok(Some(frame)) => {
                     if inputs.send((no, Input::Frame(frame))).await.is_err() {
                         return None;

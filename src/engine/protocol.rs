@@ -174,6 +174,10 @@ pub enum Mapping {
 
 /// Shortcuts that are not taken. All answers are the same with and without them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is left out or not, on its own"
+)]
 pub struct Without {
     /// Each prompt is computed whole.
     pub prefixes: bool,
@@ -448,7 +452,7 @@ impl Frames {
     }
 
     /// The next message, if it is whole.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+    pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
         let rest = &self.bytes[self.at..];
         let Some((head, body)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
@@ -520,7 +524,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in bytes.chunks(size) {
                 frames.extend(piece);
-                while let Some(message) = frames.next::<FromEngine>().unwrap() {
+                while let Some(message) = frames.take::<FromEngine>().unwrap() {
                     got.push(message);
                 }
             }
@@ -555,7 +559,7 @@ mod tests {
         let refused = |bytes: &[u8]| {
             let mut frames = Frames::default();
             frames.extend(bytes);
-            let streamed = frames.next::<FromEngine>().unwrap_err();
+            let streamed = frames.take::<FromEngine>().unwrap_err();
             let read = read::<FromEngine>(&mut &*bytes).unwrap_err();
             assert_eq!(streamed.to_string(), read.to_string());
             read

@@ -16,6 +16,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
 
+use super::constraint::Tokenize;
 use super::protocol::Instruction;
 
 /// Text and tokens of one model.
@@ -83,9 +84,12 @@ impl<'m> Wording<'m> {
 
     /// The bytes of each token, none for a marker.
     pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
-        let piece = |id: usize| match self.markers[id] {
-            true => Vec::new(),
-            false => self.piece(u32::try_from(id).expect("a vocabulary has fewer")),
+        let piece = |id: usize| {
+            if self.markers[id] {
+                Vec::new()
+            } else {
+                self.piece(u32::try_from(id).expect("a vocabulary has fewer"))
+            }
         };
         (0..self.markers.len()).map(piece).collect()
     }
@@ -102,9 +106,7 @@ impl<'m> Wording<'m> {
     }
 
     /// [`Wording::text`] for those who outlive this.
-    pub(super) fn tokenizer(
-        model: &'static LlamaModel,
-    ) -> Box<dyn Fn(&[u8]) -> Vec<u32> + Send + Sync> {
+    pub(super) fn tokenizer(model: &'static LlamaModel) -> Box<Tokenize> {
         let vocab = model.vocab();
         Box::new(move |text| ids(&vocab.tokenize(text, false, false)))
     }
@@ -168,10 +170,9 @@ impl Text {
     pub(super) fn news(&mut self) -> String {
         let rest = &self.bytes[self.told..];
         let whole = match std::str::from_utf8(rest) {
-            Ok(_) => rest.len(),
             // A character that is only cut off waits; one that is broken is told as it is.
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            Err(_) => rest.len(),
+            Ok(_) | Err(_) => rest.len(),
         };
         let news = String::from_utf8_lossy(&rest[..whole]).into_owned();
         self.told += whole;

@@ -165,7 +165,7 @@ fn run(
     clock: Clock,
 ) -> Result<(), Stop> {
     let unloadable = |why: &str| Stop::Unloadable(why.to_owned());
-    let started = clock.now().mono.0;
+    let started = clock.now().mono;
     let options = load.options;
     check(&options)?;
     if load.draft.is_some() {
@@ -208,7 +208,7 @@ fn run(
         threads,
         #[expect(clippy::cast_possible_truncation, reason = "a rate needs no exactness")]
         tokens_per_s: pace.tokens_per_s() as f32,
-        load_ms: u32::try_from((clock.now().mono.0 - started).as_millis()).unwrap_or(u32::MAX),
+        load_ms: u32::try_from(clock.now().mono.since(started).as_millis()).unwrap_or(u32::MAX),
     };
     let mut floor = Floor::new(
         context,
@@ -281,10 +281,10 @@ fn work(
     let mut beaten = clock.now().mono;
     let mut rest = Duration::ZERO;
     loop {
-        let wait = if !floor.is_busy() {
-            BEAT
-        } else {
+        let wait = if floor.is_busy() {
             rest.min(BEAT)
+        } else {
+            BEAT
         };
         if take_messages(floor, inbox, wait, clock) == Going::Down {
             return Ok(());

@@ -35,7 +35,7 @@ impl Floor<'_> {
 
     /// Pieces come in order; one that does not fit ends the attempt, and the beginning is
     /// computed as if nothing had been saved.
-    pub(super) fn restore_prefix(&mut self, piece: Piece, now: Duration) {
+    pub(super) fn restore_prefix(&mut self, piece: &Piece, now: Duration) {
         let mut state = match self.restoring.take() {
             Some((instruction, state)) if instruction == piece.instruction => state,
             Some(_) | None => Vec::new(),

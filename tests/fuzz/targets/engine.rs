@@ -94,7 +94,7 @@ fn read_all<M: Serialize + DeserializeOwned>(bytes: &[u8], cut: u8) {
     for piece in bytes.chunks(usize::from(cut).max(1)) {
         frames.extend(piece);
         while good {
-            match frames.next::<M>() {
+            match frames.take::<M>() {
                 Ok(Some(message)) => streamed.push(message),
                 Ok(None) => break,
                 Err(_) => good = false,
@@ -296,7 +296,7 @@ impl Life {
             Step::Raw(_, bytes) => {
                 let mut frames = Frames::default();
                 frames.extend(bytes);
-                frames.next().ok()??
+                frames.take().ok()??
             }
             Step::Start { .. }
             | Step::Cancel(_)
