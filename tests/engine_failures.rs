@@ -1,7 +1,8 @@
 //! Native failure under load: the engine process is killed, stopped, aborted and starved in the
 //! middle of fifty requests that came over MQTT. No request is lost, none is answered twice.
 //!
-//! How long the service was without answers is printed, not asserted.
+//! How long the service was without answers is printed, not asserted. An engine that may have no
+//! more memory need not notice: what it has may be enough.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
 
@@ -17,7 +18,7 @@ mod mosquitto;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use device::{Ask, Device, Version};
@@ -87,16 +88,17 @@ async fn in_the_middle(name: &str, fail: impl Fn(Pid)) {
         device.send(&Ask::new(ask.to_string()));
     }
     let mut replies: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let mut failed_at = None;
-    let mut pause = None;
+    // When the last answer came, once the engine has failed, and the longest wait for one.
+    let (mut last, mut gap) = (None, Duration::ZERO);
     while replies.len() < REQUESTS {
         let reply = device.reply().await;
-        pause = pause.or(failed_at.map(|at: Instant| at.elapsed()));
+        let now = Instant::now();
+        gap = gap.max(last.map_or(Duration::ZERO, |last| now.duration_since(last)));
+        last = last.map(|_| now);
         replies.entry(reply.id()).or_default().push(reply.json());
         if replies.len() == 3 {
             fail(engine_of(&appliance));
-            failed_at = Some(Instant::now());
-            pause = None;
+            last = Some(Instant::now());
         }
     }
     assert!(
@@ -109,8 +111,7 @@ async fn in_the_middle(name: &str, fail: impl Fn(Pid)) {
     }
     let status = appliance.until(|status| status["open"] == 0 && status["engine"] == "ready");
     println!(
-        "{name}: next answer after {:?}, crashes {}",
-        pause.unwrap_or_default(),
+        "{name}: at most {gap:?} without an answer, crashes {}",
         status["engine_crashes"]
     );
     assert!(appliance.stop().success());
@@ -180,6 +181,6 @@ async fn no_engine_outlives_its_service() {
     let begun = Instant::now();
     while Path::new(&place).exists() {
         assert!(begun.elapsed() < appliance::PATIENCE, "it is still there");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
