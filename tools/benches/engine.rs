@@ -259,6 +259,15 @@ fn measure(
     row("memory of the engine", format!("{rss} kB"));
     let wrong = choices.different + fixed.different + burst.different;
     row("answers that differ from plain (goal 0)", wrong.to_string());
+    for (what, compared) in [("choices", &choices), ("JSON", &fixed), ("burst", &burst)] {
+        if let Some([ours, theirs]) = &compared.example {
+            println!(
+                "    {what}: {} of {}, such as {ours:?} instead of {theirs:?}",
+                compared.different,
+                compared.done.len()
+            );
+        }
+    }
     pair.fast.shutdown()?;
     pair.plain.shutdown()?;
     Ok(json!({
@@ -367,7 +376,10 @@ impl Pair {
         compared.fast.push(fast.0);
         compared.plain.push(plain.0);
         for (ours, theirs) in fast.1.iter().zip(&plain.1) {
-            compared.different += usize::from(ours.text != theirs.text);
+            if ours.text != theirs.text {
+                compared.different += 1;
+                compared.example = Some([ours.text.clone(), theirs.text.clone()]);
+            }
         }
         compared.done.extend(fast.1);
         Ok(())
@@ -384,6 +396,8 @@ struct Compared {
     plain: Vec<Duration>,
     done: Vec<Done>,
     different: usize,
+    /// The last that differed.
+    example: Option<[String; 2]>,
 }
 
 impl Compared {
@@ -425,6 +439,8 @@ impl Compared {
             "p50_us": fast[0], "p99_us": fast[1],
             "plain_p50_us": plain[0], "plain_p99_us": plain[1],
             "rounds": self.fast.len(),
+            "answers": self.done.len(),
+            "different": self.different,
         })
     }
 }
