@@ -120,7 +120,7 @@ async fn in_the_middle(name: &str, fail: impl Fn(Pid)) {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_requests_survive_an_engine_that_is_killed() {
     in_the_middle("SIGKILL", |engine| {
-        kill_process(engine, Signal::KILL).unwrap()
+        kill_process(engine, Signal::KILL).unwrap();
     })
     .await;
 }
@@ -128,7 +128,7 @@ async fn fifty_requests_survive_an_engine_that_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_requests_survive_an_engine_that_aborts() {
     in_the_middle("SIGABRT", |engine| {
-        kill_process(engine, Signal::ABORT).unwrap()
+        kill_process(engine, Signal::ABORT).unwrap();
     })
     .await;
 }
@@ -136,7 +136,7 @@ async fn fifty_requests_survive_an_engine_that_aborts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_requests_survive_an_engine_that_stands_still() {
     in_the_middle("SIGSTOP", |engine| {
-        kill_process(engine, Signal::STOP).unwrap()
+        kill_process(engine, Signal::STOP).unwrap();
     })
     .await;
 }

@@ -164,15 +164,24 @@ fn only_the_clock_reads_time() {
     );
 }
 
+/// The one file that speaks to native code directly; the compiler wants a reason for each block.
+const NATIVE: &str = "src/engine/native.rs";
+
 fn safe(source: &Source) -> Vec<String> {
+    if source.path == NATIVE {
+        return Vec::new();
+    }
     words(&source.code, "unsafe")
         .map(|at| source.fault(at, "unsafe code"))
         .collect()
 }
 
 #[test]
-fn nothing_is_unsafe() {
+fn nothing_is_unsafe_but_the_one_file_that_says_why() {
     check(safe);
+    let native = fs::read_to_string(root().join(NATIVE)).unwrap();
+    assert!(native.contains("#![deny(clippy::undocumented_unsafe_blocks)]"));
+    assert_eq!(faults_of(safe, NATIVE, "fn a() { unsafe { b() } }"), 0);
     assert_eq!(faults_of(safe, "src/a.rs", "fn a() { unsafe { b() } }"), 1);
     assert_eq!(
         faults_of(safe, "src/a.rs", "#![deny(unsafe_code)] // unsafe"),

@@ -17,6 +17,7 @@
     unsafe_code,
     reason = "the safe bindings have no run-time threads, no abort callback and no raw state"
 )]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
