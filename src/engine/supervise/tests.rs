@@ -839,7 +839,8 @@ impl Sim {
                     self.carry_out(supervisor, &Step::Child(place, does), *now);
                 }
             }
-            if self.open.is_empty() && self.children.len() == 1 {
+            let settled = self.open.is_empty() && supervisor.pieces.len() == 0;
+            if settled && self.children.len() == 1 {
                 break;
             }
             if children.is_empty() {
