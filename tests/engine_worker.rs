@@ -83,10 +83,12 @@ fn answers_with_fewer_steps_are_those_of_plain_decoding_byte_by_byte() {
     }
 }
 
-/// Rows that share a pass are added up in another order than rows that do not, and where two
-/// tokens are as good as equally likely, the last bit decides. Anywhere else it must not.
+/// Rows that share a pass go through other kernels than a row alone, and sums in another order
+/// fall on the other side of a rounding step of four-bit weights and eight-bit activations. Another
+/// way to compute attention moves as many answers. So where the model wavers, a batch may tip it;
+/// where it is sure, and on the whole, a batch must change nothing.
 #[test]
-fn answers_differ_between_batches_only_where_the_model_could_not_decide() {
+fn answers_differ_between_batches_only_where_the_model_wavered() {
     let inputs = inputs(true);
     let alone = Options {
         without: PLAIN,
@@ -94,30 +96,42 @@ fn answers_differ_between_batches_only_where_the_model_could_not_decide() {
     };
     let alone = answers(alone, &inputs);
     let together = answers(options(), &inputs);
-    let mut different = 0;
+    let (mut different, mut moved) = (0, 0.0);
     for ((alone, together), input) in alone.iter().zip(&together).zip(&inputs) {
-        if alone.text != together.text {
+        let logprobs = |done: &Done| {
+            done.free
+                .iter()
+                .map(|free| free.logprob)
+                .collect::<Vec<_>>()
+        };
+        let (one, other) = (logprobs(alone), logprobs(together));
+        if alone.text == together.text {
+            moved += (one.iter().sum::<f32>() - other.iter().sum::<f32>()).abs();
+        } else {
             different += 1;
-            let least = |done: &Done| {
-                let logprobs = done.free.iter().map(|free| free.logprob);
-                logprobs.fold(0.0, f32::min)
-            };
-            let sure = least(alone).max(least(together));
+            let least = |logprobs: &[f32]| logprobs.iter().copied().fold(0.0, f32::min);
+            let surest = least(&one).max(least(&other)).exp();
+            let (alone, together) = (&alone.text, &together.text);
             assert!(
-                sure < UNDECIDED.ln(),
-                "{input:?}: {alone:?} and {together:?}"
+                surest < WAVERING,
+                "{input:?}: {surest}: {alone:?} and {together:?}"
             );
         }
     }
+    println!("{different} of {} differ", inputs.len());
     assert!(
         different * 20 < inputs.len(),
         "{different} of {}",
         inputs.len()
     );
+    #[expect(clippy::cast_precision_loss, reason = "some thousand")]
+    let mean = moved / (inputs.len() - different) as f32;
+    println!("the others' log-probabilities moved by {mean} on average");
+    assert!(mean < 0.1, "{mean}");
 }
 
-/// A token with at most this probability had a rival that was as good as level.
-const UNDECIDED: f32 = 0.6;
+/// A model that gives a token no more than this has a rival for it.
+const WAVERING: f32 = 0.8;
 
 /// The place of a task in the bundled package.
 fn task(name: &str) -> usize {
