@@ -187,14 +187,6 @@ impl Tree {
 
     /// The likeliest way on from a node that decides; none is the end.
     fn step(&self, at: usize, end: u32, weighed: &Weighed<'_>) -> (Option<usize>, FreeChoice) {
-        let node = &self.nodes[at];
-        let on = node
-            .children
-            .iter()
-            .map(|child| (self.nodes[*child].token, Some(*child)));
-        let stop = node.ends.map(|_| (end, None));
-        let mut ways: Vec<_> = on.chain(stop).collect();
-        ways.sort_unstable_by_key(|(token, _)| *token);
         let likelier = |best: (u32, _), way: (u32, _)| {
             if weighed.logit(way.0) > weighed.logit(best.0) {
                 way
@@ -202,11 +194,23 @@ impl Tree {
                 best
             }
         };
-        let (token, way) = ways
+        let (token, way) = self
+            .ways(at, end)
             .into_iter()
             .reduce(likelier)
             .expect("a deciding node has two ways");
         (way, weighed.free(token))
+    }
+
+    /// How it may go on from a node, and to which; none is the end.
+    fn ways(&self, at: usize, end: u32) -> Vec<(u32, Option<usize>)> {
+        let node = &self.nodes[at];
+        let on = node.children.iter();
+        let on = on.map(|child| (self.nodes[*child].token, Some(*child)));
+        let stop = node.ends.map(|_| (end, None));
+        let mut ways: Vec<_> = on.chain(stop).collect();
+        ways.sort_unstable_by_key(|(token, _)| *token);
+        ways
     }
 
     fn walk(&self, best: &[Option<(Option<usize>, FreeChoice)>], logprobs: Vec<f32>) -> Verdict {
@@ -232,6 +236,46 @@ impl Tree {
             tokens: self.nodes[at].depth + 1,
             free,
             logprobs,
+        }
+    }
+}
+
+/// Alternatives that are generated, token by token: those that are too many to be scored in one
+/// pass, and those of whom it is to be shown that scoring changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Walk {
+    tree: Tree,
+    end: u32,
+    at: usize,
+}
+
+impl Walk {
+    /// From the first token on.
+    pub(super) fn new(tree: Tree, end: u32) -> Self {
+        Self { tree, end, at: 0 }
+    }
+
+    /// The tokens that may follow, in order.
+    pub(super) fn allowed(&self) -> Vec<u32> {
+        let ways = self.tree.ways(self.at, self.end);
+        ways.into_iter().map(|(token, _)| token).collect()
+    }
+
+    /// The token that follows in any case.
+    pub(super) fn forced(&self) -> Vec<u32> {
+        let allowed = self.allowed();
+        if allowed.len() == 1 {
+            allowed
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// A token that was allowed follows.
+    pub(super) fn advance(&mut self, token: u32) {
+        let mut ways = self.tree.ways(self.at, self.end).into_iter();
+        if let Some((_, Some(next))) = ways.find(|(way, _)| *way == token) {
+            self.at = next;
         }
     }
 }
@@ -287,6 +331,23 @@ mod tests {
         assert!((sum - verdict.logprobs[0]).abs() < 1e-6);
         let total: f32 = verdict.logprobs.iter().map(|it| it.exp()).sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");
+    }
+
+    #[test]
+    fn a_walk_leads_to_every_alternative_and_nowhere_else() {
+        let paths = [vec![1, 2], vec![1, 2, 3], vec![5]];
+        for path in &paths {
+            let mut walk = Walk::new(Tree::new(&paths), 19);
+            for token in path {
+                assert!(walk.allowed().contains(token));
+                walk.advance(*token);
+            }
+            assert!(walk.allowed().contains(&19));
+        }
+        let mut walk = Walk::new(Tree::new(&paths), 19);
+        assert_eq!(walk.allowed(), [1, 5]);
+        walk.advance(1);
+        assert_eq!(walk.allowed(), [2]);
     }
 
     #[test]

@@ -82,6 +82,19 @@ pub(super) fn likeliest(logits: &[f32], is_allowed: impl Fn(u32) -> bool) -> Opt
     best
 }
 
+/// The likeliest of these tokens, the first of equals.
+pub(super) fn likeliest_of(logits: &[f32], tokens: &[u32]) -> Option<u32> {
+    let logit = |token: u32| logits[token as usize];
+    let likelier = |best, token| {
+        if logit(token) > logit(best) {
+            token
+        } else {
+            best
+        }
+    };
+    tokens.iter().copied().reduce(likelier)
+}
+
 /// How eagerly a text is guessed ahead.
 #[derive(Clone, Debug)]
 pub(super) struct Guesses {
@@ -145,6 +158,8 @@ mod tests {
         let logits = [1.0, 3.0, 3.0, 9.0];
         assert_eq!(likeliest(&logits, |token| token != 3), Some(1));
         assert_eq!(likeliest(&logits, |_| false), None);
+        assert_eq!(likeliest_of(&logits, &[0, 1, 2]), Some(1));
+        assert_eq!(likeliest_of(&logits, &[]), None);
     }
 
     #[test]

@@ -15,10 +15,10 @@
 
 use std::time::Duration;
 
-use super::choices::{Tree, Twig};
+use super::choices::{Tree, Twig, Walk};
 use super::constraint::{Constraint, RuleFault};
 use super::desk::Slip;
-use super::guess::{Guesses, MAX_GUESSED, Weighed, likeliest};
+use super::guess::{Guesses, MAX_GUESSED, Weighed, likeliest, likeliest_of};
 use super::native::{Batch, Logits};
 use super::protocol::{Done, Finish, FreeChoice, Spent, Without};
 use super::shelf::Place;
@@ -33,6 +33,8 @@ pub(super) enum Guide {
     Rule(Box<Constraint>),
     /// It is one of several, which are scored; with their texts.
     Tree(Tree, Vec<String>),
+    /// It is one of several, generated token by token.
+    Walk(Walk),
 }
 
 /// What a talk begins with.
@@ -208,7 +210,7 @@ impl Talk {
         let pending = self.line.len() - self.seen;
         let twigs = match &self.opening.guide {
             Guide::Tree(tree, _) => tree.twigs(),
-            Guide::Free | Guide::Rule(_) => Vec::new(),
+            Guide::Free | Guide::Rule(_) | Guide::Walk(_) => Vec::new(),
         };
         let whole = pending <= room && pending + twigs.len() <= most;
         let take = if whole {
@@ -345,6 +347,10 @@ impl Talk {
                     None => (likeliest(logits, |token| mask.allows(token)), false),
                 }
             }
+            Guide::Walk(walk) => match walk.allowed().as_slice() {
+                [token] => (Some(*token), true),
+                allowed => (likeliest_of(logits, allowed), false),
+            },
             Guide::Tree(..) => (None, false),
         };
         if forced {
@@ -373,8 +379,10 @@ impl Talk {
     }
 
     fn push(&mut self, token: u32, wording: &Wording<'_>) -> Result<Turn, TalkError> {
-        if let Guide::Rule(rule) = &mut self.opening.guide {
-            rule.advance(token)?;
+        match &mut self.opening.guide {
+            Guide::Rule(rule) => rule.advance(token)?,
+            Guide::Walk(walk) => walk.advance(token),
+            Guide::Free | Guide::Tree(..) => {}
         }
         if !wording.ends(token) {
             self.line.push(token);
@@ -384,19 +392,23 @@ impl Talk {
         Ok(self.turn(token, wording))
     }
 
+    /// Puts down what is forced from here, without asking the model.
     fn jump(&mut self, wording: &Wording<'_>) -> Result<Turn, TalkError> {
-        if self.opening.without.jumps {
-            return Ok(Turn::On);
-        }
-        let forced = match &mut self.opening.guide {
-            Guide::Rule(rule) => rule.forced(),
-            Guide::Free | Guide::Tree(..) => Vec::new(),
-        };
-        for token in forced {
-            let turn = self.push(token, wording)?;
-            self.spent.forced += u32::from(!wording.ends(token));
-            if turn != Turn::On {
-                return Ok(turn);
+        while !self.opening.without.jumps {
+            let forced = match &mut self.opening.guide {
+                Guide::Rule(rule) => rule.forced(),
+                Guide::Walk(walk) => walk.forced(),
+                Guide::Free | Guide::Tree(..) => Vec::new(),
+            };
+            if forced.is_empty() {
+                break;
+            }
+            for token in forced {
+                let turn = self.push(token, wording)?;
+                self.spent.forced += u32::from(!wording.ends(token));
+                if turn != Turn::On {
+                    return Ok(turn);
+                }
             }
         }
         Ok(Turn::On)

@@ -16,6 +16,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lineside::package::Package;
 
 /// What a tensor begins at a multiple of.
 const ALIGNMENT: u64 = 32;
@@ -114,7 +115,9 @@ fn main() -> Result<()> {
     let folder = folder.context("where to: tools/bench models DIR")?;
     fs::create_dir_all(&folder)?;
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
-    let tokenizer = Tokenizer::of(&bundled.join("factory-triage-1-Q8_0.gguf"))?;
+    let package = Package::open(&bundled).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let (variant, _) = package.variants().next().context("a package has a model")?;
+    let tokenizer = Tokenizer::of(&package.model_path(variant))?;
     for shape in &SHAPES {
         let (_, word) = kind.file_type();
         let path = folder.join(format!("{}-{word}.gguf", shape.name));

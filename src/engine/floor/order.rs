@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Floor, TREE_LINES};
-use crate::engine::choices::Tree;
+use crate::engine::choices::{Tree, Walk};
 use crate::engine::guess::MAX_GUESSED;
 use crate::engine::protocol::{Ask, Failure, Instruction, Rule, Work};
 use crate::engine::talk::Guide;
@@ -88,9 +88,13 @@ impl Floor<'_> {
                 context: context.saturating_sub(u32::try_from(spare).unwrap_or_default()),
             });
         }
-        let tree = ballot.as_ref().map_or((0, 0), |it| (it.lines, it.twigs));
+        let scored = ballot.as_ref().filter(|it| self.can_be_scored(it));
+        let tree = scored.map_or((0, 0), |it| (it.lines, it.twigs));
         let guide = match (ballot, &rule) {
-            (Some(ballot), _) => Guide::Tree(ballot.tree, ballot.labels),
+            (Some(ballot), _) if self.can_be_scored(&ballot) => {
+                Guide::Tree(ballot.tree, ballot.labels)
+            }
+            (Some(ballot), _) => Guide::Walk(Walk::new(ballot.tree, self.wording.end())),
             (None, Rule::Text) => Guide::Free,
             (None, rule) => {
                 let compiled = self.compiler.compile(rule);
@@ -110,7 +114,7 @@ impl Floor<'_> {
         })
     }
 
-    /// A rule's alternatives, if it has any and they are few enough to be scored in one pass.
+    /// A rule's alternatives, if it has any.
     fn ballot(&self, rule: &Rule) -> Option<Ballot> {
         let Rule::Choices(labels) = rule else {
             return None;
@@ -125,10 +129,13 @@ impl Floor<'_> {
             labels: labels.clone(),
             tree,
         };
-        let fits = !self.options.without.scoring
-            && !labels.is_empty()
+        (!labels.is_empty()).then_some(ballot)
+    }
+
+    /// Whether they can be scored in one pass; else they are generated.
+    fn can_be_scored(&self, ballot: &Ballot) -> bool {
+        !self.options.without.scoring
             && ballot.lines <= TREE_LINES as usize
-            && ballot.twigs <= self.options.batch_tokens as usize / 4;
-        fits.then_some(ballot)
+            && ballot.twigs <= self.options.batch_tokens as usize / 4
     }
 }

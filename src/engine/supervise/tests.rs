@@ -237,7 +237,7 @@ fn a_model_is_loaded_first_and_then_there_is_room() {
     rig.load(1);
     assert_eq!(rig.state(), State::Ready { slots: SLOTS });
     assert_eq!(rig.report().word, "ready");
-    assert_eq!(rig.report().package.as_deref(), Some("factory-triage 1"));
+    assert_eq!(rig.report().package, Some(MODELS[0].name()));
 }
 
 #[test]
