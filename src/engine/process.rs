@@ -38,6 +38,8 @@ use super::supervise::{ChildNo, Effects, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
 
+/// What it is called among processes.
+const NAME: &str = "lineside";
 /// The subcommand that makes this program an engine.
 pub const SUBCOMMAND: &str = "engine";
 /// The whole environment of an engine. Threads that wait for each other spin a little before they
@@ -290,6 +292,7 @@ fn start(launch: &Launch) -> io::Result<Process> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Program::new(&launch.program)
+        .arg0(NAME) // for those who look for it in a list of processes
         .args(&launch.arguments)
         .env_clear()
         .envs(ENVIRONMENT)
