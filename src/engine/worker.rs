@@ -166,7 +166,7 @@ fn run(
 ) -> Result<(), Stop> {
     let unloadable = |why: &str| Stop::Unloadable(why.to_owned());
     let started = clock.now().mono;
-    let options = load.options;
+    let mut options = load.options;
     check(&options)?;
     if load.draft.is_some() {
         return Err(unloadable(
@@ -176,6 +176,8 @@ fn run(
     let backend = LlamaBackend::init().map_err(|error| Stop::Unloadable(error.to_string()))?;
     // One model for the whole life of this process; its end gives the memory back.
     let model: &'static LlamaModel = Box::leak(Box::new(open(&backend, &load.model, &options)?));
+    // What such a model has read it cannot forget in part, so a wrong guess would stay.
+    options.without.guesses |= model.is_recurrent() || model.is_hybrid();
     let wording = Wording::new(model).ok_or_else(|| unloadable("the model has no end token"))?;
     let compiler = compiler(model, &wording)?;
     let shape = Shape {
