@@ -18,6 +18,33 @@
 use super::guess::Weighed;
 use super::protocol::FreeChoice;
 
+/// Alternatives that are scored, and what that takes.
+#[derive(Debug)]
+pub(super) struct Ballot {
+    /// The alternatives as tokens.
+    pub tree: Tree,
+    /// The alternatives as text.
+    pub labels: Vec<String>,
+    /// What is to be computed after the prompt.
+    pub twigs: Vec<Twig>,
+    /// Sequences that it takes beside the prompt's own.
+    pub lines: usize,
+}
+
+impl Ballot {
+    /// Of these alternatives, with the tokens of each.
+    pub(super) fn new(labels: &[String], tokens: impl Fn(&str) -> Vec<u32>) -> Self {
+        let paths: Vec<_> = labels.iter().map(|label| tokens(label)).collect();
+        let tree = Tree::new(&paths);
+        Self {
+            twigs: tree.twigs(),
+            lines: tree.lines().saturating_sub(1),
+            labels: labels.to_vec(),
+            tree,
+        }
+    }
+}
+
 /// Alternatives as a tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tree {
@@ -124,13 +151,13 @@ impl Tree {
         node.children.len() + usize::from(node.ends.is_some()) > 1
     }
 
-    /// Sequences that it needs beside the prompt's own: one fewer than its lines.
-    pub(super) fn lines(&self) -> usize {
+    /// Sequences that it needs, the prompt's own among them.
+    fn lines(&self) -> usize {
         self.lines.len()
     }
 
     /// What is to be computed after the prompt, parents first.
-    pub(super) fn twigs(&self) -> Vec<Twig> {
+    fn twigs(&self) -> Vec<Twig> {
         let twig = |at: &usize| {
             let node = &self.nodes[*at];
             Twig {

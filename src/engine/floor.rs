@@ -19,13 +19,15 @@ mod order;
 mod pass;
 mod state;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use order::{Known, Order};
 
 use super::constraint::Compiler;
 use super::desk::{Desk, Slip};
-use super::guess::MAX_GUESSED;
+use super::guess::{Guesses, MAX_GUESSED};
 use super::native::{Batch, Context, PassError};
 use super::pace::Pace;
 use super::protocol::{
@@ -49,7 +51,9 @@ pub(super) struct Floor<'m> {
     context: Context<'m>,
     wording: &'m Wording<'m>,
     compiler: Compiler,
-    known: Vec<Known>,
+    known: Vec<Rc<Known>>,
+    /// How it goes with guessing answers to free prompts.
+    guesses: Rc<Cell<Guesses>>,
     options: Options,
     allowance: Allowance,
     desk: Desk<Order>,
@@ -91,6 +95,7 @@ impl<'m> Floor<'m> {
             sequences: (0..seats.min(total)).rev().collect(),
             batch: Batch::default(),
             known: Vec::new(),
+            guesses: Rc::default(),
             restoring: None,
             chosen: 1,
             reviewed: Duration::ZERO,
@@ -186,7 +191,7 @@ impl<'m> Floor<'m> {
         };
         match self.order(work, now) {
             Ok(order) => {
-                if self.pace.at_least(order.own.len()) > slip.due.saturating_sub(now) {
+                if self.pace.pass(order.own.len()) > slip.due.saturating_sub(now) {
                     self.fail(slip.no, Failure::Late);
                 } else if self.desk.put(slip, order).is_err() {
                     self.fail(slip.no, Failure::Full);
@@ -260,6 +265,9 @@ impl<'m> Floor<'m> {
     pub(super) fn step(&mut self, clock: &Clock) -> Option<Duration> {
         let now = clock.now().mono.0;
         self.drop_late(now);
+        while let Some(sequence) = self.shelf.let_go(now) {
+            self.empty(sequence);
+        }
         self.admit(now);
         self.share_beginnings();
         if self.allowance.sequences == 0 {
@@ -291,7 +299,7 @@ impl<'m> Floor<'m> {
         let pace = self.pace;
         let late = self
             .desk
-            .take_late(|slip, order| now + pace.at_least(order.own.len()) > slip.due);
+            .take_late(|slip, order| now + pace.pass(order.own.len()) > slip.due);
         for (slip, _) in late {
             self.fail(slip.no, Failure::Late);
         }
@@ -369,6 +377,7 @@ impl<'m> Floor<'m> {
             guide: order.guide,
             sequences: self.sequences.split_off(self.sequences.len() - lines),
             reserved,
+            guesses: order.guesses,
             without: self.options.without,
         };
         self.news.push(FromEngine::Began(slip.no));

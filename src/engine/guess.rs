@@ -9,17 +9,23 @@ use super::protocol::FreeChoice;
 
 /// Logits so far below the best add nothing that a float could hold.
 const NEGLIGIBLE: f32 = 24.0;
+/// Sums that are kept beside each other, so that the compiler can compute them at once.
+const LANES: usize = 8;
 /// Tokens that must be the same before a guess is made: two happen by chance.
 const SAME: usize = 3;
 /// Tokens guessed at a time, at most: beyond, a pass costs more than it may save.
 pub(super) const MAX_GUESSED: usize = 8;
-/// Tokens without a guess after one that was all wrong.
-const REST_AFTER_MISS: u32 = 8;
+/// Tokens without a guess after the first one that was all wrong. Each further one doubles it.
+const FIRST_REST: u32 = 16;
+/// Tokens without a guess at most: the wrong guesses of a task that never repeats itself cost
+/// less than a hundredth then, and one that begins to is noticed within some answers.
+const MAX_REST: u32 = 512;
 
 /// A row of logits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weighed<'l> {
     logits: &'l [f32],
+    top: f32,
     /// Logarithm of the sum of all exponentials.
     total: f32,
     entropy: f32,
@@ -28,20 +34,23 @@ pub(super) struct Weighed<'l> {
 impl<'l> Weighed<'l> {
     /// Reads a row.
     pub(super) fn of(logits: &'l [f32]) -> Self {
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sick = logits.iter().any(|logit| logit.is_nan());
-        let (mut sum, mut weighted) = (0.0_f32, 0.0_f32);
-        for logit in logits {
-            let below = logit - top;
-            if below > -NEGLIGIBLE {
-                let share = below.exp();
-                sum += share;
-                weighted += share * below;
+        let top = highest(logits);
+        let (mut sums, mut weighted) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        let (rows, rest) = logits.as_chunks::<LANES>();
+        let mut last = [f32::NEG_INFINITY; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        for row in rows.iter().chain([&last]) {
+            for lane in 0..LANES {
+                let (share, below) = share(row[lane], top);
+                sums[lane] += share;
+                weighted[lane] += share * below;
             }
         }
+        let (sum, weighted) = (sums.iter().sum::<f32>(), weighted.iter().sum::<f32>());
         Self {
             logits,
-            total: if sick { f32::NAN } else { top + sum.ln() },
+            top,
+            total: top + sum.ln(),
             entropy: sum.ln() - weighted / sum,
         }
     }
@@ -68,10 +77,90 @@ impl<'l> Weighed<'l> {
     pub(super) fn is_sound(&self) -> bool {
         self.total.is_finite()
     }
+
+    /// The likeliest token of those that are allowed, the first of equals.
+    pub(super) fn likeliest(&self, is_allowed: impl Fn(u32) -> bool) -> Option<u32> {
+        let first = (0_u32..).zip(self.logits).find(|(_, it)| **it >= self.top);
+        match first {
+            Some((token, _)) if is_allowed(token) => Some(token),
+            Some(_) | None => likeliest(self.logits, is_allowed),
+        }
+    }
+
+    /// The likeliest of these tokens, the first of equals.
+    pub(super) fn likeliest_of(&self, tokens: &[u32]) -> Option<u32> {
+        let likelier = |best, token| {
+            if self.logit(token) > self.logit(best) {
+                token
+            } else {
+                best
+            }
+        };
+        tokens.iter().copied().reduce(likelier)
+    }
 }
 
-/// The likeliest token of those that are allowed, the first of equals.
-pub(super) fn likeliest(logits: &[f32], is_allowed: impl Fn(u32) -> bool) -> Option<u32> {
+/// The highest of them; what is no number is left out.
+fn highest(logits: &[f32]) -> f32 {
+    let higher = |a: f32, b: f32| if b > a { b } else { a };
+    let (rows, rest) = logits.as_chunks::<LANES>();
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    for row in rows {
+        for lane in 0..LANES {
+            highest[lane] = higher(highest[lane], row[lane]);
+        }
+    }
+    highest
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(f32::NEG_INFINITY, higher)
+}
+
+/// A logit's share before all are divided by their sum, and how far it is below the best. What
+/// is no number gives none.
+fn share(logit: f32, top: f32) -> (f32, f32) {
+    let below = logit - top;
+    let is_negligible = below < -NEGLIGIBLE;
+    let below = if is_negligible { -NEGLIGIBLE } else { below };
+    let share = if is_negligible {
+        0.0
+    } else {
+        exponential(below)
+    };
+    (share, below)
+}
+
+/// The exponential of a number from minus [`NEGLIGIBLE`] to zero, to seven digits. The standard
+/// library's is a call for each number; this one the compiler computes for several at once.
+fn exponential(number: f32) -> f32 {
+    /// Added to a small number and taken away again, it leaves the nearest whole one; until then
+    /// that stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// The logarithm of two in two parts, so that its product has no error that counts.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let shifted = number * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let rest = number - whole * LN_2[0] - whole * LN_2[1];
+    // The series of the exponential, for a rest of at most half of that logarithm.
+    let series = [
+        1.0 / 5040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+    ];
+    let series = series.into_iter().fold(0.0, |sum, it| sum * rest + it);
+    let fraction = series * rest + 1.0;
+    // Two to the power of the whole part is a matter of the exponent's bits.
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    let power = f32::from_bits(exponent.wrapping_add(127) << 23);
+    fraction * power
+}
+
+/// [`Weighed::likeliest`] where the best of all is not allowed.
+fn likeliest(logits: &[f32], is_allowed: impl Fn(u32) -> bool) -> Option<u32> {
     let mut best = None;
     let mut most = f32::NEG_INFINITY;
     for (token, logit) in (0_u32..).zip(logits) {
@@ -82,29 +171,21 @@ pub(super) fn likeliest(logits: &[f32], is_allowed: impl Fn(u32) -> bool) -> Opt
     best
 }
 
-/// The likeliest of these tokens, the first of equals.
-pub(super) fn likeliest_of(logits: &[f32], tokens: &[u32]) -> Option<u32> {
-    let logit = |token: u32| logits[token as usize];
-    let likelier = |best, token| {
-        if logit(token) > logit(best) {
-            token
-        } else {
-            best
-        }
-    };
-    tokens.iter().copied().reduce(likelier)
-}
-
-/// How eagerly a text is guessed ahead.
-#[derive(Clone, Debug)]
+/// How eagerly a task's free texts are guessed ahead, by how often that went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Guesses {
     length: usize,
     rest: u32,
+    next_rest: u32,
 }
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { length: 2, rest: 0 }
+        Self {
+            length: 2,
+            rest: 0,
+            next_rest: FIRST_REST,
+        }
     }
 }
 
@@ -130,10 +211,12 @@ impl Guesses {
             self.rest = self.rest.saturating_sub(1);
         } else if right == guessed {
             self.length = (self.length * 2).min(MAX_GUESSED);
+            self.next_rest = FIRST_REST;
         } else {
             self.length = (self.length / 2).max(1);
             if right == 0 {
-                self.rest = REST_AFTER_MISS;
+                self.rest = self.next_rest;
+                self.next_rest = (self.next_rest * 2).min(MAX_REST);
             }
         }
     }
@@ -151,6 +234,44 @@ mod tests {
         assert!((weighed.free(0).entropy - 4.0_f32.ln()).abs() < 1e-6);
         assert!(!Weighed::of(&[f32::NAN, 0.0]).is_sound());
         assert!(!Weighed::of(&[f32::NEG_INFINITY]).is_sound());
+        assert!(!Weighed::of(&[f32::INFINITY, 0.0]).is_sound());
+        assert!(Weighed::of(&[0.0, f32::NEG_INFINITY]).is_sound());
+    }
+
+    #[test]
+    fn the_quick_exponential_is_that_of_the_standard_library() {
+        for step in 0..=24_000 {
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let number = step as f32 / -1000.0;
+            let (quick, exact) = (exponential(number), number.exp());
+            assert!(
+                (quick / exact - 1.0).abs() < 5e-7,
+                "{number}: {quick} {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_of_any_length_weighs_what_it_does_one_by_one() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for length in 1..70 {
+            let logits: Vec<f32> = (0..length).map(|_| random.f32() * 60.0 - 30.0).collect();
+            let weighed = Weighed::of(&logits);
+            let exact = |it: &f32| f64::from(it - weighed.top).exp();
+            let sum: f64 = logits.iter().map(exact).sum();
+            let entropy: f64 = logits
+                .iter()
+                .map(|it| exact(it) / sum)
+                .map(|share| -share * share.max(1e-300).ln())
+                .sum();
+            let total = f64::from(weighed.top) + sum.ln();
+            assert!((f64::from(weighed.total) - total).abs() < 1e-5);
+            assert!((f64::from(weighed.entropy) - entropy).abs() < 1e-4);
+            assert_eq!(weighed.likeliest(|_| true), likeliest(&logits, |_| true));
+            let second = likeliest(&logits, |token| Some(token) != weighed.likeliest(|_| true));
+            let not_first = |token| Some(token) != weighed.likeliest(|_| true);
+            assert_eq!(weighed.likeliest(not_first), second);
+        }
     }
 
     #[test]
@@ -158,8 +279,10 @@ mod tests {
         let logits = [1.0, 3.0, 3.0, 9.0];
         assert_eq!(likeliest(&logits, |token| token != 3), Some(1));
         assert_eq!(likeliest(&logits, |_| false), None);
-        assert_eq!(likeliest_of(&logits, &[0, 1, 2]), Some(1));
-        assert_eq!(likeliest_of(&logits, &[]), None);
+        let weighed = Weighed::of(&logits);
+        assert_eq!(weighed.likeliest(|token| token != 3), Some(1));
+        assert_eq!(weighed.likeliest_of(&[0, 1, 2]), Some(1));
+        assert_eq!(weighed.likeliest_of(&[]), None);
     }
 
     #[test]
@@ -179,9 +302,30 @@ mod tests {
         assert_eq!(guesses.length, 8);
         guesses.learn(8, 0);
         assert_eq!(guesses.length, 4);
+        assert_eq!(pause_of(&mut guesses), FIRST_REST);
+    }
+
+    fn pause_of(guesses: &mut Guesses) -> u32 {
         let line = [1, 2, 3, 4, 5, 9, 9, 1, 2, 3];
-        assert!(guesses.propose(&line, 8).is_empty());
-        (0..REST_AFTER_MISS).for_each(|_| guesses.learn(0, 0));
-        assert!(!guesses.propose(&line, 8).is_empty());
+        let mut pause = 0;
+        while guesses.propose(&line, 8).is_empty() {
+            guesses.learn(0, 0);
+            pause += 1;
+        }
+        pause
+    }
+
+    #[test]
+    fn who_is_always_wrong_guesses_less_and_less_until_a_guess_is_right() {
+        let mut guesses = Guesses::default();
+        for pause in [FIRST_REST, FIRST_REST * 2, FIRST_REST * 4] {
+            guesses.learn(2, 0);
+            assert_eq!(pause_of(&mut guesses), pause);
+        }
+        (0..20).for_each(|_| guesses.learn(1, 0));
+        assert_eq!(pause_of(&mut guesses), MAX_REST);
+        guesses.learn(1, 1);
+        guesses.learn(1, 0);
+        assert_eq!(pause_of(&mut guesses), FIRST_REST);
     }
 }

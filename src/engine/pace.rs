@@ -59,7 +59,7 @@ impl Pace {
         !(1.0 / CHANGED..CHANGED).contains(&ratio)
     }
 
-    /// How long a pass will take.
+    /// How long a pass will take. A request with so many tokens to read takes at least as long.
     pub(super) fn pass(&self, tokens: usize) -> Duration {
         let us = self.fixed + self.token * count(tokens);
         Duration::from_secs_f64(us / 1e6)
@@ -75,12 +75,6 @@ impl Pace {
         )]
         let tokens = tokens.min(1e6) as usize;
         tokens
-    }
-
-    /// The least that a request with so many tokens to read can take, if everything else stood
-    /// aside.
-    pub(super) fn at_least(&self, tokens: usize) -> Duration {
-        self.pass(tokens)
     }
 
     /// Passes of one token in a second.

@@ -17,6 +17,10 @@
 
 use std::time::Duration;
 
+/// How long a beginning that belongs to no instruction is kept unused: every pass looks over its
+/// tokens, and who comes back later than that reads them again once.
+const LOOSE_KEPT: Duration = Duration::from_mins(1);
+
 /// A beginning's place on the shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place(pub usize);
@@ -153,6 +157,17 @@ impl Shelf {
     pub(super) fn evict(&mut self, now: Duration) -> Option<u32> {
         let candidates = self.all().filter(|(_, it)| it.users == 0 && it.held() > 0);
         let (place, _) = candidates.min_by(|a, b| a.1.worth(now).total_cmp(&b.1.worth(now)))?;
+        Some(self.spoil(place))
+    }
+
+    /// Lets go of a beginning that belongs to no instruction and was not used for long; tells its
+    /// sequence, which is to be emptied.
+    pub(super) fn let_go(&mut self, now: Duration) -> Option<u32> {
+        let is_old = |it: &Beginning| now.saturating_sub(it.used) > LOOSE_KEPT;
+        let is_idle = |it: &Beginning| !it.pinned && it.users == 0 && is_old(it);
+        let place = self
+            .all()
+            .find_map(|(place, it)| is_idle(it).then_some(place))?;
         Some(self.spoil(place))
     }
 
@@ -311,6 +326,23 @@ mod tests {
         assert_eq!(shelf.claim(&[3], NOW), None);
         assert_eq!(shelf.make_place(NOW), Some(5));
         assert!(shelf.claim(&[3], NOW).is_some());
+    }
+
+    #[test]
+    fn a_loose_beginning_is_let_go_when_nobody_comes_back_and_a_pinned_one_never_is() {
+        let mut shelf = Shelf::new(vec![5, 6]);
+        shelf.pin(vec![7, 8]).unwrap();
+        ready(&mut shelf, &[7, 8], 1);
+        let loose = ready(&mut shelf, &[1, 2], 1);
+        let later = NOW + LOOSE_KEPT + Duration::from_millis(1);
+        assert_eq!(shelf.let_go(NOW + LOOSE_KEPT), None);
+        let used = shelf.claim(&[1, 2], NOW).unwrap();
+        assert_eq!(shelf.let_go(later), None, "somebody uses it");
+        shelf.release(used);
+        let sequence = shelf.at(loose).sequence;
+        assert_eq!(shelf.let_go(later), Some(sequence));
+        assert_eq!(shelf.let_go(later), None);
+        assert!(shelf.has(&[7, 8]));
     }
 
     #[test]

@@ -13,12 +13,14 @@
 //! Invariants: the answer is the one that decoding one token at a time under the same rule would
 //! give; what the model has seen is always a beginning of the line.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::choices::{Tree, Twig, Walk};
+use super::choices::{Ballot, Twig, Walk};
 use super::constraint::{Constraint, RuleFault};
 use super::desk::Slip;
-use super::guess::{Guesses, MAX_GUESSED, Weighed, likeliest, likeliest_of};
+use super::guess::{Guesses, MAX_GUESSED, Weighed};
 use super::native::{Batch, Logits};
 use super::protocol::{Done, Finish, FreeChoice, Spent, Without};
 use super::shelf::Place;
@@ -31,8 +33,8 @@ pub(super) enum Guide {
     Free,
     /// A rule.
     Rule(Box<Constraint>),
-    /// It is one of several, which are scored; with their texts.
-    Tree(Tree, Vec<String>),
+    /// It is one of several, which are scored.
+    Ballot(Rc<Ballot>),
     /// It is one of several, generated token by token.
     Walk(Walk),
 }
@@ -62,6 +64,8 @@ pub(super) struct Opening {
     pub sequences: Vec<u32>,
     /// Tokens of the cache that are set aside for it.
     pub reserved: usize,
+    /// How it went with earlier texts like this.
+    pub guesses: Rc<Cell<Guesses>>,
     /// Shortcuts that are not taken.
     pub without: Without,
 }
@@ -75,7 +79,6 @@ pub(super) struct Talk {
     seen: usize,
     /// It waits until its shared beginning is computed.
     waits: bool,
-    guesses: Guesses,
     free: Vec<FreeChoice>,
     choices: Vec<f32>,
     text: Text,
@@ -136,7 +139,6 @@ impl Talk {
             line: opening.prompt.clone(),
             seen: 0,
             waits: opening.shared.is_some(),
-            guesses: Guesses::default(),
             free: Vec::new(),
             choices: Vec::new(),
             text: Text::default(),
@@ -208,10 +210,11 @@ impl Talk {
     /// more than `most`: a tree comes whole or not at all, and so goes a little beyond.
     pub(super) fn load(&mut self, batch: &mut Batch, room: usize, most: usize) -> Loaded {
         let pending = self.line.len() - self.seen;
-        let twigs = match &self.opening.guide {
-            Guide::Tree(tree, _) => tree.twigs(),
-            Guide::Free | Guide::Rule(_) | Guide::Walk(_) => Vec::new(),
+        let ballot = match &self.opening.guide {
+            Guide::Ballot(ballot) => Some(Rc::clone(ballot)),
+            Guide::Free | Guide::Rule(_) | Guide::Walk(_) => None,
         };
+        let twigs = ballot.as_ref().map_or(&[][..], |it| &it.twigs);
         let whole = pending <= room && pending + twigs.len() <= most;
         let take = if whole {
             pending
@@ -231,7 +234,7 @@ impl Talk {
         }
         if whole {
             self.load_guesses(batch, room - take, &mut loaded);
-            self.load_twigs(batch, &twigs, &mut loaded);
+            self.load_twigs(batch, twigs, &mut loaded);
             self.spent.passes += 1;
         }
         let extra = if whole { twigs.len() } else { 0 };
@@ -255,7 +258,12 @@ impl Talk {
         if !may || self.answer().is_empty() {
             return;
         }
-        loaded.guessed = self.guesses.propose(&self.line, most).to_vec();
+        loaded.guessed = self
+            .opening
+            .guesses
+            .get()
+            .propose(&self.line, most)
+            .to_vec();
         for (index, token) in loaded.guessed.iter().enumerate() {
             let row = self.add(batch, *token, self.line.len() + index, true);
             loaded.rows.push(row);
@@ -286,7 +294,7 @@ impl Talk {
             return Ok(Turn::On);
         }
         self.first_token.get_or_insert(now);
-        if let Guide::Tree(..) = &self.opening.guide {
+        if let Guide::Ballot(_) = &self.opening.guide {
             return self.judge(loaded, logits, wording);
         }
         let mut right = 0;
@@ -301,7 +309,9 @@ impl Talk {
             right += 1;
         };
         self.spent.guessed += narrow(right);
-        self.guesses.learn(loaded.guessed.len(), right);
+        let mut guesses = self.opening.guesses.get();
+        guesses.learn(loaded.guessed.len(), right);
+        self.opening.guesses.set(guesses);
         Ok(turn)
     }
 
@@ -312,7 +322,7 @@ impl Talk {
         logits: impl Fn(usize) -> &'l [f32],
         wording: &Wording<'_>,
     ) -> Result<Turn, TalkError> {
-        let Guide::Tree(tree, texts) = &self.opening.guide else {
+        let Guide::Ballot(ballot) = &self.opening.guide else {
             return Err(TalkError::DeadEnd);
         };
         let rows: Vec<_> = loaded
@@ -323,8 +333,10 @@ impl Talk {
         if !rows.iter().all(Weighed::is_sound) {
             return Err(TalkError::Unsound);
         }
-        let verdict = tree.judge(wording.end(), |twig| rows[twig.map_or(0, |at| at + 1)]);
-        self.text.extend(texts[verdict.label].as_bytes());
+        let verdict = ballot
+            .tree
+            .judge(wording.end(), |twig| rows[twig.map_or(0, |at| at + 1)]);
+        self.text.extend(ballot.labels[verdict.label].as_bytes());
         self.spent.completion = verdict.tokens - 1;
         self.spent.forced = (verdict.tokens - narrow(verdict.free.len())).min(verdict.tokens - 1);
         self.free = verdict.free;
@@ -334,38 +346,51 @@ impl Talk {
 
     /// The next token by these logits, and those that it brings along.
     fn choose(&mut self, logits: &[f32], wording: &Wording<'_>) -> Result<Turn, TalkError> {
-        let (token, forced) = match &mut self.opening.guide {
-            Guide::Free => {
-                let markers = wording.markers();
-                let is_allowed = |token: u32| !markers[token as usize] || wording.ends(token);
-                (likeliest(logits, is_allowed), false)
+        let token = match self.only_way()? {
+            Some(token) => {
+                self.spent.forced += 1;
+                token
             }
-            Guide::Rule(rule) => {
-                let mask = rule.mask()?;
-                match mask.only() {
-                    Some(token) => (Some(token), true),
-                    None => (likeliest(logits, |token| mask.allows(token)), false),
-                }
-            }
-            Guide::Walk(walk) => match walk.allowed().as_slice() {
-                [token] => (Some(*token), true),
-                allowed => (likeliest_of(logits, allowed), false),
-            },
-            Guide::Tree(..) => (None, false),
+            None => self.decide(&Weighed::of(logits), wording)?,
         };
-        if forced {
-            self.spent.forced += 1;
-        } else {
-            let weighed = Weighed::of(logits);
-            if !weighed.is_sound() {
-                return Err(TalkError::Unsound);
-            }
-            self.free.extend(token.map(|token| weighed.free(token)));
-        }
-        match self.push(token.ok_or(TalkError::DeadEnd)?, wording)? {
+        match self.push(token, wording)? {
             Turn::On => self.jump(wording),
             over @ Turn::Over(_) => Ok(over),
         }
+    }
+
+    /// The token that follows in any case.
+    fn only_way(&mut self) -> Result<Option<u32>, TalkError> {
+        Ok(match &mut self.opening.guide {
+            Guide::Rule(rule) => rule.mask()?.only(),
+            Guide::Walk(walk) => match walk.allowed().as_slice() {
+                [token] => Some(*token),
+                _ => None,
+            },
+            Guide::Free | Guide::Ballot(_) => None,
+        })
+    }
+
+    /// The likeliest token of those that may follow.
+    fn decide(&mut self, weighed: &Weighed<'_>, wording: &Wording<'_>) -> Result<u32, TalkError> {
+        if !weighed.is_sound() {
+            return Err(TalkError::Unsound);
+        }
+        let token = match &mut self.opening.guide {
+            Guide::Free => {
+                let markers = wording.markers();
+                weighed.likeliest(|token| !markers[token as usize] || wording.ends(token))
+            }
+            Guide::Rule(rule) => {
+                let mask = rule.mask()?;
+                weighed.likeliest(|token| mask.allows(token))
+            }
+            Guide::Walk(walk) => weighed.likeliest_of(&walk.allowed()),
+            Guide::Ballot(_) => None,
+        };
+        let token = token.ok_or(TalkError::DeadEnd)?;
+        self.free.push(weighed.free(token));
+        Ok(token)
     }
 
     fn turn(&self, token: u32, wording: &Wording<'_>) -> Turn {
@@ -382,7 +407,7 @@ impl Talk {
         match &mut self.opening.guide {
             Guide::Rule(rule) => rule.advance(token)?,
             Guide::Walk(walk) => walk.advance(token),
-            Guide::Free | Guide::Tree(..) => {}
+            Guide::Free | Guide::Ballot(_) => {}
         }
         if !wording.ends(token) {
             self.line.push(token);
@@ -398,7 +423,7 @@ impl Talk {
             let forced = match &mut self.opening.guide {
                 Guide::Rule(rule) => rule.forced(),
                 Guide::Walk(walk) => walk.forced(),
-                Guide::Free | Guide::Tree(..) => Vec::new(),
+                Guide::Free | Guide::Ballot(_) => Vec::new(),
             };
             if forced.is_empty() {
                 break;

@@ -66,7 +66,7 @@ RECIPES = {
     # Half as large: a draft for the main one, and an edge that knows less.
     "draft": Recipe(network.Shape(layers=3, d=256, heads=4, kv=1, ffn=384), 3500, 16, 3e-3, 900),
     # What plays the strong cloud: the main one, deeper by three layers and taught further.
-    "sibling": Recipe(network.Shape(layers=8, d=256, heads=4, kv=2, ffn=640), 2000, 16, 1.5e-3, 0,
+    "sibling": Recipe(network.Shape(layers=8, d=256, heads=4, kv=2, ffn=640), 1200, 16, 1.5e-3, 0,
                       fall=0.8, grown_from="main"),
     "quick": Recipe(network.Shape(layers=2, d=128, heads=2, kv=1, ffn=256), 300, 6, 5e-3, 100),
     "quick-grown": Recipe(network.Shape(layers=3, d=128, heads=2, kv=1, ffn=256), 30, 6, 1e-3, 0,
