@@ -19,6 +19,7 @@ mod choices;
 pub mod constraint;
 mod desk;
 mod floor;
+mod foresight;
 mod guess;
 pub mod memo;
 mod native;

@@ -27,6 +27,7 @@ use order::{Known, Order};
 
 use super::constraint::Compiler;
 use super::desk::{Desk, Slip};
+use super::foresight::Foresight;
 use super::guess::{Guesses, MAX_GUESSED};
 use super::native::{Batch, Context, PassError};
 use super::pace::Pace;
@@ -49,6 +50,7 @@ const REVIEW: Duration = Duration::from_secs(10);
 /// The place of work.
 pub(super) struct Floor<'m> {
     context: Context<'m>,
+    foresight: Option<Foresight<'m>>,
     wording: &'m Wording<'m>,
     compiler: Compiler,
     known: Vec<Rc<Known>>,
@@ -74,6 +76,7 @@ impl<'m> Floor<'m> {
     /// Everything in its place, nothing computed yet.
     pub(super) fn new(
         context: Context<'m>,
+        foresight: Option<Foresight<'m>>,
         wording: &'m Wording<'m>,
         compiler: Compiler,
         options: Options,
@@ -102,6 +105,7 @@ impl<'m> Floor<'m> {
             done: Beat::default(),
             news: Vec::new(),
             context,
+            foresight,
             wording,
             compiler,
             options,
@@ -156,6 +160,9 @@ impl<'m> Floor<'m> {
             .threads
             .map_or(chosen, |most| most.min(chosen));
         self.context.set_threads(threads);
+        if let Some(foresight) = &mut self.foresight {
+            foresight.set_threads(threads);
+        }
         self.done.threads = threads;
     }
 
@@ -273,6 +280,7 @@ impl<'m> Floor<'m> {
         if self.allowance.sequences == 0 {
             return None;
         }
+        self.foresee(clock);
         let plan = self.compose();
         if self.batch.is_empty() {
             return None;
@@ -441,6 +449,9 @@ impl<'m> Floor<'m> {
             self.shelf.release(place);
         }
         let no = talk.slip().no;
+        if let Some(foresight) = &mut self.foresight {
+            foresight.forget(no);
+        }
         self.news.push(match how {
             Ok(finish) => FromEngine::Done(Box::new(talk.close(finish, now))),
             Err(why) => FromEngine::Failed { no, why },

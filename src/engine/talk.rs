@@ -79,6 +79,8 @@ pub(super) struct Talk {
     seen: usize,
     /// It waits until its shared beginning is computed.
     waits: bool,
+    /// How somebody else thinks that it goes on.
+    foreseen: Vec<u32>,
     free: Vec<FreeChoice>,
     choices: Vec<f32>,
     text: Text,
@@ -94,6 +96,8 @@ pub(super) struct Loaded {
     /// Rows whose logits were asked for: of the line's last token, then of each guess or twig.
     rows: Vec<usize>,
     guessed: Vec<u32>,
+    /// Whether the guesses are those of somebody else.
+    foreseen: bool,
 }
 
 impl Loaded {
@@ -139,6 +143,7 @@ impl Talk {
             line: opening.prompt.clone(),
             seen: 0,
             waits: opening.shared.is_some(),
+            foreseen: Vec::new(),
             free: Vec::new(),
             choices: Vec::new(),
             text: Text::default(),
@@ -252,22 +257,40 @@ impl Talk {
     }
 
     fn load_guesses(&mut self, batch: &mut Batch, room: usize, loaded: &mut Loaded) {
-        let left = self.opening.limit.saturating_sub(self.answer().len() + 1);
-        let most = MAX_GUESSED.min(room).min(left);
-        let may = matches!(self.opening.guide, Guide::Free) && !self.opening.without.guesses;
-        if !may || self.answer().is_empty() {
+        let foreseen = std::mem::take(&mut self.foreseen);
+        let Some((own, most)) = self.guesses() else {
             return;
-        }
-        loaded.guessed = self
-            .opening
-            .guesses
-            .get()
-            .propose(&self.line, most)
-            .to_vec();
+        };
+        loaded.foreseen = own.is_empty() && !foreseen.is_empty();
+        loaded.guessed = if own.is_empty() { foreseen } else { own };
+        loaded.guessed.truncate(most.min(room));
         for (index, token) in loaded.guessed.iter().enumerate() {
             let row = self.add(batch, *token, self.line.len() + index, true);
             loaded.rows.push(row);
         }
+    }
+
+    /// What the text itself lets one guess, and how much may be guessed; none where nothing may.
+    fn guesses(&self) -> Option<(Vec<u32>, usize)> {
+        let may = matches!(self.opening.guide, Guide::Free) && !self.opening.without.guesses;
+        let left = self.opening.limit.saturating_sub(self.answer().len() + 1);
+        let most = MAX_GUESSED.min(left);
+        let line = (may && most > 0 && !self.answer().is_empty()).then_some(&self.line)?;
+        Some((
+            self.opening.guesses.get().propose(line, most).to_vec(),
+            most,
+        ))
+    }
+
+    /// The line, if somebody else may guess how it goes on, and how far.
+    pub(super) fn open_line(&self) -> Option<(&[u32], usize)> {
+        let (own, most) = self.guesses()?;
+        (own.is_empty() && self.seen + 1 == self.line.len()).then_some((&self.line, most))
+    }
+
+    /// Somebody else thinks that the line goes on like this.
+    pub(super) fn foresee(&mut self, tokens: Vec<u32>) {
+        self.foreseen = tokens;
     }
 
     fn load_twigs(&self, batch: &mut Batch, twigs: &[Twig], loaded: &mut Loaded) {
@@ -310,7 +333,12 @@ impl Talk {
         };
         self.spent.guessed += narrow(right);
         let mut guesses = self.opening.guesses.get();
-        guesses.learn(loaded.guessed.len(), right);
+        let own = if loaded.foreseen {
+            0
+        } else {
+            loaded.guessed.len()
+        };
+        guesses.learn(own, right.min(own));
         self.opening.guesses.set(guesses);
         Ok(turn)
     }

@@ -94,6 +94,11 @@ impl<'m> Wording<'m> {
         (0..self.markers.len()).map(piece).collect()
     }
 
+    /// Whether both have the same tokens.
+    pub(super) fn has_tokens_of(&self, other: &Wording<'_>) -> bool {
+        self.end == other.end && self.markers == other.markers && self.pieces() == other.pieces()
+    }
+
     /// The bytes of one token.
     pub(super) fn piece(&self, token: u32) -> Vec<u8> {
         self.vocab

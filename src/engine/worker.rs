@@ -32,6 +32,8 @@ use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 
 use super::constraint::{Compiler, Pieces, Vocabulary};
 use super::floor::Floor;
+use super::foresight::{Foresight, TALKS};
+use super::guess::MAX_GUESSED;
 use super::native::{Adapter, Brake, Context, Shape};
 use super::protocol::{self, Facts, FrameError, FromEngine, Load, Mapping, Options, ToEngine};
 use super::trial::{self, Effort};
@@ -168,11 +170,6 @@ fn run(
     let started = clock.now().mono;
     let mut options = load.options;
     check(&options)?;
-    if load.draft.is_some() {
-        return Err(unloadable(
-            "this build guesses from the text itself, not by a draft model",
-        ));
-    }
     let backend = LlamaBackend::init().map_err(|error| Stop::Unloadable(error.to_string()))?;
     // One model for the whole life of this process; its end gives the memory back.
     let model: &'static LlamaModel = Box::leak(Box::new(open(&backend, &load.model, &options)?));
@@ -201,6 +198,12 @@ fn run(
     let (threads, pace) =
         trial::measure(&mut context, scratch, &tried, Effort::AT_START, &clock)
             .map_err(|error| Stop::Unloadable(format!("its first pass failed: {error}")))?;
+    let foresight = match &load.draft {
+        Some(path) if !options.without.guesses => {
+            Some(foresight(&backend, path, &options, &wording, brake)?)
+        }
+        Some(_) | None => None,
+    };
     let facts = Facts {
         name: model.meta_val_str("general.name").unwrap_or_default(),
         parameters: model.n_params(),
@@ -214,6 +217,7 @@ fn run(
     };
     let mut floor = Floor::new(
         context,
+        foresight,
         &wording,
         compiler,
         options,
@@ -248,6 +252,49 @@ fn open(backend: &LlamaBackend, path: &str, options: &Options) -> Result<LlamaMo
         .with_use_mmap(options.mapping == Mapping::Mapped);
     LlamaModel::load_from_file(backend, path, &params)
         .map_err(|error| Stop::Unloadable(format!("{path}: {error}")))
+}
+
+/// The small model that guesses ahead. It must have the very same tokens.
+fn foresight(
+    backend: &LlamaBackend,
+    path: &str,
+    options: &Options,
+    wording: &Wording<'_>,
+    brake: &Brake,
+) -> Result<Foresight<'static>, Stop> {
+    let model: &'static LlamaModel = Box::leak(Box::new(open(backend, path, options)?));
+    let unloadable = |why: &str| Stop::Unloadable(format!("{path}: {why}"));
+    if model.is_recurrent() || model.is_hybrid() {
+        return Err(unloadable(
+            "a draft model must be able to forget what was guessed wrong",
+        ));
+    }
+    let same = Wording::new(model).is_some_and(|its| its.has_tokens_of(wording));
+    if !same {
+        return Err(unloadable(
+            "a draft model must have the vocabulary of the model that it guesses for",
+        ));
+    }
+    let trained = model.n_ctx_train();
+    if trained < options.context_tokens {
+        let why = format!(
+            "the draft model was trained for {trained} tokens of context, and {} are set",
+            options.context_tokens
+        );
+        return Err(unloadable(&why));
+    }
+    let shape = Shape {
+        cache_tokens: TALKS
+            * (options.context_tokens + u32::try_from(MAX_GUESSED).unwrap_or_default()),
+        batch_tokens: options.batch_tokens.min(options.context_tokens),
+        sequences: TALKS,
+        kv_type: options.kv_type,
+        flash_attention: options.flash_attention,
+        threads: options.threads.unwrap_or(1),
+    };
+    let context = Context::new(model, shape, brake)
+        .ok_or_else(|| unloadable("there is not enough memory for the draft model's cache"))?;
+    Ok(Foresight::new(context))
 }
 
 fn compiler(model: &'static LlamaModel, wording: &Wording<'_>) -> Result<Compiler, Stop> {

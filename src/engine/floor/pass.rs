@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Floor, failure};
+use crate::clock::Clock;
+use crate::engine::foresight::Foresight;
 use crate::engine::native::{Logits, PassError};
 use crate::engine::pace::{MAX_PASS, MIN_READ};
 use crate::engine::protocol::{Failure, WorkNo};
@@ -52,6 +54,25 @@ impl Floor<'_> {
             }
         }
         plan
+    }
+
+    /// Lets the small model guess how free texts go on.
+    pub(super) fn foresee(&mut self, clock: &Clock) {
+        let Some(foresight) = &mut self.foresight else {
+            return;
+        };
+        let writing = self.talks.iter().filter(|talk| talk.is_writing());
+        if !Foresight::can_serve(writing.count()) {
+            return;
+        }
+        for talk in &mut self.talks {
+            let no = talk.slip().no;
+            if let Some((line, most)) = talk.open_line() {
+                let pace = &self.pace;
+                let guesses = foresight.propose(no, line, most, self.wording, pace, clock);
+                talk.foresee(guesses);
+            }
+        }
     }
 
     fn load(&mut self, index: usize, until: usize, plan: &mut Plan) {
