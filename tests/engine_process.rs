@@ -160,6 +160,7 @@ impl House {
             events: to_us,
             wanted,
             allowance,
+            stockroom: None,
         };
         let supervisor = Supervisor::new(None, memo::Limits::default());
         let task = tokio::spawn(process::run(supervisor, launch, ends, clock, || {}));

@@ -6,12 +6,15 @@ use super::{Floor, TREE_LINES};
 use crate::engine::choices::{Tree, Walk};
 use crate::engine::guess::MAX_GUESSED;
 use crate::engine::protocol::{Ask, Failure, Instruction, Rule, Work};
+use crate::engine::shelf::Place;
 use crate::engine::talk::Guide;
 use crate::engine::wording::Frame;
 
 /// An instruction, ready to be asked.
 pub(super) struct Known {
     pub(super) frame: Frame,
+    /// Where its prefix lies for good, unless there was no place.
+    pub(super) pinned: Option<Place>,
     pub(super) rule: Rule,
     /// Its alternatives, where it has any and they can be scored.
     pub(super) ballot: Option<Ballot>,
@@ -42,10 +45,11 @@ pub(super) struct Order {
 impl Floor<'_> {
     pub(super) fn learn(&mut self, instruction: Instruction) {
         let frame = self.wording.frame(&instruction);
-        if !self.options.without.prefixes && !frame.prefix.is_empty() {
-            let _ = self.shelf.pin(frame.prefix.clone()); // without a place it is computed whole
-        }
+        let shared = !self.options.without.prefixes && !frame.prefix.is_empty();
+        // Without a place it is computed whole each time.
+        let pinned = shared.then(|| self.shelf.pin(frame.prefix.clone()));
         self.known.push(Known {
+            pinned: pinned.flatten(),
             frame,
             ballot: self.ballot(&instruction.rule),
             rule: instruction.rule,

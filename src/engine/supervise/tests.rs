@@ -721,7 +721,7 @@ impl Sim {
                 ToEngine::Cancel(no) => assert!(sim.cancelled.insert(no), "cancelled twice"),
                 ToEngine::Allow(_)
                 | ToEngine::Evict { .. }
-                | ToEngine::SavePrefixes
+                | ToEngine::SavePrefix { .. }
                 | ToEngine::RestorePrefix(_)
                 | ToEngine::Shutdown => panic!("{frame:?}"),
             }
