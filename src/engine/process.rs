@@ -512,6 +512,9 @@ fn tellable(line: &[u8]) -> Option<&str> {
     let known = text.contains(": GGML_ASSERT(")
         || text.contains("CUDA error")
         || text.starts_with("ggml_abort")
+        // Rust and C++ without memory.
+        || text.starts_with("memory allocation of ")
+        || text.starts_with("terminate called after throwing an instance of ")
         // The place of a panic; its message stands in the next line.
         || (text.starts_with("thread '") && text.contains(" panicked at "))
         || text.starts_with("lineside engine: ");
@@ -526,6 +529,7 @@ mod tests {
     fn only_lines_that_tell_a_place_are_told() {
         let assertion = b"/src/ggml.c:3211: GGML_ASSERT(a->ne[2] == b->ne[0]) failed\n";
         assert!(tellable(assertion).is_some());
+        assert!(tellable(b"memory allocation of 4096 bytes failed\n").is_some());
         let panic = b"thread 'engine' (77) panicked at src/engine/worker.rs:9:5:\n";
         assert!(tellable(panic).is_some());
         assert_eq!(tellable(b"spindle 4 at press 7 is loud\n"), None);
