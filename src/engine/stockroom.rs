@@ -172,6 +172,7 @@ pub(super) fn keys(model_digest: &str, load: &Load) -> Vec<Key> {
         &[folder::VERSION],
         env!("CARGO_PKG_VERSION").as_bytes(),
         RUNTIME.as_bytes(),
+        std::env::consts::ARCH.as_bytes(),
         &devices,
         model_digest.as_bytes(),
         // All of them: one that is forgotten costs an answer, one too many a second of computing.

@@ -163,7 +163,11 @@ impl Plant {
         );
         let mut appliance = Appliance::configured(dir, &config);
         appliance.start();
-        let loaded = |status: &Value| ["ready", "unloaded"].iter().any(|it| status["engine"] == *it);
+        let loaded = |status: &Value| {
+            ["ready", "unloaded"]
+                .iter()
+                .any(|it| status["engine"] == *it)
+        };
         appliance.until(loaded);
         let task = task.to_owned();
         Ok(Self {
@@ -198,7 +202,8 @@ impl Plant {
             ensure!(begun.elapsed() < PATIENCE, "nothing is saved");
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.appliance.until(|status| status["engine"] == "unloaded");
+        self.appliance
+            .until(|status| status["engine"] == "unloaded");
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::life::{Life, Phase};
 use super::pieces::Place;
+use super::stock::MAX_WAIT;
 use super::{ActiveModel, Beginnings, ChildNo, Errand, ROLES, Role, Supervisor, Wanted};
 use crate::clock::Mono;
 use crate::engine::protocol::{Facts, ToEngine};
@@ -144,8 +145,11 @@ impl Supervisor {
         }
     }
 
+    /// Later while a beginning is on its way to the disk: it is what makes the next start warm.
     pub(super) fn unload_at(&self) -> Option<Mono> {
-        Some(self.idle_since?.after(self.unload_after?))
+        let at = self.idle_since?.after(self.unload_after?);
+        let saving = self.serving.as_ref().is_some_and(|it| it.stock.is_open());
+        Some(if saving { at.after(MAX_WAIT) } else { at })
     }
 
     /// Nothing of weights or of what was asked stays in memory.

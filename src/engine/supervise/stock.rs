@@ -24,7 +24,7 @@ use crate::engine::protocol::{Piece, ToEngine};
 /// How long nothing was asked when beginnings are saved: a gap in the work, shorter than the time
 /// after which any site ends an engine.
 pub(super) const REST: Duration = Duration::from_millis(200);
-/// How long a beginning waits for such a moment.
+/// How long a beginning waits for such a moment, and the end of an idle engine for the beginning.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// What is kept of one process.
@@ -88,6 +88,15 @@ impl Stock {
     pub(super) fn on_beat(&mut self, warm: u64, now: Mono) {
         self.warm = warm;
         self.since = self.next().map(|_| self.since.unwrap_or(now));
+    }
+
+    /// Whether something is still to be saved, or on its way.
+    pub(super) fn is_open(&self) -> bool {
+        let moving = match self.stage {
+            Stage::Fetching | Stage::Watching => false,
+            Stage::Asking { .. } | Stage::Writing { .. } => true,
+        };
+        moving || self.next().is_some()
     }
 
     /// What to ask the process for, if it is the moment for that.
@@ -218,6 +227,7 @@ mod tests {
         );
         stock.fetched(&[]);
         stock.on_beat(ALL, START);
+        assert!(stock.is_open());
         assert_eq!(stock.due(Some(REST), START), ask(0, 0));
         assert_eq!(stock.due(Some(REST), START), None, "one at a time");
         assert_eq!(stock.told(&piece(0, 0, 20)), Some(key(1)));
@@ -231,7 +241,9 @@ mod tests {
         assert_eq!(stock.written(true), None);
         assert_eq!(stock.due(Some(REST), START), ask(1, 0));
         assert_eq!(stock.told(&piece(1, 0, 10)), Some(key(2)));
+        assert!(stock.is_open(), "the last one is on its way");
         assert_eq!(stock.written(true), None);
+        assert!(!stock.is_open());
         stock.on_beat(ALL, START.after(MAX_WAIT));
         assert_eq!(
             stock.due(Some(REST), START.after(MAX_WAIT)),
