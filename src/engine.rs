@@ -13,7 +13,8 @@
 //! ```
 //!
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
-//! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side.
+//! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side;
+//! [`stockroom`] keeps on the disk what an engine needs for a warm start.
 
 mod choices;
 pub mod constraint;
@@ -28,6 +29,7 @@ mod pace;
 pub mod process;
 pub mod protocol;
 mod shelf;
+pub mod stockroom;
 pub mod supervise;
 mod talk;
 mod trial;

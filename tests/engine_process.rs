@@ -160,6 +160,7 @@ impl House {
             events: to_us,
             wanted,
             allowance,
+            stockroom: None,
         };
         let supervisor = Supervisor::new(None, memo::Limits::default());
         let task = tokio::spawn(process::run(supervisor, launch, ends, clock, || {}));
@@ -467,4 +468,69 @@ async fn a_model_file_that_cannot_be_loaded_makes_the_engine_absent_with_a_reaso
         house.start("spindle").await;
         assert_eq!(house.end().await.1, Err(Fault::Busy));
     }
+}
+
+/// From next to no memory to nearly enough: whatever fails first, it is tried a few times with
+/// pauses, and then told; and whatever is asked of an engine that just fits has one end.
+#[tokio::test]
+async fn an_engine_with_too_little_memory_is_absent_with_a_reason_or_serves() {
+    let mut house = House::open(real(), bundled());
+    house.until_ready().await;
+    let needed = engine_kb();
+    drop(house.commands);
+    timeout(PATIENCE, house.task).await.unwrap().unwrap();
+    let mut absent = 0;
+    for percent in [3, 20, 30, 40, 50, 55, 60, 65, 70, 80, 90] {
+        let mut house = House::open(real_within(needed * percent / 100), bundled());
+        let state = loop {
+            match house.event().await {
+                Event::State(State::Starting) => {}
+                Event::State(state) => break state,
+                _ => {}
+            }
+        };
+        let asked = house.start("spindle").await;
+        let (ticket, result) = house.end().await;
+        assert_eq!(ticket, asked);
+        if state == State::Absent {
+            absent += 1;
+            assert_eq!(result, Err(Fault::Busy));
+            while house.reports.last().unwrap().word != "unloadable" {
+                house.event().await;
+            }
+            let last = house.reports.last().unwrap();
+            assert!(last.why.as_ref().is_some_and(|why| !why.is_empty()));
+            assert!(last.crashes <= 3, "{}", last.crashes);
+            println!("{percent} %: {}", last.why.as_deref().unwrap_or_default());
+        } else {
+            println!("{percent} %: it serves, {}", result.is_ok());
+        }
+    }
+    assert!((3..11).contains(&absent), "{absent}");
+}
+
+/// A real engine that may take no more address space.
+fn real_within(kb: u64) -> Launch {
+    let line = format!("ulimit -v {kb} && exec \"$0\" \"$@\"");
+    let program = env!("CARGO_BIN_EXE_lineside");
+    Launch {
+        program: "/bin/sh".into(),
+        arguments: ["-c", &line, program, "engine"].map(str::to_owned).into(),
+    }
+}
+
+/// The address space of the engine that this process has started.
+fn engine_kb() -> u64 {
+    let parent = format!("PPid:\t{}", std::process::id());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let sizes = processes.filter_map(|entry| {
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let is_ours = status.lines().any(|line| line == parent);
+        let is_engine = command.ends_with(b"\0engine\0");
+        let size = status.lines().find_map(|it| it.strip_prefix("VmSize:"))?;
+        let kb: u64 = size.trim().trim_end_matches(" kB").parse().ok()?;
+        (is_ours && is_engine).then_some(kb)
+    });
+    sizes.max().unwrap()
 }

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 use lineside::engine::protocol::{
-    Allowance, Ask, Done, Failure, Finish, FromEngine, Instruction, Load, Options, Rule, ToEngine,
-    Without, Work,
+    Allowance, Ask, Done, Failure, Finish, FromEngine, Instruction, Load, Options, Piece, Rule,
+    ToEngine, Without, Work,
 };
 
 use support::{Engine, PLAIN, bundled, options};
@@ -371,41 +371,116 @@ fn beginnings_are_evicted_under_pressure_and_the_answers_stay_the_same() {
 }
 
 #[test]
-fn a_saved_beginning_warms_a_new_engine() {
+fn a_saved_beginning_warms_a_new_engine_and_changes_no_answer() {
+    let inputs: Vec<_> = inputs(true).into_iter().step_by(5).collect();
+    let tasks = bundled().manifest().tasks.len();
+    let answer_all = |engine: &mut Engine| -> Vec<Done> {
+        let answer = |(task, input): &(usize, String)| {
+            let work = engine.work(*task, input);
+            engine.answer(work).unwrap()
+        };
+        inputs.iter().map(answer).collect()
+    };
+    let mut first = Engine::start(ALONE());
+    let fresh = answer_all(&mut first);
+    let states: Vec<_> = (0..tasks)
+        .filter_map(|task| first.saved(u16::try_from(task).unwrap()))
+        .collect();
+    assert_eq!(states.len(), tasks);
+    let mut second = Engine::start(ALONE());
+    for piece in states.iter().flatten() {
+        second.say(&ToEngine::RestorePrefix(piece.clone()));
+    }
+    let restored = answer_all(&mut second);
+    for ((fresh, restored), input) in fresh.iter().zip(&restored).zip(&inputs) {
+        assert_eq!(fresh.text, restored.text, "{input:?}");
+        assert_eq!(fresh.choices, restored.choices, "{input:?}");
+        assert_eq!(fresh.free, restored.free, "{input:?}");
+        assert!(restored.tokens.cached > 0, "{input:?}");
+    }
+    // What was brought back is as good as computed, also for the next time.
+    for (task, state) in states.iter().enumerate() {
+        let again = second.saved(u16::try_from(task).unwrap());
+        assert_eq!(again.as_ref(), Some(state));
+    }
+}
+
+#[test]
+fn pieces_that_make_up_no_state_harm_nothing() {
+    let triage = task("triage");
+    let no = u16::try_from(triage).unwrap();
     let mut first = Engine::start(options());
-    let work = first.work(task("triage"), MESSAGE);
+    let work = first.work(triage, MESSAGE);
     let cold = first.answer(work).unwrap();
-    assert_eq!(cold.tokens.cached, 0);
-    first.say(&ToEngine::SavePrefixes);
-    let mut pieces = Vec::new();
-    loop {
-        match first.hear().unwrap() {
-            FromEngine::Prefix(piece) => {
-                let whole = piece.offset + piece.bytes.len() as u64 == piece.total;
-                pieces.push(piece);
-                if whole {
-                    break;
-                }
-            }
-            FromEngine::Beat(_) => {}
-            other => panic!("{other:?}"),
+    let pieces = first.saved(no).unwrap();
+    let (_, rest) = pieces.split_last().unwrap();
+    let shifted = |piece: &Piece| Piece {
+        offset: piece.offset + 1,
+        ..piece.clone()
+    };
+    let noise = |piece: &Piece| Piece {
+        bytes: piece.bytes.iter().map(|byte| !byte).collect(),
+        ..piece.clone()
+    };
+    let cases: [Vec<Piece>; 5] = [
+        pieces.iter().map(shifted).collect(),
+        pieces.iter().map(noise).collect(),
+        rest.to_vec(),
+        [rest, &[Piece::void(no)], &pieces[rest.len()..]].concat(),
+        vec![Piece::void(u16::MAX)],
+    ];
+    for (at, case) in cases.into_iter().enumerate() {
+        if at == 3 && rest.is_empty() {
+            continue; // a state of one piece has no middle
+        }
+        let mut engine = Engine::start(options());
+        for piece in case {
+            engine.say(&ToEngine::RestorePrefix(piece));
+        }
+        let work = engine.work(triage, MESSAGE);
+        let done = engine.answer(work).unwrap();
+        assert_eq!((done.tokens.cached, &done.text), (0, &cold.text), "{at}");
+    }
+}
+
+#[test]
+fn only_the_beginnings_of_instructions_can_be_saved_and_only_once_they_are_computed() {
+    let mut engine = Engine::start(options());
+    let tasks = u16::try_from(bundled().manifest().tasks.len()).unwrap();
+    let own = Instruction {
+        head: "<|im_start|>system\nAnswer for press 7.<|im_end|>\n<|im_start|>user\n".into(),
+        tail: "<|im_end|>\n<|im_start|>assistant\n".into(),
+        rule: Rule::Text,
+        max_tokens: 4,
+    };
+    let mut work = engine.work(0, MESSAGE);
+    work.ask = Ask::Own(own);
+    for _ in 0..2 {
+        work.no.0 += 1000;
+        engine.answer(work.clone()).unwrap();
+    }
+    for instruction in [0, tasks - 1, tasks, tasks + 1, u16::MAX] {
+        assert_eq!(engine.saved(instruction), None, "{instruction}");
+    }
+    let work = engine.work(1, MESSAGE);
+    engine.answer(work).unwrap();
+    match engine.hear() {
+        Some(FromEngine::Beat(beat)) => assert_eq!(beat.warm, 0b10),
+        other => panic!("{other:?}"),
+    }
+    assert!(engine.saved(1).is_some());
+    assert_eq!(engine.saved(0), None);
+    // A state that is asked for from the middle was not settled.
+    engine.say(&ToEngine::SavePrefix {
+        instruction: 1,
+        offset: 1,
+    });
+    while let Some(message) = engine.hear() {
+        if let FromEngine::Prefix(piece) = message {
+            assert_eq!(piece, Piece::void(1));
+            break;
         }
     }
-    let mut second = Engine::start(options());
-    for piece in pieces.clone() {
-        second.say(&ToEngine::RestorePrefix(piece));
-    }
-    let work = second.work(task("triage"), MESSAGE);
-    let warm = second.answer(work).unwrap();
-    assert!(warm.tokens.cached > 0);
-    assert_eq!(warm.text, cold.text);
-    // Pieces that are out of order are no state, and harm nothing.
-    let mut third = Engine::start(options());
-    pieces[0].offset += 1;
-    third.say(&ToEngine::RestorePrefix(pieces.remove(0)));
-    let work = third.work(task("triage"), MESSAGE);
-    let done = third.answer(work).unwrap();
-    assert_eq!((done.tokens.cached, done.text), (0, cold.text));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::config::{self, Settings};
 use crate::engine::order::Book;
 use crate::engine::process::{self, Ends, Launch};
 use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Without};
-use crate::engine::supervise::{ActiveModel, Supervisor, Wanted};
+use crate::engine::stockroom::Stockroom;
+use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
 use crate::package::Package;
 use crate::service::Pulse;
@@ -30,6 +31,9 @@ const PASS_MS: u32 = 25;
 /// Tokens of the shared cache, unless one conversation needs more: with the models of small
 /// boards a quarter of a gigabyte.
 const MAX_CACHE_TOKENS: u32 = 16 << 10;
+
+/// Where computed beginnings lie, below the state directory.
+const BEGINNINGS: &str = "engine/beginnings";
 
 /// The engine's task.
 pub(super) struct Inference {
@@ -60,12 +64,18 @@ pub(super) fn start(
     if let Some(folder) = folder {
         tokio::task::spawn_blocking(move || say.send_replace(what_to_serve(&folder, &engine)));
     }
-    let supervisor = Supervisor::new(unload_after, memo::Limits::default());
+    let stockroom = stockroom(settings.state_dir.join(BEGINNINGS));
+    let beginnings = match stockroom {
+        Some(_) => Beginnings::Kept,
+        None => Beginnings::Forgotten,
+    };
+    let supervisor = Supervisor::new(unload_after, memo::Limits::default()).with(beginnings);
     let ends = Ends {
         commands,
         events,
         wanted,
         allowance,
+        stockroom,
     };
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
@@ -83,6 +93,18 @@ impl Inference {
     pub(super) async fn close(self) {
         if timeout(GOODBYE, self.task).await.is_err() {
             tracing::warn!("the engine did not end in time");
+        }
+    }
+}
+
+/// Without it the engine serves as well, only that each start is a cold one.
+fn stockroom(folder: PathBuf) -> Option<Stockroom> {
+    let shown = folder.display().to_string();
+    match Stockroom::open(folder) {
+        Ok(stockroom) => Some(stockroom),
+        Err(error) => {
+            tracing::warn!(path = shown, %error, "starts of the engine will be cold");
+            None
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Floor<'m> {
     sequences: Vec<u32>,
     batch: Batch,
     pace: Pace,
+    /// States that are on their way, one each way, and of which instruction.
+    saving: Option<(u16, Vec<u8>)>,
     restoring: Option<(u16, Vec<u8>)>,
     /// The best number of threads, and when it was found.
     chosen: u16,
@@ -99,6 +101,7 @@ impl<'m> Floor<'m> {
             batch: Batch::default(),
             known: Vec::new(),
             guesses: Rc::default(),
+            saving: None,
             restoring: None,
             chosen: 1,
             reviewed: Duration::ZERO,
@@ -148,6 +151,7 @@ impl<'m> Floor<'m> {
             running: narrow(self.talks.len()),
             waiting: narrow(self.desk.len()),
             cache_used: u32::try_from(self.used()).unwrap_or(u32::MAX),
+            warm: self.warm(),
             ..self.done
         }
     }
@@ -181,7 +185,10 @@ impl<'m> Floor<'m> {
                 let wanted = most.saturating_sub(free_tokens as usize);
                 while self.used() > wanted && self.evict_one(now) {}
             }
-            ToEngine::SavePrefixes => self.save_prefixes(),
+            ToEngine::SavePrefix {
+                instruction,
+                offset,
+            } => self.save_prefix(instruction, offset),
             ToEngine::RestorePrefix(piece) => self.restore_prefix(&piece, now),
             // A second model in the same process would be a defect of the service; it hears
             // nothing of it and does without. The end is seen by whoever reads the socket.

@@ -29,6 +29,9 @@ use llama_cpp_sys_2 as sys;
 
 use super::protocol::{Flash, KvType};
 
+/// What computes, and in whose words a state is written: states of another version mean nothing.
+pub(super) const RUNTIME: &str = "llama-cpp-sys-2 0.1.161";
+
 /// Sequences that llama.cpp can tell apart.
 pub(super) const MAX_SEQUENCES: u32 = 256;
 
@@ -343,18 +346,20 @@ impl<'m> Context<'m> {
         code == 0
     }
 
-    /// A sequence's part of the cache as bytes.
-    pub(super) fn save(&mut self, sequence: u32) -> Vec<u8> {
+    /// A sequence's part of the cache as bytes; none if they are more than `most`.
+    pub(super) fn save(&mut self, sequence: u32, most: u64) -> Option<Vec<u8>> {
         let sequence = self.sequence(sequence);
-        // SAFETY: the buffer has the size that llama.cpp asked for.
-        unsafe {
-            let size = sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence);
-            let mut bytes = vec![0; size];
-            let raw = self.raw.as_ptr();
-            let written = sys::llama_state_seq_get_data(raw, bytes.as_mut_ptr(), size, sequence);
-            bytes.truncate(written);
-            bytes
+        let raw = self.raw.as_ptr();
+        // SAFETY: the sequence is in range; this only counts.
+        let size = unsafe { sys::llama_state_seq_get_size(raw, sequence) };
+        if size as u64 > most {
+            return None;
         }
+        let mut bytes = vec![0; size];
+        // SAFETY: the buffer has the size that llama.cpp asked for.
+        let written =
+            unsafe { sys::llama_state_seq_get_data(raw, bytes.as_mut_ptr(), size, sequence) };
+        (written == size).then_some(bytes)
     }
 
     /// Brings back what [`Context::save`] gave, from a context of the same model and shape. Who

@@ -14,6 +14,7 @@
 //! - Nothing here waits for a process: one that does not read what it is told counts as stuck,
 //!   and is ended.
 //! - What a process said before its end is heard before its end.
+//! - Work is never behind more than one piece of a beginning that is brought back.
 //! - A process is ended when its number is let go of, and when this task is dropped.
 //! - Of what a process prints, only lines of known kinds reach the log, cut and counted: native
 //!   code may print whatever it was given.
@@ -34,7 +35,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
-use super::supervise::{ChildNo, Effects, Supervisor, Wanted};
+use super::stockroom::Stockroom;
+use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
 
@@ -48,6 +50,8 @@ pub const SUBCOMMAND: &str = "engine";
 pub const ENVIRONMENT: [(&str, &str); 2] = [("GOMP_SPINCOUNT", "1000"), ("GGML_NO_BACKTRACE", "1")];
 /// Frames that may wait for a process to read them: more than the work that it may have.
 const OUTGOING: usize = 1024;
+/// Pieces of beginnings that may wait behind them: what is read ahead of a process.
+const RESTORED: usize = 4;
 /// Frames that may wait to be heard, of all processes together.
 const INCOMING: usize = 1024;
 /// Inputs taken in one turn.
@@ -73,6 +77,8 @@ pub struct Ends {
     pub wanted: watch::Receiver<Wanted>,
     /// How much may run; none until somebody says.
     pub allowance: watch::Receiver<Option<Allowance>>,
+    /// Where beginnings are kept for the next start, if anywhere.
+    pub stockroom: Option<Stockroom>,
 }
 
 /// How a process is started.
@@ -98,6 +104,8 @@ impl Default for Launch {
 #[derive(Debug)]
 struct Line {
     outgoing: mpsc::Sender<ToEngine>,
+    /// For what may wait: it goes when nothing else is to be said.
+    restored: mpsc::Sender<ToEngine>,
     /// Used or dropped, it ends the process.
     hold: oneshot::Sender<&'static str>,
 }
@@ -106,6 +114,8 @@ struct Line {
 #[derive(Debug)]
 enum Input {
     Frame(FromEngine),
+    /// Not from itself, but from the stockroom.
+    Delivery(Delivery),
     Exit(String),
 }
 
@@ -124,6 +134,7 @@ pub async fn run(
         launch,
         inputs,
         lines: HashMap::new(),
+        stockroom: ends.stockroom.take(),
     };
     serve(
         &mut supervisor,
@@ -206,6 +217,7 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
     let now = clock.now().mono;
     match input {
         Input::Frame(frame) => supervisor.on_frame(child, frame, now),
+        Input::Delivery(delivery) => supervisor.on_delivery(child, delivery, now),
         Input::Exit(why) => {
             crew.lines.remove(&child);
             supervisor.on_exit(child, &why, now);
@@ -218,6 +230,7 @@ struct Crew {
     launch: Launch,
     inputs: Inputs,
     lines: HashMap<ChildNo, Line>,
+    stockroom: Option<Stockroom>,
 }
 
 /// The dispatcher is gone.
@@ -234,6 +247,9 @@ impl Crew {
         }
         for (child, frame) in effects.frames {
             self.send(child, frame);
+        }
+        for errand in effects.errands {
+            self.run_errand(errand);
         }
         for child in effects.kill {
             self.lines.remove(&child);
@@ -255,19 +271,55 @@ impl Crew {
 
     fn spawn(&mut self, child: ChildNo) {
         let (outgoing, frames) = mpsc::channel(OUTGOING);
+        let (restored, pieces) = mpsc::channel(RESTORED);
         let (hold, held) = oneshot::channel();
         let started = start(&self.launch);
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
             let why = match started {
-                Ok(process) => tend(child, process, frames, held, &inputs).await,
+                Ok(process) => {
+                    let frames = Outgoing { frames, pieces };
+                    tend(child, process, frames, held, &inputs).await
+                }
                 Err(error) => format!("it could not be started: {error}"),
             };
             // Without anybody to hear it, the end is everybody's.
             let _ = inputs.send((child, Input::Exit(why))).await;
         });
-        let line = Line { outgoing, hold };
+        let line = Line {
+            outgoing,
+            restored,
+            hold,
+        };
         self.lines.insert(child, line);
+    }
+
+    /// The stockroom works on its own thread; what it says comes in like what a process says.
+    fn run_errand(&mut self, errand: Errand) {
+        let Some(stockroom) = &self.stockroom else {
+            return;
+        };
+        let inputs = self.inputs.clone();
+        match errand {
+            Errand::Fetch(child, keys) => {
+                let Some(line) = self.lines.get(&child) else {
+                    return;
+                };
+                let kept = stockroom.fetch(keys, line.restored.clone());
+                tokio::spawn(async move {
+                    let delivery = Delivery::Fetched(kept.await.unwrap_or_default());
+                    let _ = inputs.send((child, Input::Delivery(delivery))).await;
+                });
+            }
+            Errand::Put(child, key, piece) => {
+                let written = stockroom.put(key, piece);
+                tokio::spawn(async move {
+                    let delivery = Delivery::Put(written.await.unwrap_or(false));
+                    let _ = inputs.send((child, Input::Delivery(delivery))).await;
+                });
+            }
+            Errand::Keep(keys) => stockroom.keep(keys),
+        }
     }
 
     fn send(&mut self, child: ChildNo, frame: ToEngine) {
@@ -307,11 +359,28 @@ fn start(launch: &Launch) -> io::Result<Process> {
     })
 }
 
+/// What is to be said to a process: frames in their order, and pieces in the gaps.
+struct Outgoing {
+    frames: mpsc::Receiver<ToEngine>,
+    pieces: mpsc::Receiver<ToEngine>,
+}
+
+impl Outgoing {
+    async fn next(&mut self) -> Option<ToEngine> {
+        tokio::select! {
+            biased;
+            Some(frame) = self.frames.recv() => Some(frame),
+            Some(piece) = self.pieces.recv() => Some(piece),
+            else => None,
+        }
+    }
+}
+
 /// Moves frames both ways until the process is gone or let go of; returns how it ended.
 async fn tend(
     no: ChildNo,
     process: Process,
-    frames: mpsc::Receiver<ToEngine>,
+    frames: Outgoing,
     held: oneshot::Receiver<&'static str>,
     inputs: &Inputs,
 ) -> String {
@@ -378,8 +447,8 @@ async fn listen(no: ChildNo, mut from: OwnedReadHalf, inputs: &Inputs) -> Option
 
 /// Ends only with a fault of this side: what the other side closes is heard by [`listen`], after
 /// all that was said before.
-async fn speak(mut to: OwnedWriteHalf, mut frames: mpsc::Receiver<ToEngine>) -> Option<End> {
-    while let Some(message) = frames.recv().await {
+async fn speak(mut to: OwnedWriteHalf, mut frames: Outgoing) -> Option<End> {
+    while let Some(message) = frames.next().await {
         let bytes = match frame(&message) {
             Ok(bytes) => bytes,
             Err(error) => return Some(End::Faulty(format!("it cannot be told: {error}"))),
@@ -443,6 +512,9 @@ fn tellable(line: &[u8]) -> Option<&str> {
     let known = text.contains(": GGML_ASSERT(")
         || text.contains("CUDA error")
         || text.starts_with("ggml_abort")
+        // Rust and C++ without memory.
+        || text.starts_with("memory allocation of ")
+        || text.starts_with("terminate called after throwing an instance of ")
         // The place of a panic; its message stands in the next line.
         || (text.starts_with("thread '") && text.contains(" panicked at "))
         || text.starts_with("lineside engine: ");
@@ -457,6 +529,7 @@ mod tests {
     fn only_lines_that_tell_a_place_are_told() {
         let assertion = b"/src/ggml.c:3211: GGML_ASSERT(a->ne[2] == b->ne[0]) failed\n";
         assert!(tellable(assertion).is_some());
+        assert!(tellable(b"memory allocation of 4096 bytes failed\n").is_some());
         let panic = b"thread 'engine' (77) panicked at src/engine/worker.rs:9:5:\n";
         assert!(tellable(panic).is_some());
         assert_eq!(tellable(b"spindle 4 at press 7 is loud\n"), None);

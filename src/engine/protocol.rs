@@ -31,6 +31,9 @@ pub const VERSION: u8 = 1;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// Bytes of a piece of a saved prefix: small enough that a piece never holds up an answer.
 pub const MAX_PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a whole saved prefix: five hundred tokens of a large model. The engine holds so much
+/// beside its cache while a state comes or goes.
+pub const MAX_STATE_BYTES: u64 = 64 << 20;
 /// Bytes of a frame's version and the shortest message.
 const MIN_BODY_BYTES: usize = 2;
 
@@ -55,9 +58,16 @@ pub enum ToEngine {
         /// Tokens of the cache.
         free_tokens: u32,
     },
-    /// Tell the states of all pinned prefixes, for the disk.
-    SavePrefixes,
-    /// A piece of a prefix's state that was saved before.
+    /// Tell a piece of the state of an instruction's prefix, for the disk. Each is asked for, so
+    /// that it comes only when there is somewhere to put it; the first one settles the state.
+    SavePrefix {
+        /// Which instruction's.
+        instruction: u16,
+        /// From which byte on.
+        offset: u64,
+    },
+    /// A piece of a prefix's state that was saved before. Pieces come in order; one that does not
+    /// fit ends the attempt.
     RestorePrefix(Piece),
     /// Finish nothing, end now.
     Shutdown,
@@ -90,7 +100,7 @@ pub enum FromEngine {
         /// Why.
         why: Failure,
     },
-    /// A piece of a prefix's state.
+    /// A piece of a prefix's state, or a void one: it is not in the cache.
     Prefix(Piece),
 }
 
@@ -294,6 +304,8 @@ pub struct Beat {
     pub cache_used: u32,
     /// Threads in use.
     pub threads: u16,
+    /// A bit for each of the first instructions: whether its prefix is in the cache.
+    pub warm: u64,
 }
 
 /// An answer.
@@ -398,6 +410,18 @@ pub struct Piece {
     pub total: u64,
     /// The bytes, at most [`MAX_PIECE_BYTES`].
     pub bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// A piece of nothing. It fits nowhere, so it also ends an attempt to bring a state back.
+    pub fn void(instruction: u16) -> Self {
+        Self {
+            instruction,
+            offset: u64::MAX,
+            total: 0,
+            bytes: Vec::new(),
+        }
+    }
 }
 
 /// Why a frame was not taken.

@@ -139,7 +139,8 @@ impl Shelf {
     }
 
     /// Those that are computed.
-    pub(super) fn ready(&self) -> impl Iterator<Item = (Place, &Beginning)> {
+    #[cfg(test)]
+    fn ready(&self) -> impl Iterator<Item = (Place, &Beginning)> {
         self.all().filter(|(_, it)| it.fill == Fill::Ready)
     }
 

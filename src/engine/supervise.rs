@@ -12,7 +12,7 @@
 //!  │  successor ── ready ──► serving ── replaced ──► retiring│
 //!  └────┬────────────┬─────────┬──────────────────┬─────────┘
 //!       ▼            ▼         ▼                  ▼
-//!     spawn       frames      kill              events
+//!     spawn       frames      kill, errands     events
 //! ```
 //!
 //! Each of the three is a [`life::Life`]: its diagram says how a process starts, dies and comes
@@ -36,6 +36,7 @@ mod crew;
 mod jobs;
 mod life;
 mod pieces;
+mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -47,9 +48,9 @@ pub use life::{FIRST_PAUSE, LOAD_LIMIT, MAX_PAUSE, MIN_SILENCE, RETRY_UNLOADABLE
 
 use self::life::{Life, Overdue, Phase};
 use self::pieces::{Left, Pieces, Place};
-use super::memo::{self, Memo};
+use super::memo::{self, Key, Memo};
 use super::order::Book;
-use super::protocol::{Allowance, FromEngine, Options, ToEngine};
+use super::protocol::{Allowance, FromEngine, Options, Piece, ToEngine};
 use super::{Command, Event, Report, State};
 use crate::clock::Mono;
 
@@ -104,14 +105,46 @@ pub struct Effects {
     pub frames: Vec<(ChildNo, ToEngine)>,
     /// Processes to end at once.
     pub kill: Vec<ChildNo>,
+    /// For the stockroom.
+    pub errands: Vec<Errand>,
     /// For the dispatcher.
     pub events: Vec<Event>,
+}
+
+/// What the stockroom is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Give this process, which starts, the beginnings that lie there; one for each instruction.
+    Fetch(ChildNo, Vec<Key>),
+    /// Write a piece of a beginning of this process.
+    Put(ChildNo, Key, Piece),
+    /// Let go of all but these.
+    Keep(Vec<Key>),
+}
+
+/// What the stockroom says of an errand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// These lie there, and the process has been given them.
+    Fetched(Vec<Key>),
+    /// The piece was written, or could not be.
+    Put(bool),
+}
+
+/// Whether there is a stockroom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginnings {
+    /// There is: they are kept for the next start.
+    Kept,
+    /// There is none.
+    Forgotten,
 }
 
 /// The supervisor.
 #[derive(Debug)]
 pub struct Supervisor {
     unload_after: Option<Duration>,
+    beginnings: Beginnings,
     wanted: Wanted,
     serving: Option<Life>,
     successor: Option<Life>,
@@ -148,6 +181,7 @@ impl Supervisor {
     pub fn new(unload_after: Option<Duration>, memo: memo::Limits) -> Self {
         Self {
             unload_after,
+            beginnings: Beginnings::Forgotten,
             wanted: Wanted::Coming,
             serving: None,
             successor: None,
@@ -165,6 +199,13 @@ impl Supervisor {
             changed: true,
             out: Effects::default(),
         }
+    }
+
+    /// Told before anything else.
+    #[must_use]
+    pub fn with(mut self, beginnings: Beginnings) -> Self {
+        self.beginnings = beginnings;
+        self
     }
 
     /// The dispatcher wants something.
@@ -202,8 +243,36 @@ impl Supervisor {
             FromEngine::Tokens { no, text } => self.streamed(child, no, &text),
             FromEngine::Done(done) => self.done(role, child, *done, now),
             FromEngine::Failed { no, why } => self.failed(role, child, no, &why, now),
-            FromEngine::Beat(_) | FromEngine::Prefix(_) => {}
+            FromEngine::Beat(beat) => {
+                if let Some(life) = self.life(role) {
+                    life.stock.on_beat(beat.warm, now);
+                }
+            }
+            FromEngine::Prefix(piece) => {
+                let stock = self.life(role).map(|life| &mut life.stock);
+                if let Some(key) = stock.and_then(|stock| stock.told(&piece)) {
+                    self.out.errands.push(Errand::Put(child, key, piece));
+                }
+            }
         }
+        self.settle_down(now);
+    }
+
+    /// The stockroom has done something for a process.
+    pub fn on_delivery(&mut self, child: ChildNo, delivery: Delivery, now: Mono) {
+        let Some(role) = self.role_of(child) else {
+            return; // it was ended meanwhile
+        };
+        let stock = self.life(role).map(|life| &mut life.stock);
+        let next = match (stock, delivery) {
+            (Some(stock), Delivery::Fetched(kept)) => {
+                stock.fetched(&kept);
+                None
+            }
+            (Some(stock), Delivery::Put(how)) => stock.written(how),
+            (None, _) => None,
+        };
+        self.out.frames.extend(next.map(|frame| (child, frame)));
         self.settle_down(now);
     }
 
@@ -287,6 +356,12 @@ impl Supervisor {
         let ready = self.serving.as_ref().and_then(Life::ready_child);
         let idle = ready.is_some() && self.pieces.len() == 0;
         self.idle_since = idle.then(|| self.idle_since.unwrap_or(now));
+        let rests = self.idle_since.map(|since| now.since(since));
+        if let (Some(child), Some(life)) = (ready, &mut self.serving)
+            && let Some(frame) = life.stock.due(rests, now)
+        {
+            self.out.frames.push((child, frame));
+        }
         if self.changed {
             self.changed = false;
             self.announce();

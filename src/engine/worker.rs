@@ -250,8 +250,11 @@ fn open(backend: &LlamaBackend, path: &str, options: &Options) -> Result<LlamaMo
     let params = LlamaModelParams::default()
         .with_n_gpu_layers(options.gpu_layers)
         .with_use_mmap(options.mapping == Mapping::Mapped);
-    LlamaModel::load_from_file(backend, path, &params)
-        .map_err(|error| Stop::Unloadable(format!("{path}: {error}")))
+    LlamaModel::load_from_file(backend, path, &params).map_err(|error| {
+        // It does not tell these apart.
+        let why = "no model that this build can load, or too little memory for it";
+        Stop::Unloadable(format!("{path}: {why} ({error})"))
+    })
 }
 
 /// The small model that guesses ahead. It must have the very same tokens.

@@ -38,6 +38,8 @@ pub struct Appliance {
     pub config: Option<PathBuf>,
     /// What else stands in its environment.
     pub env: Vec<(String, String)>,
+    /// Address space that it may take, and each of its processes.
+    pub memory_bytes: Option<u64>,
     child: Option<Child>,
 }
 
@@ -85,6 +87,7 @@ impl Appliance {
             ],
             dir,
             config: None,
+            memory_bytes: None,
             child: None,
         }
     }
@@ -161,7 +164,16 @@ impl Appliance {
 
     /// A subcommand with this appliance's configuration and environment.
     pub fn subcommand(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lineside"));
+        let program = env!("CARGO_BIN_EXE_lineside");
+        let mut command = match self.memory_bytes {
+            Some(bytes) => {
+                let line = format!("ulimit -v {} && exec \"$0\" \"$@\"", bytes >> 10);
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &line, program]);
+                shell
+            }
+            None => Command::new(program),
+        };
         command.arg(name).current_dir(&self.dir);
         for name in NOT_OURS {
             command.env_remove(name);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use lineside::engine::protocol::{
     self, Ask, Done, Facts, Failure, Flash, FromEngine, Instruction, KvType, Load, Mapping,
-    Options, Rule, ToEngine, Without, Work, WorkNo,
+    Options, Piece, Rule, ToEngine, Without, Work, WorkNo,
 };
 use lineside::package::{self, Package};
 
@@ -192,6 +192,36 @@ impl Engine {
                 other @ (FromEngine::Ready(_)
                 | FromEngine::Unloadable(_)
                 | FromEngine::Prefix(_)) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The state of an instruction's prefix, piece by piece; none if it has none.
+    pub(crate) fn saved(&mut self, instruction: u16) -> Option<Vec<Piece>> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut offset = 0;
+        loop {
+            self.say(&ToEngine::SavePrefix {
+                instruction,
+                offset,
+            });
+            let piece = loop {
+                match self.hear().expect("the engine is alive") {
+                    FromEngine::Prefix(piece) => break piece,
+                    FromEngine::Beat(beat) => self.beats.push(beat),
+                    other => panic!("{other:?}"),
+                }
+            };
+            if piece == Piece::void(instruction) {
+                assert_eq!(pieces, [], "it ended in the middle");
+                return None;
+            }
+            assert_eq!((piece.instruction, piece.offset), (instruction, offset));
+            offset += piece.bytes.len() as u64;
+            let whole = offset == piece.total;
+            pieces.push(piece);
+            if whole {
+                return Some(pieces);
             }
         }
     }

@@ -8,12 +8,15 @@ use super::{Floor, TREE_LINES};
 use crate::engine::choices::{Ballot, Walk};
 use crate::engine::guess::{Guesses, MAX_GUESSED};
 use crate::engine::protocol::{Ask, Failure, Instruction, Rule, Work};
+use crate::engine::shelf::Place;
 use crate::engine::talk::Guide;
 use crate::engine::wording::Frame;
 
 /// An instruction, ready to be asked.
 pub(super) struct Known {
     pub(super) frame: Frame,
+    /// Where its prefix lies for good, unless there was no place.
+    pub(super) pinned: Option<Place>,
     rule: Rule,
     /// Its alternatives, where it has any.
     ballot: Option<Rc<Ballot>>,
@@ -37,10 +40,11 @@ pub(super) struct Order {
 
 impl Floor<'_> {
     pub(super) fn learn(&mut self, instruction: Instruction) {
-        let known = self.know(instruction, Rc::default());
+        let mut known = self.know(instruction, Rc::default());
         let prefix = &known.frame.prefix;
         if !self.options.without.prefixes && !prefix.is_empty() {
-            let _ = self.shelf.pin(prefix.clone()); // without a place it is computed whole
+            // Without a place it is computed whole each time.
+            known.pinned = self.shelf.pin(prefix.clone());
         }
         self.known.push(Rc::new(known));
     }
@@ -54,6 +58,7 @@ impl Floor<'_> {
             }
         };
         Known {
+            pinned: None,
             frame: self.wording.frame(&instruction),
             ballot: ballot.map(Rc::new),
             rule: instruction.rule,

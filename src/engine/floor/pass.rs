@@ -128,27 +128,35 @@ impl Floor<'_> {
         }
     }
 
-    /// A pass was stopped: what of it is in the cache is taken out again.
+    /// A pass was stopped: what of it is in the cache is taken out again. Some kinds of models
+    /// cannot forget the end of what they read; then they read all of it anew.
     pub(super) fn undo(&mut self, plan: &Plan) {
         for (place, done, _) in &plan.beginnings {
-            let sequence = self.shelf.at(*place).sequence;
-            self.trim(sequence, *done);
+            if !self.trim(self.shelf.at(*place).sequence, *done) {
+                let sequence = self.shelf.spoil(*place);
+                self.empty(sequence);
+            }
         }
         for (no, _) in &plan.talks {
-            let Some(talk) = self.talks.iter().find(|talk| talk.slip().no == *no) else {
+            let Some(index) = self.talks.iter().position(|talk| talk.slip().no == *no) else {
                 continue;
             };
+            let talk = &self.talks[index];
             let (sequences, seen) = (talk.sequences().to_vec(), talk.seen());
-            for sequence in sequences {
-                self.trim(sequence, seen);
+            let trimmed = sequences.iter().filter(|it| self.trim(**it, seen)).count();
+            if trimmed < sequences.len() {
+                for sequence in sequences {
+                    self.empty(sequence);
+                }
+                self.talks[index].start_over();
             }
         }
     }
 
-    fn trim(&mut self, sequence: u32, from: usize) {
+    /// False where this cannot be done.
+    fn trim(&mut self, sequence: u32, from: usize) -> bool {
         let from = u32::try_from(from).unwrap_or(u32::MAX);
-        let trimmed = self.context.forget(sequence, from);
-        debug_assert!(trimmed, "the end of a sequence can be forgotten");
+        self.context.forget(sequence, from)
     }
 
     /// A pass failed: those in it are failed, the others begin again on an empty cache.

@@ -4,24 +4,32 @@ use std::sync::Arc;
 
 use super::life::{Life, Phase};
 use super::pieces::Place;
-use super::{ActiveModel, ChildNo, ROLES, Role, Supervisor, Wanted};
+use super::stock::MAX_WAIT;
+use super::{ActiveModel, Beginnings, ChildNo, Errand, ROLES, Role, Supervisor, Wanted};
 use crate::clock::Mono;
-use crate::engine::Fault;
 use crate::engine::protocol::{Facts, ToEngine};
+use crate::engine::{Fault, stockroom};
 
 impl Supervisor {
     pub(super) fn spawn(&mut self, role: Role, now: Mono) {
         self.changed = true;
         self.last_child += 1;
-        let child = ChildNo(self.last_child);
+        let (child, kept) = (ChildNo(self.last_child), self.beginnings);
         if let Some(life) = self.life(role) {
-            life.start(child, now);
             let model = Arc::clone(&life.model);
             let load = model.book.load(&model.options, model.draft.as_deref());
+            let keys = match kept {
+                Beginnings::Kept => stockroom::keys(&model.book.model().digest, &load),
+                Beginnings::Forgotten => Vec::new(),
+            };
+            life.start(child, keys.clone(), now);
             self.out.spawn.push(child);
             self.out
                 .frames
                 .push((child, ToEngine::Load(Box::new(load))));
+            if !keys.is_empty() {
+                self.out.errands.push(Errand::Fetch(child, keys));
+            }
         }
     }
 
@@ -46,6 +54,16 @@ impl Supervisor {
                 }
             }
             Role::Retiring => {}
+        }
+        self.clear_stock();
+    }
+
+    /// What no model needs any more leaves the stockroom.
+    fn clear_stock(&mut self) {
+        let lives = [&self.serving, &self.successor].into_iter().flatten();
+        let keys: Vec<_> = lives.flat_map(|life| life.stock.keys()).copied().collect();
+        if self.beginnings == Beginnings::Kept {
+            self.out.errands.push(Errand::Keep(keys));
         }
     }
 
@@ -127,8 +145,11 @@ impl Supervisor {
         }
     }
 
+    /// Later while a beginning is on its way to the disk: it is what makes the next start warm.
     pub(super) fn unload_at(&self) -> Option<Mono> {
-        Some(self.idle_since?.after(self.unload_after?))
+        let at = self.idle_since?.after(self.unload_after?);
+        let saving = self.serving.as_ref().is_some_and(|it| it.stock.is_open());
+        Some(if saving { at.after(MAX_WAIT) } else { at })
     }
 
     /// Nothing of weights or of what was asked stays in memory.

@@ -17,8 +17,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stock::Stock;
 use super::{ActiveModel, ChildNo};
 use crate::clock::Mono;
+use crate::engine::memo::Key;
 use crate::engine::protocol::Facts;
 use crate::engine::worker::BEAT;
 
@@ -49,6 +51,8 @@ pub const RETRY_UNLOADABLE: Duration = Duration::from_mins(5);
 pub(super) struct Life {
     pub model: Arc<ActiveModel>,
     pub phase: Phase,
+    /// Of the process that is there, or was there last.
+    pub stock: Stock,
     /// Deaths since it last did good work.
     deaths: u32,
     load_deaths: u32,
@@ -98,6 +102,7 @@ impl Life {
         Self {
             model,
             phase: Phase::Unloaded,
+            stock: Stock::new(Vec::new()),
             deaths: 0,
             load_deaths: 0,
         }
@@ -123,7 +128,8 @@ impl Life {
         }
     }
 
-    pub(super) fn start(&mut self, child: ChildNo, now: Mono) {
+    pub(super) fn start(&mut self, child: ChildNo, keys: Vec<Key>, now: Mono) {
+        self.stock = Stock::new(keys);
         self.phase = Phase::Starting { child, since: now };
     }
 

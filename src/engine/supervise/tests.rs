@@ -95,18 +95,23 @@ struct Rig {
     spawned: Vec<ChildNo>,
     killed: Vec<ChildNo>,
     frames: Vec<(ChildNo, ToEngine)>,
+    errands: Vec<Errand>,
     events: Vec<Event>,
 }
 
 impl Rig {
     fn new(unload_after: Option<Duration>) -> Self {
-        let supervisor = Supervisor::new(unload_after, memo::Limits::default());
+        Self::of(Supervisor::new(unload_after, memo::Limits::default()))
+    }
+
+    fn of(supervisor: Supervisor) -> Self {
         let mut rig = Self {
             supervisor,
             now: Mono::default(),
             spawned: Vec::new(),
             killed: Vec::new(),
             frames: Vec::new(),
+            errands: Vec::new(),
             events: Vec::new(),
         };
         rig.take();
@@ -126,6 +131,7 @@ impl Rig {
         self.spawned.extend(effects.spawn);
         self.killed.extend(effects.kill);
         self.frames.extend(effects.frames);
+        self.errands.extend(effects.errands);
         self.events.extend(effects.events);
         self.supervisor.pieces.assert_whole();
     }
@@ -630,6 +636,178 @@ fn a_pass_that_goes_wrong_again_and_again_ends_the_engine() {
     assert_eq!(rig.killed, [ChildNo(1)]);
 }
 
+// The stockroom.
+
+/// One with a stockroom, that serves the first model.
+fn keeping(unload_after: Option<Duration>) -> Rig {
+    let supervisor = Supervisor::new(unload_after, memo::Limits::default());
+    let mut rig = Rig::of(supervisor.with(Beginnings::Kept));
+    rig.want(0);
+    rig.load(1);
+    rig
+}
+
+impl Rig {
+    fn beat(&mut self, child: u64, warm: u64) {
+        let beat = crate::engine::protocol::Beat {
+            warm,
+            ..Default::default()
+        };
+        self.frame(child, FromEngine::Beat(beat));
+    }
+
+    fn deliver(&mut self, child: u64, delivery: Delivery) {
+        let now = self.now;
+        self.supervisor.on_delivery(ChildNo(child), delivery, now);
+        self.take();
+    }
+
+    /// Pieces that this process was asked for.
+    fn asked(&self, child: u64) -> Vec<(u16, u64)> {
+        let asked = self.frames.iter().filter_map(|(on, frame)| match frame {
+            ToEngine::SavePrefix {
+                instruction,
+                offset,
+            } if *on == ChildNo(child) => Some((*instruction, *offset)),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    fn tell(&mut self, child: u64, instruction: u16, offset: u64, total: u64) -> Piece {
+        let piece = Piece {
+            instruction,
+            offset,
+            total,
+            bytes: vec![7; 10],
+        };
+        self.frame(child, FromEngine::Prefix(piece.clone()));
+        piece
+    }
+}
+
+fn fetched(rig: &Rig) -> Vec<ChildNo> {
+    let fetched = rig.errands.iter().filter_map(|errand| match errand {
+        Errand::Fetch(child, _) => Some(*child),
+        Errand::Put(..) | Errand::Keep(_) => None,
+    });
+    fetched.collect()
+}
+
+#[test]
+fn each_process_is_given_what_lies_there_and_the_rest_goes_once_one_is_ready() {
+    let mut rig = keeping(Some(Duration::from_secs(5)));
+    let [Errand::Fetch(ChildNo(1), keys), Errand::Keep(kept)] = &rig.errands[..] else {
+        panic!("{:?}", rig.errands);
+    };
+    assert_eq!(keys, kept);
+    assert_eq!(
+        keys.len(),
+        MODELS[0].book.load(&options(), None).instructions.len()
+    );
+    rig.exit(1);
+    rig.pass_to_deadline();
+    rig.load(2);
+    rig.deliver(2, Delivery::Fetched(Vec::new()));
+    rig.pass(Duration::from_secs(5));
+    assert_eq!(rig.report().word, "unloaded");
+    rig.start(1, "a");
+    rig.load(3);
+    rig.want(1);
+    assert_eq!(fetched(&rig), [1, 2, 3, 4].map(ChildNo));
+    let before = rig.errands.len();
+    rig.load(4);
+    let [Errand::Keep(others)] = &rig.errands[before..] else {
+        panic!("{:?}", rig.errands);
+    };
+    let first = rig.errands[0].clone();
+    assert_ne!(
+        Errand::Fetch(ChildNo(1), others.clone()),
+        first,
+        "another model's"
+    );
+}
+
+#[test]
+fn a_beginning_goes_to_the_disk_in_an_idle_moment_one_piece_after_the_other() {
+    let mut rig = keeping(None);
+    rig.deliver(1, Delivery::Fetched(Vec::new()));
+    rig.start(1, "a");
+    rig.pass(stock::REST);
+    rig.beat(1, 0b1);
+    assert_eq!(rig.asked(1), [], "it is at work");
+    let works = rig.works(1);
+    rig.answer(1, works[0]);
+    rig.beat(1, 0b1);
+    rig.pass(stock::REST);
+    assert_eq!(rig.asked(1), [(0, 0)]);
+    let piece = rig.tell(1, 0, 0, 20);
+    assert!(matches!(rig.errands.last(), Some(Errand::Put(ChildNo(1), _, it)) if *it == piece));
+    rig.beat(1, 0b1);
+    assert_eq!(
+        rig.asked(1).len(),
+        1,
+        "the disk has the last one still to write"
+    );
+    rig.deliver(1, Delivery::Put(true));
+    assert_eq!(rig.asked(1), [(0, 0), (0, 10)]);
+    rig.tell(1, 0, 10, 20);
+    rig.deliver(1, Delivery::Put(true));
+    rig.beat(1, 0b1);
+    rig.pass(stock::MAX_WAIT);
+    assert_eq!(rig.asked(1).len(), 2, "once is enough");
+}
+
+#[test]
+fn what_the_stockroom_says_of_a_process_that_is_gone_concerns_nobody() {
+    let mut rig = keeping(None);
+    rig.deliver(1, Delivery::Fetched(Vec::new()));
+    rig.beat(1, 0b1);
+    rig.pass(stock::REST);
+    rig.tell(1, 0, 0, 20);
+    rig.exit(1);
+    rig.pass_to_deadline();
+    rig.load(2);
+    rig.deliver(1, Delivery::Put(true));
+    assert_eq!(rig.asked(2), []);
+    rig.deliver(2, Delivery::Fetched(Vec::new()));
+    rig.beat(2, 0b1);
+    rig.pass(stock::REST);
+    assert_eq!(rig.asked(2), [(0, 0)], "it begins from the start");
+}
+
+#[test]
+fn an_idle_engine_stays_until_its_beginnings_are_saved_but_not_for_ever() {
+    let idle = Duration::from_secs(1);
+    let mut rig = keeping(Some(idle));
+    rig.deliver(1, Delivery::Fetched(Vec::new()));
+    rig.beat(1, 0b1);
+    rig.pass(idle);
+    rig.beat(1, 0b1);
+    assert_eq!(rig.report().word, "ready");
+    rig.tell(1, 0, 0, 10);
+    rig.deliver(1, Delivery::Put(true));
+    rig.pass_to_deadline();
+    assert_eq!(rig.report().word, "unloaded");
+    let mut stuck = keeping(Some(idle));
+    stuck.deliver(1, Delivery::Fetched(Vec::new()));
+    stuck.beat(1, 0b1);
+    while stuck.now < Mono::default().after(idle).after(stock::MAX_WAIT) {
+        assert_eq!(stuck.report().word, "ready");
+        stuck.beat(1, 0b1);
+        stuck.pass(idle);
+    }
+    assert_eq!(stuck.report().word, "unloaded");
+}
+
+#[test]
+fn without_a_stockroom_nobody_runs_there() {
+    let mut rig = Rig::ready();
+    rig.beat(1, u64::MAX);
+    rig.pass(stock::MAX_WAIT);
+    assert_eq!((rig.errands.len(), rig.asked(1).len()), (0, 0));
+}
+
 // Whatever happens.
 
 #[derive(Clone, Debug)]
@@ -655,7 +833,11 @@ enum Does {
     Finish(u8),
     Fail(u8, u8),
     Nonsense(u64),
-    Beat,
+    Beat(u64),
+    /// It tells the piece that it was asked for, of a state of so many bytes; or one unasked.
+    Tell(u64),
+    /// The stockroom is done with its errand, and this is how it went.
+    Deliver(bool),
     Exit,
 }
 
@@ -667,7 +849,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => any::<u8>().prop_map(Does::Finish),
         3 => (any::<u8>(), 0u8..7).prop_map(|(which, why)| Does::Fail(which, why)),
         1 => (0u64..40).prop_map(Does::Nonsense),
-        2 => Just(Does::Beat),
+        2 => any::<u64>().prop_map(Does::Beat),
+        3 => (0u64..40).prop_map(Does::Tell),
+        3 => any::<bool>().prop_map(Does::Deliver),
         1 => Just(Does::Exit),
     ];
     let step = prop_oneof![
@@ -689,6 +873,11 @@ struct SimChild {
     ready: bool,
     begun: BTreeMap<WorkNo, bool>,
     cancelled: BTreeSet<WorkNo>,
+    /// The piece that it was asked for.
+    asked: Option<(u16, u64)>,
+    /// What the stockroom does for it.
+    fetching: bool,
+    putting: bool,
 }
 
 #[derive(Default)]
@@ -719,11 +908,30 @@ impl Sim {
                     assert!(sim.begun.insert(work.no, false).is_none());
                 }
                 ToEngine::Cancel(no) => assert!(sim.cancelled.insert(no), "cancelled twice"),
+                ToEngine::SavePrefix {
+                    instruction,
+                    offset,
+                } => {
+                    assert!(sim.ready && !sim.fetching && !sim.putting, "out of turn");
+                    assert!(sim.asked.replace((instruction, offset)).is_none());
+                }
                 ToEngine::Allow(_)
                 | ToEngine::Evict { .. }
-                | ToEngine::SavePrefixes
                 | ToEngine::RestorePrefix(_)
                 | ToEngine::Shutdown => panic!("{frame:?}"),
+            }
+        }
+        for errand in effects.errands {
+            match errand {
+                Errand::Fetch(child, keys) => {
+                    assert!(!keys.is_empty());
+                    self.children.get_mut(&child).unwrap().fetching = true;
+                }
+                Errand::Put(child, _, _) => {
+                    let sim = self.children.get_mut(&child).unwrap();
+                    assert!(!std::mem::replace(&mut sim.putting, true), "two at a time");
+                }
+                Errand::Keep(_) => {}
             }
         }
         for child in effects.kill {
@@ -817,11 +1025,34 @@ impl Sim {
                 no: WorkNo(work + 1_000_000),
                 ..Done::default()
             })),
+            Does::Beat(warm) => FromEngine::Beat(crate::engine::protocol::Beat {
+                warm: *warm,
+                ..Default::default()
+            }),
+            Does::Tell(total) => FromEngine::Prefix(match child.asked.take() {
+                Some((instruction, offset)) => Piece {
+                    instruction,
+                    offset,
+                    total: *total,
+                    bytes: vec![0; 9],
+                },
+                None => Piece::void(0),
+            }),
+            Does::Deliver(how) => {
+                let delivery = if std::mem::take(&mut child.fetching) {
+                    Delivery::Fetched(Vec::new())
+                } else if std::mem::take(&mut child.putting) {
+                    Delivery::Put(*how)
+                } else {
+                    return;
+                };
+                return supervisor.on_delivery(no, delivery, now);
+            }
             Does::Exit => {
                 self.children.remove(&no);
                 return supervisor.on_exit(no, "gone", now);
             }
-            Does::Beat | Does::Ready | Does::Unloadable => {
+            Does::Ready | Does::Unloadable => {
                 FromEngine::Beat(crate::engine::protocol::Beat::default())
             }
         };
@@ -875,7 +1106,8 @@ fn pick<T>(mut all: impl ExactSizeIterator<Item = T>, which: u8) -> Option<T> {
 proptest! {
     #[test]
     fn every_job_ends_once_whatever_its_engines_do(steps in steps()) {
-        let mut supervisor = Supervisor::new(Some(Duration::from_secs(20)), memo::Limits::default());
+        let supervisor = Supervisor::new(Some(Duration::from_secs(20)), memo::Limits::default());
+        let mut supervisor = supervisor.with(Beginnings::Kept);
         let mut sim = Sim::default();
         let mut now = Mono::default();
         sim.take(&mut supervisor);
