@@ -33,7 +33,7 @@ mod trial;
 mod wording;
 pub mod worker;
 
-pub use protocol::Finish;
+pub use protocol::{Finish, FreeChoice};
 
 use crate::clock::Mono;
 use crate::intake::{Code, Request};
@@ -90,6 +90,8 @@ pub struct Completion {
     pub confidence: f32,
     /// Mean entropy of the tokens at which the model had a choice, in nats.
     pub entropy: f32,
+    /// Each token at which the model had a choice, in order. Only for who asked for it.
+    pub free: Vec<FreeChoice>,
     /// Where the answer was one of several: all of them.
     pub choices: Vec<Choice>,
     /// Which model said it.

@@ -249,6 +249,7 @@ impl Book {
             finish: done.finish,
             confidence,
             entropy: mean_entropy(&done),
+            free: done.free,
             choices: choices.collect(),
             model: Model {
                 prompt_version: entry.map_or_else(String::new, |it| it.prompt_version.clone()),

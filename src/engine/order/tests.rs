@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::protocol::{Finish, FreeChoice, Spent};
-use crate::intake::{self, Client, Digest, RequestId, ReturnAddress};
+use crate::intake::{self, Client, Detail, Digest, RequestId, ReturnAddress};
 
 static PACKAGE: LazyLock<Package> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
@@ -30,6 +30,7 @@ fn request(ask: intake::Ask) -> Request {
         max_tokens: None,
         schema: None,
         stream: Stream::No,
+        detail: Detail::Whole,
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     }
