@@ -11,6 +11,7 @@
 //! can be kept and the context suffices, only the engine knows; [`Book::fault`] says how that
 //! reads for a device.
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,10 @@ pub struct Book {
     /// Without the version of the prompt, which each task has of its own.
     model: Model,
     file: PathBuf,
+    /// What goes on top of the file, and how much of it counts.
+    adapter: Option<(PathBuf, f32)>,
+    /// The digests of both: with the options, all that a computed token depends on.
+    weights: String,
     instructions: Vec<Instruction>,
     /// One for each instruction.
     entries: Vec<Entry>,
@@ -76,8 +81,17 @@ impl Book {
             digest: format!("sha256:{}", variant.file.sha256),
             prompt_version: String::new(),
         };
+        let mut weights = model.digest.clone();
+        let adapter = package.adapter().map(|(path, adapter)| {
+            let scale = narrow(adapter.scale);
+            let digest = adapter.file.sha256;
+            let _ = write!(weights, " and {scale} of sha256:{digest}"); // a String takes all
+            (path, scale)
+        });
         let mut book = Self {
             file: package.model_path(variant),
+            adapter,
+            weights,
             model,
             instructions: Vec::new(),
             entries: Vec::new(),
@@ -111,7 +125,7 @@ impl Book {
             form: if is_json { Form::Json } else { Form::Text },
             choices,
             curve,
-            key: key_of(&self.model.digest, &instruction),
+            key: key_of(&self.weights, &instruction),
         });
         self.instructions.push(instruction);
     }
@@ -126,11 +140,18 @@ impl Book {
         &self.model
     }
 
+    /// The digests of the weights, those of an adapter included: what was computed with one text
+    /// here serves whoever has the same.
+    pub fn weights(&self) -> &str {
+        &self.weights
+    }
+
     /// What the engine loads.
     pub fn load(&self, options: &Options, draft: Option<&Path>) -> Load {
         Load {
             model: self.file.display().to_string(),
-            adapter: None,
+            adapter: (self.adapter.as_ref())
+                .map(|(path, scale)| (path.display().to_string(), *scale)),
             draft: draft.map(|path| path.display().to_string()),
             options: *options,
             instructions: self.instructions.clone(),
@@ -205,7 +226,7 @@ impl Book {
     /// What the answer to this work depends on. Restricted questions are nobody else's.
     pub fn key(&self, request: &Request, work: &Work, asked: Asked) -> Key {
         let own = match &work.ask {
-            Ask::Own(instruction) => Some(key_of(&self.model.digest, instruction)),
+            Ask::Own(instruction) => Some(key_of(&self.weights, instruction)),
             Ask::Known(_) => self.entries.get(asked.place).map(|entry| entry.key),
         };
         let limit = work.max_tokens.map(u32::to_le_bytes);
@@ -319,7 +340,7 @@ fn rule_of(rule: package::Rule<'_>) -> Rule {
     }
 }
 
-fn key_of(digest: &str, instruction: &Instruction) -> Key {
+fn key_of(weights: &str, instruction: &Instruction) -> Key {
     let (kind, parts): (u8, Vec<&str>) = match &instruction.rule {
         Rule::Text => (0, Vec::new()),
         Rule::Choices(choices) => (1, choices.iter().map(String::as_str).collect()),
@@ -330,7 +351,7 @@ fn key_of(digest: &str, instruction: &Instruction) -> Key {
     let limit = instruction.max_tokens.to_le_bytes();
     let kind = [kind];
     let mut all: Vec<&[u8]> = vec![
-        digest.as_bytes(),
+        weights.as_bytes(),
         instruction.head.as_bytes(),
         instruction.tail.as_bytes(),
         &limit,
@@ -375,6 +396,14 @@ fn mean_entropy(done: &Done) -> f32 {
     let count = u16::try_from(done.free.len()).unwrap_or(u16::MAX);
     let mean = sum / f32::from(count.max(1));
     if mean.is_finite() { mean } else { 0.0 }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "llama.cpp takes no more of a scale"
+)]
+fn narrow(scale: f64) -> f32 {
+    scale as f32
 }
 
 /// JSON has no other numbers.
