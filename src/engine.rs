@@ -14,11 +14,13 @@
 //!
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
 //! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side;
-//! [`stockroom`] keeps on the disk what an engine needs for a warm start.
+//! [`stockroom`] keeps on the disk what an engine needs for a warm start. Beside all that,
+//! [`exam`] has an engine of its own, for whoever asks in bulk.
 
 mod choices;
 pub mod constraint;
 mod desk;
+pub mod exam;
 mod floor;
 mod foresight;
 mod guess;
@@ -36,7 +38,7 @@ mod trial;
 mod wording;
 pub mod worker;
 
-pub use protocol::Finish;
+pub use protocol::{Finish, FreeChoice};
 
 use crate::clock::Mono;
 use crate::intake::{Code, Request};
@@ -93,6 +95,8 @@ pub struct Completion {
     pub confidence: f32,
     /// Mean entropy of the tokens at which the model had a choice, in nats.
     pub entropy: f32,
+    /// Each token at which the model had a choice, in order. Only for who asked for it.
+    pub free: Vec<FreeChoice>,
     /// Where the answer was one of several: all of them.
     pub choices: Vec<Choice>,
     /// Which model said it.

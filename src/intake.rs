@@ -88,6 +88,8 @@ pub struct Request {
     pub schema: Option<String>,
     /// Whether tokens are wanted as they come.
     pub stream: Stream,
+    /// How much the reply tells of how sure the model was.
+    pub detail: Detail,
     /// Where the reply goes.
     pub reply: ReturnAddress,
     /// Digest of what is asked (not of who, where to or how fast): the same id with another
@@ -244,6 +246,16 @@ pub enum Stream {
     No,
     /// Also token by token.
     Yes,
+}
+
+/// How much a reply tells of how sure the model was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// The confidence in the answer as a whole.
+    #[default]
+    Whole,
+    /// Also every token at which the model had a choice.
+    Tokens,
 }
 
 /// Where a reply goes.

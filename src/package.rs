@@ -23,6 +23,7 @@
 //! How it fails: by [`Faults`], all at once, each with its file and line where there is one.
 //! What is lacking without being wrong is told by [`Package::notes`].
 
+mod adapter;
 mod calibration;
 pub mod chat;
 mod faults;
@@ -111,6 +112,7 @@ impl Package {
         // What is not there was said to be missing; it is not said again.
         let there = |path: &FilePath| found.contains_key(path.as_str());
         let headers = opening.headers(there);
+        opening.adapter(there);
         let spoken = opening.spoken(&headers);
         let texts = opening.texts(there);
         let gate = opening.gate(&texts);
@@ -168,6 +170,12 @@ impl Package {
     /// The file of a variant.
     pub fn model_path(&self, variant: &Variant) -> PathBuf {
         self.folder.join(variant.file.path.as_str())
+    }
+
+    /// The file of its adapter, and how much of it counts.
+    pub fn adapter(&self) -> Option<(PathBuf, &Adapter)> {
+        let adapter = self.manifest.adapter.as_ref()?;
+        Some((self.folder.join(adapter.file.path.as_str()), adapter))
     }
 
     /// How its model is spoken to.
@@ -229,7 +237,8 @@ impl Manifest {
 /// Every file that must lie in the folder.
 fn listed(manifest: &Manifest) -> Vec<&Listed> {
     let models = manifest.variants.iter().map(|variant| &variant.file);
-    models.chain(&manifest.files).collect()
+    let adapter = manifest.adapter.iter().map(|adapter| &adapter.file);
+    models.chain(adapter).chain(&manifest.files).collect()
 }
 
 /// A package while it is opened.
@@ -260,6 +269,24 @@ impl<'a> Opening<'a> {
             }
         }
         headers
+    }
+
+    /// Holds the adapter against every variant that is there.
+    fn adapter(&mut self, there: impl Fn(&FilePath) -> bool) {
+        let manifest = &self.sheet.manifest;
+        let Some(adapter) = &manifest.adapter else {
+            return;
+        };
+        if !there(&adapter.file.path) {
+            return;
+        }
+        let at = self.folder.join(adapter.file.path.as_str());
+        let models = manifest.variants.iter().map(|variant| &variant.file.path);
+        let models = models.filter(|path| there(path));
+        let models: Vec<_> = models.map(|path| self.folder.join(path.as_str())).collect();
+        if let Err((value, wanted)) = adapter::fits(&at, &manifest.runtime.architecture, &models) {
+            self.faults.of_file(&at, value, &wanted);
+        }
     }
 
     fn hold_against_runtime(&mut self, path: &Path, header: &Header) {

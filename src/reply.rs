@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::engine::{Choice, Completion, Finish, Form, Model, Origin, Tokens};
+use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Origin, Tokens};
 use crate::intake::{Code, Refusal};
 
 /// MIME type of every reply.
@@ -130,6 +130,10 @@ struct Wire<'a> {
     /// Where the answer is one of several: each with its probability.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     choices: Vec<WireChoice<'a>>,
+    /// For who asked: of each token at which the model had a choice, the natural logarithm of its
+    /// probability and the entropy of all. No more than an answer has tokens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logprobs: Vec<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,6 +229,7 @@ impl Reply {
             json: None,
             finish: None,
             choices: Vec::new(),
+            logprobs: Vec::new(),
             source: None,
             confidence: None,
             degraded: self.condition.degraded,
@@ -250,6 +255,7 @@ impl Reply {
                 json: json_of(completion),
                 finish: Some(finish_word(completion.finish)),
                 choices: completion.choices.iter().map(WireChoice::of).collect(),
+                logprobs: completion.free.iter().copied().map(nats).collect(),
                 source: Some(source.word()),
                 confidence: Some(completion.confidence),
                 model: Some(WireModel::of(&completion.model)),
@@ -295,6 +301,12 @@ fn origin_word(origin: Origin) -> &'static str {
         Origin::Duplicate => "duplicate",
         Origin::Cache => "cache",
     }
+}
+
+/// In ten-thousandths, which is more than two processors agree on.
+fn nats(free: FreeChoice) -> [f64; 2] {
+    let short = |nats: f32| (f64::from(nats.clamp(f32::MIN, f32::MAX)) * 1e4).round() / 1e4;
+    [short(free.logprob), short(free.entropy)]
 }
 
 /// A tenth of a millisecond is as fine as a device can use.
@@ -359,6 +371,10 @@ mod tests {
                 completion: Completion {
                     text: "stop".into(),
                     confidence: 0.5,
+                    free: vec![FreeChoice {
+                        logprob: -0.123_456,
+                        entropy: 0.5,
+                    }],
                     choices: vec![Choice {
                         label: "stop".into(),
                         logprob: -0.5,
@@ -392,7 +408,7 @@ mod tests {
         let json = String::from_utf8(reply.to_json()).unwrap();
         assert_eq!(
             json,
-            r#"{"id":"press7-1","status":"answered","final":true,"text":"stop","finish":"end","choices":[{"label":"stop","logprob":-0.5}],"source":"edge","confidence":0.5,"degraded":false,"connectivity":"online","route":{"rule":"edge-only","reasons":[]},"model":{"package":"factory-triage","seq":7,"digest":"sha256:00","prompt_version":"3"},"tokens":{"prompt":9,"cached":8,"completion":1},"answered_from":"model","timing_ms":{"queued":1.2,"first_token":8.4,"total":31.0}}"#
+            r#"{"id":"press7-1","status":"answered","final":true,"text":"stop","finish":"end","choices":[{"label":"stop","logprob":-0.5}],"logprobs":[[-0.1235,0.5]],"source":"edge","confidence":0.5,"degraded":false,"connectivity":"online","route":{"rule":"edge-only","reasons":[]},"model":{"package":"factory-triage","seq":7,"digest":"sha256:00","prompt_version":"3"},"tokens":{"prompt":9,"cached":8,"completion":1},"answered_from":"model","timing_ms":{"queued":1.2,"first_token":8.4,"total":31.0}}"#
         );
     }
 

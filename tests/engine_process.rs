@@ -25,7 +25,8 @@ use lineside::engine::supervise::{ActiveModel, Supervisor, Wanted};
 use lineside::engine::worker::BEAT;
 use lineside::engine::{Command, Completion, Event, Fault, Job, Report, State, memo};
 use lineside::intake::{
-    Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Stream,
 };
 use lineside::package::Package;
 use lineside::ticket::TicketNo;
@@ -247,6 +248,7 @@ fn request(text: &str) -> Request {
         max_tokens: None,
         schema: None,
         stream: Stream::No,
+        detail: Detail::Whole,
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     }

@@ -5,7 +5,7 @@ use super::store::{Pending, Settling};
 use super::{ASK_AGAIN, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
 use crate::clock::{Mono, Now};
 use crate::engine::{Completion, Fault, Job};
-use crate::intake::{Code, ReturnAddress};
+use crate::intake::{Code, Detail, ReturnAddress};
 use crate::reply::{Finality, Outcome, Reply, Source, Timing};
 use crate::router;
 use crate::spool::forms::{Filed, Waiting};
@@ -229,7 +229,11 @@ impl Dispatch {
         no.inbox_seq(priority.unwrap_or_default())
     }
 
-    fn settle_answered(&mut self, no: TicketNo, completion: Completion, now: Now) {
+    fn settle_answered(&mut self, no: TicketNo, mut completion: Completion, now: Now) {
+        let request = self.held.get(&no).map(|held| &held.request);
+        if request.is_none_or(|request| request.detail == Detail::Whole) {
+            completion.free.clear();
+        }
         let first_token_ms = f64::from(completion.first_token_ms);
         let outcome = Outcome::Answered {
             source: Source::Edge,

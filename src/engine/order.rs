@@ -11,13 +11,16 @@
 //! can be kept and the context suffices, only the engine knows; [`Book::fault`] says how that
 //! reads for a device.
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
+use super::exam::Question;
 use super::memo::Key;
 use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work, WorkNo};
 use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
 use crate::intake::{self, Classification, Code, Priority, Request, Stream};
+use crate::package::gate::Item;
 use crate::package::{self, Calibration, Frame, Given, Package, Task, Variant};
 
 /// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
@@ -33,6 +36,10 @@ pub struct Book {
     /// Without the version of the prompt, which each task has of its own.
     model: Model,
     file: PathBuf,
+    /// What goes on top of the file, and how much of it counts.
+    adapter: Option<(PathBuf, f32)>,
+    /// The digests of both: with the options, all that a computed token depends on.
+    weights: String,
     instructions: Vec<Instruction>,
     /// One for each instruction.
     entries: Vec<Entry>,
@@ -42,6 +49,8 @@ pub struct Book {
 struct Entry {
     /// None for the plain instruction.
     task: Option<Task>,
+    /// What stands around its inputs.
+    frame: Frame,
     prompt_version: String,
     form: Form,
     choices: Vec<String>,
@@ -76,8 +85,17 @@ impl Book {
             digest: format!("sha256:{}", variant.file.sha256),
             prompt_version: String::new(),
         };
+        let mut weights = model.digest.clone();
+        let adapter = package.adapter().map(|(path, adapter)| {
+            let scale = narrow(adapter.scale);
+            let digest = adapter.file.sha256;
+            let _ = write!(weights, " and {scale} of sha256:{digest}"); // a String takes all
+            (path, scale)
+        });
         let mut book = Self {
             file: package.model_path(variant),
+            adapter,
+            weights,
             model,
             instructions: Vec::new(),
             entries: Vec::new(),
@@ -87,18 +105,24 @@ impl Book {
             let curve = package.calibration(&task.name, &variant.quantization);
             if let Some(frame) = package.frame(&task.name) {
                 let instruction = instruction(frame, rule, task.max_tokens);
-                book.add(Some(task), instruction, curve.cloned());
+                book.add(Some(task), frame, instruction, curve.cloned());
             }
         }
         let room = u32::try_from(manifest.runtime.context_tokens / 2).unwrap_or(u32::MAX);
         if let Some(frame) = package.plain_frame() {
             let limit = room.min(PLAIN_TOKENS);
-            book.add(None, instruction(frame, Rule::Text, limit), None);
+            book.add(None, frame, instruction(frame, Rule::Text, limit), None);
         }
         book
     }
 
-    fn add(&mut self, task: Option<&Task>, instruction: Instruction, curve: Option<Calibration>) {
+    fn add(
+        &mut self,
+        task: Option<&Task>,
+        frame: &Frame,
+        instruction: Instruction,
+        curve: Option<Calibration>,
+    ) {
         let choices = match &instruction.rule {
             Rule::Choices(choices) => choices.clone(),
             Rule::Text | Rule::Grammar(_) | Rule::Schema(_) | Rule::Regex(_) => Vec::new(),
@@ -107,11 +131,12 @@ impl Book {
         let version = task.map_or(PLAIN_VERSION, |task| task.prompt_version.as_str());
         self.entries.push(Entry {
             task: task.cloned(),
+            frame: frame.clone(),
             prompt_version: version.to_owned(),
             form: if is_json { Form::Json } else { Form::Text },
             choices,
             curve,
-            key: key_of(&self.model.digest, &instruction),
+            key: key_of(&self.weights, &instruction),
         });
         self.instructions.push(instruction);
     }
@@ -126,11 +151,18 @@ impl Book {
         &self.model
     }
 
+    /// The digests of the weights, those of an adapter included: what was computed with one text
+    /// here serves whoever has the same.
+    pub fn weights(&self) -> &str {
+        &self.weights
+    }
+
     /// What the engine loads.
     pub fn load(&self, options: &Options, draft: Option<&Path>) -> Load {
         Load {
             model: self.file.display().to_string(),
-            adapter: None,
+            adapter: (self.adapter.as_ref())
+                .map(|(path, scale)| (path.display().to_string(), *scale)),
             draft: draft.map(|path| path.display().to_string()),
             options: *options,
             instructions: self.instructions.clone(),
@@ -151,8 +183,7 @@ impl Book {
             };
             (Ask::Own(own), Whose::Request)
         } else {
-            let place = u16::try_from(place).expect("a package has few tasks");
-            (Ask::Known(place), Whose::Task)
+            (known(place), Whose::Task)
         };
         let limit = |wanted: u32| wanted.min(instruction.max_tokens);
         let work = Work {
@@ -168,26 +199,44 @@ impl Book {
         Ok((work, Asked { place, rule }))
     }
 
+    /// What an exam asks for an input of a task, in the words in which a device's request would
+    /// be asked.
+    pub fn question(&self, task: &str, input: &str) -> Result<(Question, Asked), Fault> {
+        let place = self
+            .entries
+            .iter()
+            .position(|it| it.name() == Some(task))
+            .ok_or_else(|| self.unknown(task))?;
+        let question = Question {
+            ask: known(place),
+            input: self.worded(Given::Text(input), place)?,
+            max_tokens: None,
+        };
+        let rule = Whose::Task;
+        Ok((question, Asked { place, rule }))
+    }
+
+    /// Whether an answer to an item of the gate's suite is right.
+    pub fn is_right(&self, asked: Asked, item: &Item, given: &str) -> bool {
+        let entry = self.entries.get(asked.place);
+        let task = entry.and_then(|entry| entry.task.as_ref());
+        task.is_some_and(|task| item.is_right(&task.answer, given))
+    }
+
     /// The text that the model is to see.
     fn input(&self, request: &Request, place: usize) -> Result<String, Fault> {
-        let given = match &request.ask {
-            intake::Ask::Prompt(text) | intake::Ask::Task { input: text, .. } => Given::Text(text),
-            intake::Ask::Values { values, .. } => Given::Values(values),
-        };
-        match self
-            .entries
-            .get(place)
-            .and_then(|entry| entry.task.as_ref())
-        {
-            Some(task) => match task.input(given) {
-                Ok(input) => Ok(input.into_owned()),
-                Err(fault) => Err(Fault::Refused {
-                    code: Code::Invalid,
-                    message: fault.to_string(),
-                }),
-            },
-            None => Ok(request.ask.text().to_owned()),
+        match &request.ask {
+            intake::Ask::Prompt(text) | intake::Ask::Task { input: text, .. } => {
+                self.worded(Given::Text(text), place)
+            }
+            intake::Ask::Values { values, .. } => self.worded(Given::Values(values), place),
         }
+    }
+
+    fn worded(&self, given: Given<'_>, place: usize) -> Result<String, Fault> {
+        let entry = self.entries.get(place);
+        let entry = entry.ok_or_else(|| self.unknown(""))?;
+        entry.worded(given)
     }
 
     fn unknown(&self, task: &str) -> Fault {
@@ -205,7 +254,7 @@ impl Book {
     /// What the answer to this work depends on. Restricted questions are nobody else's.
     pub fn key(&self, request: &Request, work: &Work, asked: Asked) -> Key {
         let own = match &work.ask {
-            Ask::Own(instruction) => Some(key_of(&self.model.digest, instruction)),
+            Ask::Own(instruction) => Some(key_of(&self.weights, instruction)),
             Ask::Known(_) => self.entries.get(asked.place).map(|entry| entry.key),
         };
         let limit = work.max_tokens.map(u32::to_le_bytes);
@@ -249,6 +298,7 @@ impl Book {
             finish: done.finish,
             confidence,
             entropy: mean_entropy(&done),
+            free: done.free,
             choices: choices.collect(),
             model: Model {
                 prompt_version: entry.map_or_else(String::new, |it| it.prompt_version.clone()),
@@ -293,6 +343,10 @@ impl Book {
     }
 }
 
+fn known(place: usize) -> Ask {
+    Ask::Known(u16::try_from(place).expect("a package has few tasks"))
+}
+
 /// How a task reads for the engine. The one place where a frame meets the wire.
 fn instruction(frame: &Frame, rule: Rule, max_tokens: u32) -> Instruction {
     Instruction {
@@ -304,6 +358,18 @@ fn instruction(frame: &Frame, rule: Rule, max_tokens: u32) -> Instruction {
 }
 
 impl Entry {
+    /// An input in the words of its task, without the ends that the model's template takes away.
+    fn worded(&self, given: Given<'_>) -> Result<String, Fault> {
+        let said = match (&self.task, given) {
+            (Some(task), given) => task.input(given).map_err(|fault| Fault::Refused {
+                code: Code::Invalid,
+                message: fault.to_string(),
+            })?,
+            (None, Given::Text(text) | Given::Values(text)) => text.into(),
+        };
+        Ok(self.frame.trimmed(&said).to_owned())
+    }
+
     fn name(&self) -> Option<&str> {
         self.task.as_ref().map(|task| task.name.as_str())
     }
@@ -318,7 +384,7 @@ fn rule_of(rule: package::Rule<'_>) -> Rule {
     }
 }
 
-fn key_of(digest: &str, instruction: &Instruction) -> Key {
+fn key_of(weights: &str, instruction: &Instruction) -> Key {
     let (kind, parts): (u8, Vec<&str>) = match &instruction.rule {
         Rule::Text => (0, Vec::new()),
         Rule::Choices(choices) => (1, choices.iter().map(String::as_str).collect()),
@@ -329,7 +395,7 @@ fn key_of(digest: &str, instruction: &Instruction) -> Key {
     let limit = instruction.max_tokens.to_le_bytes();
     let kind = [kind];
     let mut all: Vec<&[u8]> = vec![
-        digest.as_bytes(),
+        weights.as_bytes(),
         instruction.head.as_bytes(),
         instruction.tail.as_bytes(),
         &limit,
@@ -355,8 +421,8 @@ fn fairness(request: &Request) -> u64 {
     hasher.finish()
 }
 
-/// The probability of all that was free in the answer.
-fn raw_confidence(done: &Done) -> f64 {
+/// The probability of all that was free in the answer: what a calibration maps.
+pub fn raw_confidence(done: &Done) -> f64 {
     let sum = if done.free.is_empty() {
         // Scored, not generated: the best of the choices is the answer. Without any choice the
         // answer was certain.
@@ -374,6 +440,14 @@ fn mean_entropy(done: &Done) -> f32 {
     let count = u16::try_from(done.free.len()).unwrap_or(u16::MAX);
     let mean = sum / f32::from(count.max(1));
     if mean.is_finite() { mean } else { 0.0 }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "llama.cpp takes no more of a scale"
+)]
+fn narrow(scale: f64) -> f32 {
+    scale as f32
 }
 
 /// JSON has no other numbers.

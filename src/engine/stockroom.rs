@@ -155,12 +155,9 @@ fn fetch(folder: &mut Folder, keys: &[Key], to: &mpsc::Sender<ToEngine>) -> Vec<
     found
 }
 
-/// Of each instruction of a load, what the state of its beginning depends on, digested. None at
-/// all where something has a part in it whose content is not known here.
-pub(super) fn keys(model_digest: &str, load: &Load) -> Vec<Key> {
-    if load.adapter.is_some() {
-        return Vec::new();
-    }
+/// Of each instruction of a load, what the state of its beginning depends on, digested;
+/// `weights` tells those of the model and of what was added to it.
+pub(super) fn keys(weights: &str, load: &Load) -> Vec<Key> {
     let Ok(options) = postcard::to_stdvec(&load.options) else {
         return Vec::new();
     };
@@ -174,7 +171,7 @@ pub(super) fn keys(model_digest: &str, load: &Load) -> Vec<Key> {
         RUNTIME.as_bytes(),
         std::env::consts::ARCH.as_bytes(),
         &devices,
-        model_digest.as_bytes(),
+        weights.as_bytes(),
         // All of them: one that is forgotten costs an answer, one too many a second of computing.
         &options,
     ]);

@@ -73,7 +73,10 @@ fn a_prompt_alone_is_a_request_with_the_sites_defaults() {
     assert_eq!(request.classification, Classification::Restricted);
     assert_eq!(request.priority, Priority::Normal);
     assert_eq!(request.deadline, Duration::from_secs(30));
-    assert_eq!(request.stream, Stream::No);
+    assert_eq!(
+        (request.stream, request.detail),
+        (Stream::No, Detail::Whole)
+    );
     assert_eq!((request.risk, request.complexity), (None, None));
     assert_eq!((request.max_tokens, request.schema), (None, None));
     assert!(matches!(request.id, RequestId::Made(_)));
@@ -84,7 +87,7 @@ fn every_field_is_read() {
     let request = read_json(
         r#"{"id":"press7-1","task":"triage","input":"9.8 mm/s","classification":"internal",
             "risk":100,"complexity":0.5,"priority":"high","deadline_ms":2000,"max_tokens":128,
-            "schema": {"type":"object"},"stream":true,"reply_to":"devices/press7/answers",
+            "schema": {"type":"object"},"stream":true,"logprobs":true,"reply_to":"devices/press7/answers",
             "client":"press7"}"#,
     )
     .unwrap();
@@ -99,7 +102,10 @@ fn every_field_is_read() {
     assert_eq!(request.deadline, Duration::from_secs(2));
     assert_eq!(request.max_tokens, Some(128));
     assert_eq!(request.schema.as_deref(), Some(r#"{"type":"object"}"#));
-    assert_eq!(request.stream, Stream::Yes);
+    assert_eq!(
+        (request.stream, request.detail),
+        (Stream::Yes, Detail::Tokens)
+    );
     assert_eq!(
         request.reply,
         ReturnAddress::Topic {

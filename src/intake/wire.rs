@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 
 use super::values::Input;
 use super::{
-    Ask, Classification, Client, Code, Digest, Limits, MAX_ANSWER_TOKENS, MAX_CORRELATION_BYTES,
-    MAX_ID_BYTES, MAX_JSON_DEPTH, MAX_NAME_BYTES, MAX_USER_PROPERTIES_BYTES, Message, Priority,
-    Refusal, Request, RequestId, ReturnAddress, Stream, Topics, filter_matches, is_topic_name,
+    Ask, Classification, Client, Code, Detail, Digest, Limits, MAX_ANSWER_TOKENS,
+    MAX_CORRELATION_BYTES, MAX_ID_BYTES, MAX_JSON_DEPTH, MAX_NAME_BYTES, MAX_USER_PROPERTIES_BYTES,
+    Message, Priority, Refusal, Request, RequestId, ReturnAddress, Stream, Topics, filter_matches,
+    is_topic_name,
 };
 use crate::clock::Wall;
 
@@ -30,6 +31,7 @@ struct Wire {
     max_tokens: Option<i64>,
     schema: Option<Box<RawValue>>,
     stream: Option<bool>,
+    logprobs: Option<bool>,
     reply_to: Option<String>,
     client: Option<String>,
 }
@@ -142,6 +144,10 @@ fn understand(
         stream: match wire.stream {
             Some(true) => Stream::Yes,
             Some(false) | None => Stream::No,
+        },
+        detail: match wire.logprobs {
+            Some(true) => Detail::Tokens,
+            Some(false) | None => Detail::Whole,
         },
         id,
         client,

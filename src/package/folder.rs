@@ -17,7 +17,7 @@ use super::manifest::{Digest, Listed, MAX_FILES, MAX_PATH_PARTS, MAX_VARIANTS};
 use super::sheet::{FIGURES, UNLISTED};
 
 /// Entries of a folder that are looked at: twice what a manifest can list.
-pub const MAX_ENTRIES: usize = 2 * (MAX_FILES + MAX_VARIANTS);
+pub const MAX_ENTRIES: usize = 2 * (MAX_FILES + MAX_VARIANTS + 1);
 /// Bytes that are hashed at a time.
 const PIECE_BYTES: usize = 1 << 18;
 /// What the README's pictures end in.

@@ -97,12 +97,42 @@ pub struct Header {
     pub data_offset: u64,
 }
 
+/// What a GGUF file with a low-rank adapter says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AdapterHeader {
+    /// The family of networks that it was trained for.
+    pub architecture: String,
+    /// What kind of file it calls itself: `adapter`.
+    pub general_type: Option<String>,
+    /// What kind of adapter: `lora`.
+    pub adapter_type: Option<String>,
+    /// Whether its `adapter.lora.alpha` is missing or a number as llama.cpp wants it, which ends
+    /// the process over any other.
+    pub has_sound_alpha: bool,
+    /// Its halves of matrices.
+    pub tensors: Tensors,
+}
+
+/// The tensors of a file by their names.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A tensor, without its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its sides; those that it does not have are 1.
+    pub shape: [u64; MAX_DIMENSIONS as usize],
+    /// The number of the way in which it is stored.
+    pub kind: u32,
+}
+
 /// A value as far as it is kept.
 #[derive(Debug)]
 enum Value {
     Whole(u64),
-    /// A negative whole number or a fraction: nothing here is one.
+    /// A negative whole number, or a fraction of another width than the next: nothing here is one.
     Other,
+    /// A fraction of four bytes, which one is not kept.
+    Fraction,
     Yes(bool),
     Text(String),
     /// Of its items there are only the count and the greatest whole number.
@@ -115,6 +145,42 @@ enum Value {
 /// Reads a header from the beginning of a file of `file_bytes`. Wrap a file in a
 /// [`std::io::BufReader`]: the header is read in small pieces.
 pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
+    let (header, _) = read_all(from, file_bytes, |_, _| {})?;
+    Ok(header)
+}
+
+/// Reads the tensors of a model, likewise.
+pub fn read_tensors(from: impl Read, file_bytes: u64) -> Result<Tensors, GgufError> {
+    let mut tensors = Tensors::new();
+    read_all(from, file_bytes, |name, tensor| {
+        tensors.insert(name.to_owned(), tensor);
+    })?;
+    Ok(tensors)
+}
+
+/// Reads the header of an adapter, likewise.
+pub fn read_adapter(from: impl Read, file_bytes: u64) -> Result<AdapterHeader, GgufError> {
+    let mut tensors = Tensors::new();
+    let (header, metadata) = read_all(from, file_bytes, |name, tensor| {
+        tensors.insert(name.to_owned(), tensor);
+    })?;
+    Ok(AdapterHeader {
+        architecture: header.architecture,
+        general_type: metadata.text("general.type"),
+        adapter_type: metadata.text("adapter.type"),
+        has_sound_alpha: matches!(
+            metadata.0.get("adapter.lora.alpha"),
+            None | Some(Value::Fraction)
+        ),
+        tensors,
+    })
+}
+
+fn read_all(
+    from: impl Read,
+    file_bytes: u64,
+    mut see: impl FnMut(&str, Tensor),
+) -> Result<(Header, Metadata), GgufError> {
     let mut source = Source::new(from, file_bytes);
     let version = source.version()?;
     let tensors = source.u64()?;
@@ -140,7 +206,7 @@ pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
         Some(Value::Whole(bytes)) if bytes.is_power_of_two() && *bytes <= MAX_ALIGNMENT => *bytes,
         Some(_) => return Err(GgufError::Alignment),
     };
-    let extent = weights(&mut source, &mut header, alignment)?;
+    let extent = weights(&mut source, &mut header, alignment, &mut see)?;
     header.data_offset = source.at().next_multiple_of(alignment);
     let end = header.data_offset.saturating_add(extent);
     if end > file_bytes {
@@ -149,11 +215,12 @@ pub fn read(from: impl Read, file_bytes: u64) -> Result<Header, GgufError> {
             there: file_bytes,
         });
     }
-    header.describe(&Metadata(values))?;
+    let metadata = Metadata(values);
+    header.describe(&metadata)?;
     let marker = |id: Option<u64>| markers.get(&id?).cloned();
     (header.bos, header.eos) = (marker(header.bos_id), marker(header.eos_id));
     header.markers = markers.into_values().collect();
-    Ok(header)
+    Ok((header, metadata))
 }
 
 fn value<R: Read>(
@@ -206,7 +273,11 @@ fn value<R: Read>(
         Kind::Yes => Ok(Value::Yes(source.byte()? != 0)),
         Kind::Fraction { bytes } => {
             source.skip(bytes)?;
-            Ok(Value::Other)
+            Ok(if bytes == 4 {
+                Value::Fraction
+            } else {
+                Value::Other
+            })
         }
     }
 }
@@ -216,6 +287,7 @@ fn weights<R: Read>(
     source: &mut Source<R>,
     header: &mut Header,
     alignment: u64,
+    see: &mut impl FnMut(&str, Tensor),
 ) -> Result<u64, GgufError> {
     let mut extent = 0;
     for _ in 0..header.tensors {
@@ -252,6 +324,7 @@ fn weights<R: Read>(
         extent = extent.max(end);
         header.parameters = header.parameters.saturating_add(count);
         header.tensor_bytes = header.tensor_bytes.saturating_add(bytes);
+        see(&name, Tensor { shape, kind });
     }
     Ok(extent)
 }
@@ -290,7 +363,11 @@ impl Metadata {
     fn text(&self, key: &str) -> Option<String> {
         match self.0.get(key)? {
             Value::Text(text) => Some(text.clone()),
-            Value::Whole(_) | Value::Other | Value::Yes(_) | Value::List { .. } => None,
+            Value::Whole(_)
+            | Value::Other
+            | Value::Fraction
+            | Value::Yes(_)
+            | Value::List { .. } => None,
         }
     }
 
@@ -299,21 +376,27 @@ impl Metadata {
         match self.0.get(key)? {
             Value::Whole(number) => Some(*number),
             Value::List { greatest, .. } => *greatest,
-            Value::Text(_) | Value::Other | Value::Yes(_) => None,
+            Value::Text(_) | Value::Other | Value::Fraction | Value::Yes(_) => None,
         }
     }
 
     fn yes(&self, key: &str) -> Option<bool> {
         match self.0.get(key)? {
             Value::Yes(yes) => Some(*yes),
-            Value::Text(_) | Value::Other | Value::Whole(_) | Value::List { .. } => None,
+            Value::Text(_)
+            | Value::Other
+            | Value::Fraction
+            | Value::Whole(_)
+            | Value::List { .. } => None,
         }
     }
 
     fn count(&self, key: &str) -> Option<u64> {
         match self.0.get(key)? {
             Value::List { count, .. } => Some(*count),
-            Value::Text(_) | Value::Other | Value::Whole(_) | Value::Yes(_) => None,
+            Value::Text(_) | Value::Other | Value::Fraction | Value::Whole(_) | Value::Yes(_) => {
+                None
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::chat::Frame;
 use super::faults::{Faults, Note};
 use super::manifest::{
-    Bars, ChatTemplate, FilePath, Listed, MAX_CONTEXT_TOKENS, MAX_DESCRIPTION_BYTES,
+    Adapter, Bars, ChatTemplate, FilePath, Listed, MAX_CONTEXT_TOKENS, MAX_DESCRIPTION_BYTES,
     MAX_MANIFEST_BYTES, MAX_NAME_BYTES, MAX_SEQ, MAX_VARIANTS, Manifest, Runtime, Variant, Version,
     is_package_name,
 };
@@ -111,12 +111,21 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
     for (source, path) in &sources {
         files.push(stage.take(source, path, Way::Copy)?);
     }
+    let adapter = (said.adapter.as_ref())
+        .map(|(path, scale)| {
+            let source = order.tasks.with_file_name(path.as_str());
+            let file = stage.take(&source, path, Way::Link)?;
+            let scale = *scale;
+            Ok::<_, MakeError>(Adapter { file, scale })
+        })
+        .transpose()?;
     if place.replaces {
         stage.keep_pages_of(&order.out)?;
     }
     let mut notes = Vec::new();
     let manifest = Manifest {
         bars: bars(order, &said, suite, &mut notes),
+        adapter,
         ..describe(place.name, place.seq, said, &models, variants, files)
     };
     stage.write(MANIFEST, write::manifest(&manifest).as_bytes())?;
@@ -315,7 +324,7 @@ fn bars(order: &Order, said: &TaskFile, suite: FilePath, notes: &mut Vec<Note>) 
     }))
 }
 
-/// The manifest but for its bars, with what goes without saying.
+/// The manifest but for its bars and its adapter, with what goes without saying.
 fn describe(
     name: String,
     seq: u64,
@@ -356,6 +365,7 @@ fn describe(
             chat_template: (said.chat_template.or(known)).unwrap_or(ChatTemplate::ChatMl),
         },
         variants,
+        adapter: None,
         files,
         tasks: said.tasks,
         curves: said.curves,

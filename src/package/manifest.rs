@@ -55,6 +55,10 @@ pub const MAX_SEQ: u64 = 1 << 53;
 /// Bytes of one file: a model of seventy billion weights in eight bits, and room.
 pub const MAX_FILE_BYTES: u64 = 1 << 38;
 
+/// The greatest scale of an adapter. One is what it was trained for; beyond a few times that, it
+/// drowns the model.
+pub const MAX_ADAPTER_SCALE: f64 = 4.0;
+
 /// Everything that a manifest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
@@ -76,6 +80,8 @@ pub struct Manifest {
     pub runtime: Runtime,
     /// The variants of its model, best first.
     pub variants: Vec<Variant>,
+    /// What was learnt on top of the model, for every variant of it.
+    pub adapter: Option<Adapter>,
     /// Every other file.
     pub files: Vec<Listed>,
     /// What it can be asked for.
@@ -125,6 +131,15 @@ pub struct Variant {
     pub file: Listed,
     /// How its weights are stored.
     pub quantization: String,
+}
+
+/// A low-rank adapter, which changes a model's matrices as it is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    /// The file.
+    pub file: Listed,
+    /// How much of it counts, from 0 (nothing) to [`MAX_ADAPTER_SCALE`].
+    pub scale: f64,
 }
 
 /// A file with its size and digest.

@@ -11,10 +11,10 @@ use std::path::Path;
 
 use super::faults::Faults;
 use super::manifest::{
-    Bars, ChatTemplate, Curve, Digest, FORMAT, FilePath, Listed, MAX_CONTEXT_TOKENS,
-    MAX_DESCRIPTION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_LANGUAGES, MAX_NAME_BYTES,
-    MAX_PATH_PARTS, MAX_SEQ, MAX_VARIANTS, MAX_WORD_BYTES, Manifest, Runtime, Variant, Version,
-    is_package_name, is_word,
+    Adapter, Bars, ChatTemplate, Curve, Digest, FORMAT, FilePath, Listed, MAX_ADAPTER_SCALE,
+    MAX_CONTEXT_TOKENS, MAX_DESCRIPTION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_LANGUAGES,
+    MAX_NAME_BYTES, MAX_PATH_PARTS, MAX_SEQ, MAX_VARIANTS, MAX_WORD_BYTES, Manifest, Runtime,
+    Variant, Version, is_package_name, is_word,
 };
 use super::page::{self, Page, Part, Range};
 use super::task::Task;
@@ -69,6 +69,8 @@ pub struct TaskFile {
     pub context_tokens: Option<u64>,
     /// How the model is spoken to.
     pub chat_template: Option<ChatTemplate>,
+    /// What was learnt on top of the model, and its scale.
+    pub adapter: Option<(FilePath, f64)>,
     /// What it can be asked for.
     pub tasks: Vec<Task>,
     /// How far to believe it.
@@ -136,7 +138,11 @@ impl Page<'_> {
         let runtime = self.part(root, "runtime");
         let runtime = runtime.and_then(|part| self.runtime(part));
         let (variants, quantizations) = self.variants(root);
-        let (files, listed) = self.files(root, &variants);
+        let adapter = self.optional(root, "adapter", |page, root| {
+            let part = page.part(root, "adapter")?;
+            page.adapter(part, &variants)
+        });
+        let (files, listed) = self.files(root, &variants, adapter.as_ref());
         let (tasks, names) = self.tasks(root, Some(&listed));
         let curves = self.curves(root, &names, &quantizations);
         let bars = self.optional(root, "bars", |page, root| {
@@ -159,6 +165,7 @@ impl Page<'_> {
             data_digest,
             runtime: runtime?,
             variants,
+            adapter,
             files,
             tasks,
             curves,
@@ -191,6 +198,13 @@ impl Page<'_> {
             chat_template = self.optional(&mut part, "chat_template", Self::chat_template);
             self.close(&part);
         }
+        let adapter = self.optional(root, "adapter", |page, root| {
+            let mut part = page.part(root, "adapter")?;
+            let path = page.path(&mut part, "file");
+            let scale = page.scale(&mut part);
+            page.close(&part);
+            Some((path?, scale?))
+        });
         let (tasks, names) = self.tasks(root, None);
         let curves = self.curves(root, &names, quantizations);
         let bars = self.optional(root, "bars", |page, root| {
@@ -205,6 +219,7 @@ impl Page<'_> {
             languages: languages.unwrap_or_default(),
             context_tokens,
             chat_template,
+            adapter,
             tasks,
             curves,
             bars,
@@ -322,8 +337,38 @@ impl Page<'_> {
         (variants, names)
     }
 
+    fn adapter(&mut self, mut part: Part<'_>, variants: &[Variant]) -> Option<Adapter> {
+        let file = self.listed(&mut part, "file");
+        let scale = self.scale(&mut part);
+        self.close(&part);
+        let file = file?;
+        if variants.iter().any(|other| other.file.path == file.path) {
+            self.fault(&part, "file", "a file that is listed once");
+        }
+        Some(Adapter {
+            file,
+            scale: scale?,
+        })
+    }
+
+    fn scale(&mut self, part: &mut Part<'_>) -> Option<f64> {
+        let scale = self.real(part, "scale")?;
+        let good = (0.0..=MAX_ADAPTER_SCALE).contains(&scale);
+        if !good {
+            let wanted =
+                format!("a number from 0 to {MAX_ADAPTER_SCALE}; 1 is what it was trained for");
+            self.fault(part, "scale", wanted);
+        }
+        good.then_some(scale)
+    }
+
     /// The other files, and the paths that are named.
-    fn files(&mut self, root: &mut Part<'_>, variants: &[Variant]) -> (Vec<Listed>, Vec<FilePath>) {
+    fn files(
+        &mut self,
+        root: &mut Part<'_>,
+        variants: &[Variant],
+        adapter: Option<&Adapter>,
+    ) -> (Vec<Listed>, Vec<FilePath>) {
         let (mut files, mut paths): (Vec<Listed>, Vec<FilePath>) = Default::default();
         for mut part in self.parts(root, "file", 0, MAX_FILES) {
             let file = self.listed(&mut part, "path");
@@ -332,6 +377,7 @@ impl Page<'_> {
             let Some(file) = file else { continue };
             let known = files.iter().map(|other| &other.path);
             let known = known.chain(variants.iter().map(|variant| &variant.file.path));
+            let known = known.chain(adapter.map(|adapter| &adapter.file.path));
             if known.into_iter().any(|path| *path == file.path) {
                 self.fault(&part, "path", "a file that is listed once");
             }

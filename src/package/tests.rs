@@ -3,6 +3,7 @@
 #[path = "../../tests/support/gguf.rs"]
 pub(super) mod made;
 
+mod adapter;
 mod folder;
 mod gate;
 mod make;

@@ -54,6 +54,11 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
         lines.file("file", &variant.file);
         lines.line("quantization", text(&variant.quantization));
     }
+    if let Some(adapter) = &manifest.adapter {
+        lines.table("[adapter]");
+        lines.file("file", &adapter.file);
+        lines.line("scale", number(adapter.scale));
+    }
     for file in &manifest.files {
         lines.table("[[file]]");
         lines.file("path", file);

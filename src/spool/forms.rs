@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::record::{Damage, seal};
 use crate::clock::{Wall, millis};
 use crate::intake::{
-    Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Stream,
 };
 use crate::ticket::{Requeue, Step, TicketNo, What};
 
@@ -126,6 +127,15 @@ enum WirePriority {
     Low,
 }
 
+/// What is wanted beside the reply. The first two read as the truth value that stood here before.
+#[derive(Serialize, Deserialize)]
+enum WireExtras {
+    Nothing,
+    Stream,
+    Tokens,
+    StreamAndTokens,
+}
+
 #[derive(Serialize, Deserialize)]
 struct WireWaiting {
     no: u64,
@@ -140,7 +150,7 @@ struct WireWaiting {
     deadline_ms: u64,
     max_tokens: Option<u32>,
     schema: Option<String>,
-    stream: bool,
+    extras: WireExtras,
     reply: WireAddress,
     content: [u8; 16],
 }
@@ -225,7 +235,12 @@ impl Waiting {
             deadline_ms: millis(request.deadline),
             max_tokens: request.max_tokens,
             schema: request.schema.clone(),
-            stream: request.stream == Stream::Yes,
+            extras: match (request.stream, request.detail) {
+                (Stream::No, Detail::Whole) => WireExtras::Nothing,
+                (Stream::Yes, Detail::Whole) => WireExtras::Stream,
+                (Stream::No, Detail::Tokens) => WireExtras::Tokens,
+                (Stream::Yes, Detail::Tokens) => WireExtras::StreamAndTokens,
+            },
             reply: WireAddress::of(&request.reply),
             content: request.content.0,
         })
@@ -265,7 +280,14 @@ impl Waiting {
                 deadline: Duration::from_millis(wire.deadline_ms),
                 max_tokens: wire.max_tokens,
                 schema: wire.schema,
-                stream: if wire.stream { Stream::Yes } else { Stream::No },
+                stream: match wire.extras {
+                    WireExtras::Nothing | WireExtras::Tokens => Stream::No,
+                    WireExtras::Stream | WireExtras::StreamAndTokens => Stream::Yes,
+                },
+                detail: match wire.extras {
+                    WireExtras::Nothing | WireExtras::Stream => Detail::Whole,
+                    WireExtras::Tokens | WireExtras::StreamAndTokens => Detail::Tokens,
+                },
                 reply: wire.reply.into(),
                 content: Digest(wire.content),
             },

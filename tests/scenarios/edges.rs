@@ -131,6 +131,28 @@ fn a_deadline_that_passes_while_waiting_or_running_is_an_outcome() {
 }
 
 #[test]
+fn the_model_s_choices_are_told_to_whom_asked_for_them_and_to_nobody_else() {
+    let mut world = world(Plan::calm());
+    let text = br#"{"id":"2","prompt":"bearing","deadline_ms":5000,"logprobs":true}"#;
+    world.publish(request("1", "bearing", 5000));
+    world.publish(Message {
+        payload: text.to_vec(),
+        ..request("2", "bearing", 5000)
+    });
+    deliver_all(&mut world);
+    world.run_until_quiet();
+    let replies = replies(&world, "devices/press/answers");
+    let told = |reply: &&String| reply.contains(r#""logprobs":[[-0.25,0.5]]"#);
+    let asked = |reply: &&String| reply.contains(r#""id":"2""#);
+    assert_eq!(replies.len(), 2, "{replies:?}");
+    assert_eq!(replies.iter().filter(told).count(), 1, "{replies:?}");
+    assert!(
+        replies.iter().filter(asked).all(|it| told(&it)),
+        "{replies:?}"
+    );
+}
+
+#[test]
 fn a_power_cut_between_the_outcome_and_its_delivery_repeats_the_same_bytes() {
     let mut world = world(Plan::calm());
     world.publish(request("1", "bearing", 5000));

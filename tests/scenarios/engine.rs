@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lineside::engine::{Command, Completion, Event, Fault, Job, Model, State};
+use lineside::engine::{Command, Completion, Event, Fault, FreeChoice, Job, Model, State};
 use lineside::intake::Code;
 use lineside::ticket::TicketNo;
 
@@ -136,6 +136,10 @@ pub(crate) fn completion(text: String) -> Completion {
     Completion {
         text,
         confidence: 0.9,
+        free: vec![FreeChoice {
+            logprob: -0.25,
+            entropy: 0.5,
+        }],
         model: Model {
             package: "simulated".into(),
             seq: 1,

@@ -19,7 +19,7 @@ impl Supervisor {
             let model = Arc::clone(&life.model);
             let load = model.book.load(&model.options, model.draft.as_deref());
             let keys = match kept {
-                Beginnings::Kept => stockroom::keys(&model.book.model().digest, &load),
+                Beginnings::Kept => stockroom::keys(model.book.weights(), &load),
                 Beginnings::Forgotten => Vec::new(),
             };
             life.start(child, keys.clone(), now);

@@ -16,7 +16,8 @@ use super::*;
 use crate::engine::protocol::{Done, Facts, Failure, Flash, KvType, Mapping, Without, WorkNo};
 use crate::engine::{Completion, Fault, Job, Origin};
 use crate::intake::{
-    Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Stream,
 };
 use crate::package::Package;
 use crate::ticket::TicketNo;
@@ -81,6 +82,7 @@ fn job(ticket: u64, text: &str, due: Mono) -> Job {
             max_tokens: None,
             schema: None,
             stream: Stream::No,
+            detail: Detail::Whole,
             reply: ReturnAddress::Local,
             content: Digest([0; 16]),
         },

@@ -81,6 +81,7 @@ fn fields() -> impl Strategy<Value = BTreeMap<&'static str, String>> {
         "max_tokens",
         "schema",
         "stream",
+        "logprobs",
         "reply_to",
         "client",
         "other",

@@ -25,6 +25,7 @@ fn waiting() -> Waiting {
             max_tokens: Some(128),
             schema: Some("{}".into()),
             stream: Stream::Yes,
+            detail: Detail::Whole,
             reply: address(),
             content: Digest([7; 16]),
         },
@@ -124,6 +125,7 @@ fn version_1_of_the_plainest_waiting_request_is_these_bytes() {
             max_tokens: None,
             schema: None,
             stream: Stream::No,
+            detail: Detail::Whole,
             reply: ReturnAddress::Local,
             ..full.request
         },
@@ -253,13 +255,14 @@ prop_compose! {
         priority in prop::sample::select(vec![Priority::High, Priority::Normal, Priority::Low]),
         schema in prop::option::of(any_text()),
         stream in prop::sample::select(vec![Stream::Yes, Stream::No]),
+        detail in prop::sample::select(vec![Detail::Whole, Detail::Tokens]),
         reply in any_address(),
         content in any_digest(),
     ) -> Request {
         Request {
             id, client, ask, classification, risk, complexity, priority,
             deadline: Duration::from_millis(deadline_ms),
-            max_tokens, schema, stream, reply, content,
+            max_tokens, schema, stream, detail, reply, content,
         }
     }
 }

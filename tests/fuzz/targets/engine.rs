@@ -19,7 +19,8 @@ use lineside::engine::protocol::{
 use lineside::engine::supervise::{ActiveModel, ChildNo, Supervisor, Wanted};
 use lineside::engine::{Command, Event, Job};
 use lineside::intake::{
-    Ask, Classification, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Stream,
 };
 use lineside::package::Package;
 use lineside::ticket::TicketNo;
@@ -137,6 +138,7 @@ fn job(ticket: u64, text: u8, due: Mono, stream: bool) -> Job {
         max_tokens: None,
         schema: (text % 11 == 0).then(|| "{}".into()),
         stream: if stream { Stream::Yes } else { Stream::No },
+        detail: Detail::Whole,
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     };
