@@ -14,10 +14,12 @@
 //!
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
 //! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side.
+//! Beside all that, [`exam`] has an engine of its own, for whoever asks in bulk.
 
 mod choices;
 pub mod constraint;
 mod desk;
+pub mod exam;
 mod floor;
 mod guess;
 pub mod memo;

@@ -15,10 +15,12 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
+use super::exam::Question;
 use super::memo::Key;
 use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work, WorkNo};
 use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
 use crate::intake::{self, Classification, Code, Priority, Request, Stream};
+use crate::package::gate::Item;
 use crate::package::{self, Calibration, Frame, Given, Package, Task, Variant};
 
 /// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
@@ -172,8 +174,7 @@ impl Book {
             };
             (Ask::Own(own), Whose::Request)
         } else {
-            let place = u16::try_from(place).expect("a package has few tasks");
-            (Ask::Known(place), Whose::Task)
+            (known(place), Whose::Task)
         };
         let limit = |wanted: u32| wanted.min(instruction.max_tokens);
         let work = Work {
@@ -189,25 +190,51 @@ impl Book {
         Ok((work, Asked { place, rule }))
     }
 
+    /// What an exam asks for an input of a task, in the words in which a device's request would
+    /// be asked.
+    pub fn question(&self, task: &str, input: &str) -> Result<(Question, Asked), Fault> {
+        let place = self
+            .entries
+            .iter()
+            .position(|it| it.name() == Some(task))
+            .ok_or_else(|| self.unknown(task))?;
+        let question = Question {
+            ask: known(place),
+            input: self.worded(Given::Text(input), place)?,
+            max_tokens: None,
+        };
+        let rule = Whose::Task;
+        Ok((question, Asked { place, rule }))
+    }
+
+    /// Whether an answer to an item of the gate's suite is right.
+    pub fn is_right(&self, asked: Asked, item: &Item, given: &str) -> bool {
+        let entry = self.entries.get(asked.place);
+        let task = entry.and_then(|entry| entry.task.as_ref());
+        task.is_some_and(|task| item.is_right(&task.answer, given))
+    }
+
     /// The text that the model is to see.
     fn input(&self, request: &Request, place: usize) -> Result<String, Fault> {
-        let given = match &request.ask {
-            intake::Ask::Prompt(text) | intake::Ask::Task { input: text, .. } => Given::Text(text),
-            intake::Ask::Values { values, .. } => Given::Values(values),
-        };
-        match self
-            .entries
-            .get(place)
-            .and_then(|entry| entry.task.as_ref())
-        {
-            Some(task) => match task.input(given) {
+        match &request.ask {
+            intake::Ask::Prompt(text) | intake::Ask::Task { input: text, .. } => {
+                self.worded(Given::Text(text), place)
+            }
+            intake::Ask::Values { values, .. } => self.worded(Given::Values(values), place),
+        }
+    }
+
+    fn worded(&self, given: Given<'_>, place: usize) -> Result<String, Fault> {
+        let entry = self.entries.get(place);
+        match (entry.and_then(|entry| entry.task.as_ref()), given) {
+            (Some(task), given) => match task.input(given) {
                 Ok(input) => Ok(input.into_owned()),
                 Err(fault) => Err(Fault::Refused {
                     code: Code::Invalid,
                     message: fault.to_string(),
                 }),
             },
-            None => Ok(request.ask.text().to_owned()),
+            (None, Given::Text(text) | Given::Values(text)) => Ok(text.to_owned()),
         }
     }
 
@@ -315,6 +342,10 @@ impl Book {
     }
 }
 
+fn known(place: usize) -> Ask {
+    Ask::Known(u16::try_from(place).expect("a package has few tasks"))
+}
+
 /// How a task reads for the engine. The one place where a frame meets the wire.
 fn instruction(frame: &Frame, rule: Rule, max_tokens: u32) -> Instruction {
     Instruction {
@@ -377,8 +408,8 @@ fn fairness(request: &Request) -> u64 {
     hasher.finish()
 }
 
-/// The probability of all that was free in the answer.
-fn raw_confidence(done: &Done) -> f64 {
+/// The probability of all that was free in the answer: what a calibration maps.
+pub fn raw_confidence(done: &Done) -> f64 {
     let sum = if done.free.is_empty() {
         // Scored, not generated: the best of the choices is the answer. Without any choice the
         // answer was certain.

@@ -137,7 +137,7 @@ impl Template {
     }
 
     /// What stands around an input after this instruction.
-    pub(super) fn frame(self, system: &str) -> Frame {
+    pub fn frame(self, system: &str) -> Frame {
         Frame::new(self.prefix(system), self.suffix().to_owned())
     }
 

@@ -1,9 +1,11 @@
-//! Asks a GGUF in bulk, through the very runtime that the appliance serves it with.
+//! Asks a GGUF in bulk: through the appliance's own engine, or plainly, token by token.
 //!
-//! The evaluation, the parity proof and the quantization of the bundled model all run this one
-//! program, so what they measure is what the appliance will do:
+//! The evaluation, the gate, the parity proof and the quantization of the bundled model all run
+//! this one program. What is told about a model is measured by `exam`, on the path that a
+//! device's request takes; `ask` is what that path and the training code are held against:
 //!
 //! ```text
+//! answer exam MODEL.gguf [--threads N] [--context N] [--sequences N]        requests → answers
 //! answer ask MODEL.gguf [--threads N] [--context N] [--grammar FILE|none]   requests → answers
 //! answer tokens MODEL.gguf                                                  requests → token ids
 //! answer fits MODEL.gguf                                                  requests → yes or no
@@ -11,19 +13,20 @@
 //! answer speed MODEL.gguf [--threads N]
 //! ```
 //!
-//! Requests and answers are JSON, one object a line. An answer lists each token with its log
+//! Requests and answers are JSON, one object a line. An answer of `ask` lists each token with its log
 //! probability, once over the whole vocabulary and once over the tokens that the constraint
 //! allowed; `tokens` ends with the end token unless `max_tokens` came first. `free` says where the
 //! constraint left more than one token, `fits` whether the whole answer is one that it allows.
 //!
 //! Invariants: decoding is greedy; an answer depends on its own request alone, never on the ones
-//! before it; markers in a request's input are text. A request that does not fit the context gets
+//! before it, nor, in an exam of one sequence, on those beside it; markers in a request's input are text. A request that does not fit the context gets
 //! an `error` in its answer; everything else that fails ends the program.
 
 use std::ffi::CString;
 use std::io::{self, BufRead as _, Write as _};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -39,6 +42,8 @@ use engine::{Constraint, Engine, Grammars, Prompt, end_token};
 
 #[path = "answer/engine.rs"]
 mod engine;
+#[path = "answer/exam.rs"]
+mod exam;
 
 /// Asks a GGUF in bulk through llama.cpp.
 #[derive(Parser)]
@@ -52,7 +57,19 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer the requests on stdin.
+    /// Answer the requests on stdin through the appliance's engine.
+    Exam(exam::Way),
+    /// Be that engine. Started by `exam`, with a socket as standard input.
+    #[command(hide = true)]
+    Engine,
+    #[command(flatten)]
+    Plain(Plain),
+}
+
+/// What is done without the appliance's engine.
+#[derive(Subcommand)]
+enum Plain {
+    /// Answer the requests on stdin plainly.
     Ask {
         model: PathBuf,
         #[arg(long, default_value_t = 1)]
@@ -92,34 +109,45 @@ enum Quantization {
     Q2,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let mut backend = LlamaBackend::init()?;
-    if !options.verbose {
-        backend.void_logs();
-    }
     match options.command {
-        Command::Ask {
+        Command::Exam(way) => exam::exam(&way)?,
+        Command::Engine => return Ok(lineside::engine::worker::main()),
+        Command::Plain(plain) => {
+            let mut backend = LlamaBackend::init()?;
+            if !options.verbose {
+                backend.void_logs();
+            }
+            plainly(plain, &backend)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plainly(command: Plain, backend: &LlamaBackend) -> Result<()> {
+    match command {
+        Plain::Ask {
             model,
             threads,
             context,
             grammar,
         } => {
-            let model = load(&backend, &model)?;
+            let model = load(backend, &model)?;
             let rule = Rule::read(grammar.as_deref())?;
-            ask(Engine::new(&backend, &model, threads, context)?, &rule)
+            ask(Engine::new(backend, &model, threads, context)?, &rule)
         }
-        Command::Tokens { model } => print_tokens(&load(&backend, &model)?.vocab()),
-        Command::Fits { model } => print_fits(&load(&backend, &model)?),
-        Command::Quantize {
+        Plain::Tokens { model } => print_tokens(&load(backend, &model)?.vocab()),
+        Plain::Fits { model } => print_fits(&load(backend, &model)?),
+        Plain::Quantize {
             input,
             output,
             quantization,
         } => quantize(&input, &output, quantization),
-        Command::Speed { model, threads } => {
-            let model = load(&backend, &model)?;
+        Plain::Speed { model, threads } => {
+            let model = load(backend, &model)?;
             let context = NonZeroU32::new(SPEED_PREFILL_TOKENS).expect("a speed run has tokens");
-            measure(Engine::new(&backend, &model, threads, context)?, threads)
+            measure(Engine::new(backend, &model, threads, context)?, threads)
         }
     }
 }

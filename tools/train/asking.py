@@ -1,7 +1,8 @@
 """Runs the Rust program `answer` and turns its lines into objects.
 
-Everything that is measured about a GGUF comes through here, and so through the very runtime that
-the appliance serves it with. Build the program once with
+Everything that is measured about a GGUF comes through here. `exam` goes through the appliance's
+own engine, as a device's request does; `ask` decodes plainly, token by token, and is what the
+engine and the training code are held against. Build the program once with
 
     cargo build --release --example answer
 
@@ -41,9 +42,21 @@ def request(task, text, identity=""):
     return asked | {key: task[key] for key in ("grammar", "choices") if key in task}
 
 
+def exam(model, requests, sequences=1):
+    """The answers of the appliance's engine, in the order of the requests.
+
+    With one sequence the same requests have the same answers each time; with more they are computed
+    together, as under load, which tips some answers where the model wavers.
+    """
+    return _answers(["exam", model, "--sequences", sequences], requests)
+
+
 def ask(model, requests, free=False):
-    """The answers to the requests, in their order; `free` lets each answer be any text."""
-    arguments = ["ask", model] + (["--grammar", "none"] if free else [])
+    """Plain answers to the requests, in their order; `free` lets each answer be any text."""
+    return _answers(["ask", model] + (["--grammar", "none"] if free else []), requests)
+
+
+def _answers(arguments, requests):
     answers = _lines(arguments, requests)
     for asked, answer in zip(requests, answers, strict=True):
         if "error" in answer:

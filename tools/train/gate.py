@@ -57,13 +57,13 @@ class Gate:
         return cls(tasks, [json.loads(line) for line in lines], bars, manifest["calibration"])
 
     def checks(self, model):
-        """Runs the gate as the device will, except for memory."""
+        """Runs the gate as the device will, on the appliance's own engine, except for memory."""
         kind = quantization(model)
         points = {
             it["task"]: it["points"] for it in self.calibrations if it["quantization"] == kind
         }
         asked = [self.tasks.by_name[it["task"]] for it in self.suite]
-        answers = asking.ask(
+        answers = asking.exam(
             model,
             [asking.request(task, it["input"], it["id"]) for task, it in zip(asked, self.suite)],
         )
@@ -75,7 +75,7 @@ class Gate:
             measures.calibrated(points[item["task"]], measures.product(answer))
             for item, answer in zip(self.suite, answers)
         ]
-        latency = statistics.median(it["prompt_ms"] + it["decode_ms"] for it in answers)
+        latency = statistics.median(it["took_ms"] for it in answers)
         return judged(self.suite, self.bars, rights, sure, latency)
 
 

@@ -5,17 +5,33 @@ right.
 """
 
 import math
+import statistics
 from bisect import bisect_right
 
 
 def product(answer):
-    """The appliance's raw confidence: how likely the tokens were where the answer was free."""
-    return math.exp(sum(free_logprobs(answer)))
+    """The appliance's raw confidence, as its engine reckoned it: how likely the free tokens were."""
+    return answer["confidence"]
 
 
-def free_logprobs(answer, key="logprobs"):
-    """The log probabilities of the tokens that the constraint had not decided."""
-    return [value for value, free in zip(answer[key], answer["free"]) if free]
+def minimum(answer):
+    """How likely the least likely of the free tokens was."""
+    return math.exp(min(_free(answer, 0), default=0.0))
+
+
+def mean(answer):
+    """How likely the free tokens were in the geometric mean."""
+    return math.exp(statistics.fmean(_free(answer, 0) or [0.0]))
+
+
+def clarity(answer):
+    """How few tokens the model wavered between, in the mean: 1 where it never did."""
+    return math.exp(-statistics.fmean(_free(answer, 1) or [0.0]))
+
+
+def _free(answer, which):
+    """Of each token that the constraint had not decided, its log probability or the entropy."""
+    return [token[which] for token in answer["free"]]
 
 
 def share(rights):

@@ -47,7 +47,11 @@ def replace_between_markers(path, text):
 def sections(results, pictures):
     models = results["models"]
     counts = ", ".join(f"{split} {count:,}" for split, count in results["examples"].items())
-    yield f"Examples: {counts}. Every figure is measured through the pinned runtime."
+    yield (
+        f"Examples: {counts}. Answers come from the appliance's own engine, as a device gets them, "
+        "one at a time, so that the figures come out the same again; only those that are left free "
+        "are decoded plainly."
+    )
     yield "### What was wanted, and what was reached"
     yield table(["Wanted", "At least", "Reached", "Examples", ""], goals.rows(models))
     yield "### Files and speed (one thread)"
@@ -57,6 +61,7 @@ def sections(results, pictures):
         "Of the unambiguous examples, with each task's constraint in force."
     )
     yield accuracy(models)
+    yield together(models)
     shown = f"By language and kind ({models[0]['quantization']}, split test)"
     yield f"<details><summary>{shown}</summary>"
     yield breakdown(models[0])
@@ -127,6 +132,22 @@ def accuracy(models):
             cells = [percent(figure["right"]) for figure in per_model]
             rows.append([split, task, f"{per_model[0]['items']:,}", *cells])
     return table(["Split", "Task", "Examples", *names(models)], rows)
+
+
+def together(models):
+    """What sharing a pass does, in a sentence."""
+    first = models[0]["together"]
+    said = ", ".join(
+        f"{it['quantization']} {it['together']['changed']:,} "
+        f"({percent(it['accuracy']['test']['all']['right'])} right alone, "
+        f"{percent(it['together']['right'])} together)"
+        for it in models
+    )
+    return (
+        f"Up to {first['sequences']} conversations share a pass when the appliance is busy, which tips "
+        f"an answer where the model wavers. Of {first['items']:,} answers (split test) that changed: "
+        f"{said}."
+    )
 
 
 def breakdown(model):
@@ -213,9 +234,9 @@ def confidence(model):
 def confidences(model):
     kinds = {
         "product": "Product",
-        "product_masked": "Product of what was allowed",
         "minimum": "Least certain token",
         "mean": "Geometric mean",
+        "clarity": "Clarity (exp −entropy)",
     }
     rows = [
         [

@@ -1,9 +1,20 @@
 """The measures against cases that can be worked out by hand."""
 
+import math
 import random
 import unittest
 
 import measures
+
+
+class Answers(unittest.TestCase):
+    def test_each_figure_is_of_the_free_tokens_and_a_certain_answer_has_none(self):
+        answer = {"confidence": 0.1, "free": [[math.log(0.5), math.log(2)], [math.log(0.2), 0.0]]}
+        certain = {"confidence": 1.0, "free": []}
+        figures = [measures.product, measures.minimum, measures.mean, measures.clarity]
+        found = [round(figure(answer), 6) for figure in figures]
+        self.assertEqual(found, [0.1, 0.2, round(0.1**0.5, 6), round(0.5**0.5, 6)])
+        self.assertEqual([figure(certain) for figure in figures], [1.0] * 4)
 
 
 class Ranking(unittest.TestCase):

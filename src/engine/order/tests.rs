@@ -339,3 +339,32 @@ fn failures_read_as_what_a_device_can_act_on() {
     assert_eq!(Book::fault(&Failure::Full), Fault::Busy);
     assert_eq!(Book::fault(&Failure::Sick("nan".into())), Fault::Crashed);
 }
+
+#[test]
+fn an_exam_asks_what_a_device_would_be_answered_by() {
+    let request = task("triage");
+    let (work, asked) = work(&request);
+    let (question, same) = book().question("triage", request.ask.text()).unwrap();
+    assert_eq!((question.ask, question.input), (work.ask, work.input));
+    assert_eq!((same, question.max_tokens), (asked, work.max_tokens));
+    let fault = book().question("guess", "a machine").unwrap_err();
+    assert!(
+        matches!(
+            fault,
+            Fault::Refused {
+                code: Code::UnknownTask,
+                ..
+            }
+        ),
+        "{fault:?}"
+    );
+    let item = Item {
+        id: "t-1".into(),
+        task: "triage".into(),
+        input: String::new(),
+        expect: r#"{"a":1,"b":2}"#.into(),
+        kind: None,
+    };
+    assert!(book().is_right(asked, &item, r#"{"b":2,"a":1}"#));
+    assert!(!book().is_right(asked, &item, r#"{"b":2,"a":2}"#));
+}

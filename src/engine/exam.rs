@@ -1,0 +1,370 @@
+//! An engine of one's own, asked in bulk: for the gate, for calibration, for an evaluation.
+//!
+//! ```text
+//!  questions ─► Sitting ══ socket ══► engine process, as the service starts one
+//!  answers   ◄─         ◄══════════   (the same frames, instructions, rules and shortcuts)
+//! ```
+//!
+//! Purpose: whoever holds a model to something must hold it to what a device will be told. So
+//! this asks the real engine, and [`Book`] makes of its answers what it makes of them in service,
+//! confidence included. It blocks, and knows neither clock nor runtime: threads that may wait use
+//! it, and commands.
+//!
+//! Owns one process, which ends with it. Invariants: never more questions are inside than the
+//! engine's queue takes, so none is refused for want of room; each has exactly one end.
+//!
+//! Conversations that share a pass tip each other's answers now and then, where a coarsely
+//! quantized model wavers. With [`Options::sequences`] at 1 the same questions have the same
+//! answers every time; with more they are computed as under load.
+//!
+//! How it fails: by [`ExamError`], after which there is no engine any more. That one question
+//! cannot be answered is no failure of the sitting.
+//!
+//! [`Options::sequences`]: super::protocol::Options::sequences
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::order::Book;
+use super::process::{ENVIRONMENT, Launch};
+use super::protocol::{
+    self, Ask, Done, Facts, Failure, FrameError, FromEngine, Load, ToEngine, Work, WorkNo,
+};
+use super::supervise::LOAD_LIMIT;
+use super::{Completion, Fault, Origin};
+use crate::package::Gate;
+
+/// What it is called among processes.
+const NAME: &str = "lineside";
+/// How long an engine may say nothing, once it has loaded: it gives signs of life between passes,
+/// and nobody waits for an exam, so this is far beyond the longest pass.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// By which instruction.
+    pub ask: Ask,
+    /// The input, as a device would send it.
+    pub input: String,
+    /// Another limit than the instruction's.
+    pub max_tokens: Option<u32>,
+}
+
+/// Why there are no more answers.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamError {
+    /// No process could be started.
+    #[error("the engine could not be started: {0}")]
+    Start(io::Error),
+    /// It cannot load the model.
+    #[error("the model cannot be loaded: {0}")]
+    Unloadable(String),
+    /// It ended with questions inside.
+    #[error("the engine ended")]
+    Ended,
+    /// It gave no sign of life.
+    #[error("the engine was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It said something that cannot be understood here.
+    #[error("the engine cannot be understood: {0}")]
+    Garbled(FrameError),
+    /// It said something that nobody asked for.
+    #[error("the engine told of work that it was not given")]
+    Stranger,
+}
+
+/// An engine process and this side of its socket.
+#[derive(Debug)]
+pub struct Sitting {
+    child: Child,
+    socket: BufReader<UnixStream>,
+    facts: Facts,
+    /// Questions inside at a time.
+    most: usize,
+    next: u64,
+}
+
+impl Sitting {
+    /// Starts an engine and waits until it has loaded.
+    pub fn open(launch: &Launch, load: Load) -> Result<Self, ExamError> {
+        let (ours, theirs) = UnixStream::pair().map_err(ExamError::Start)?;
+        ours.set_read_timeout(Some(LOAD_LIMIT))
+            .map_err(ExamError::Start)?;
+        let child = Command::new(&launch.program)
+            .arg0(NAME)
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(ENVIRONMENT)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()) // it may quote what it was given
+            .spawn()
+            .map_err(ExamError::Start)?;
+        let seats = usize::from(load.options.sequences);
+        let most = (2 * seats).min(load.options.queue.into()).max(1);
+        let mut sitting = Self {
+            child,
+            socket: BufReader::new(ours),
+            facts: Facts::default(),
+            most,
+            next: 0,
+        };
+        sitting.say(&ToEngine::Load(Box::new(load)))?;
+        match sitting.hear(LOAD_LIMIT)? {
+            FromEngine::Ready(facts) => sitting.facts = *facts,
+            FromEngine::Unloadable(why) => return Err(ExamError::Unloadable(why)),
+            FromEngine::Beat(_)
+            | FromEngine::Began(_)
+            | FromEngine::Tokens { .. }
+            | FromEngine::Done(_)
+            | FromEngine::Failed { .. }
+            | FromEngine::Prefix(_) => return Err(ExamError::Stranger),
+        }
+        let socket = sitting.socket.get_ref();
+        socket
+            .set_read_timeout(Some(SILENCE))
+            .map_err(ExamError::Start)?;
+        Ok(sitting)
+    }
+
+    /// What was loaded.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Asks all of it; results in the order of the questions.
+    pub fn ask(
+        &mut self,
+        questions: impl IntoIterator<Item = Question>,
+    ) -> Result<Vec<Result<Done, Failure>>, ExamError> {
+        let mut questions = questions.into_iter();
+        let mut inside = BTreeMap::new();
+        let mut ends: Vec<Option<Result<Done, Failure>>> = Vec::new();
+        loop {
+            while inside.len() < self.most
+                && let Some(question) = questions.next()
+            {
+                let no = self.begin(question)?;
+                inside.insert(no, ends.len());
+                ends.push(None);
+            }
+            if inside.is_empty() {
+                break;
+            }
+            let (no, end) = match self.hear(SILENCE)? {
+                FromEngine::Done(done) => (done.no, Ok(*done)),
+                FromEngine::Failed { no, why } => (no, Err(why)),
+                FromEngine::Beat(_) | FromEngine::Began(_) | FromEngine::Tokens { .. } => continue,
+                FromEngine::Ready(_) | FromEngine::Unloadable(_) | FromEngine::Prefix(_) => {
+                    return Err(ExamError::Stranger);
+                }
+            };
+            let place = inside.remove(&no).ok_or(ExamError::Stranger)?;
+            ends[place] = Some(end);
+        }
+        Ok(ends.into_iter().flatten().collect())
+    }
+
+    fn begin(&mut self, question: Question) -> Result<WorkNo, ExamError> {
+        self.next += 1;
+        let no = WorkNo(self.next);
+        let work = Work {
+            no,
+            ask: question.ask,
+            input: question.input,
+            max_tokens: question.max_tokens,
+            due_ms: u32::MAX, // nobody waits
+            priority: 0,
+            client: 0,
+            stream: false,
+        };
+        self.say(&ToEngine::Start(Box::new(work)))?;
+        Ok(no)
+    }
+
+    /// The engine's listener always reads, so this waits for it only, never for a pass.
+    fn say(&mut self, message: &ToEngine) -> Result<(), ExamError> {
+        let frame = protocol::frame(message).map_err(ExamError::Garbled)?;
+        let told = self.socket.get_mut().write_all(&frame);
+        told.map_err(|_| ExamError::Ended)
+    }
+
+    fn hear(&mut self, patience: Duration) -> Result<FromEngine, ExamError> {
+        match protocol::read(&mut self.socket) {
+            Ok(Some(message)) => Ok(message),
+            // So the system calls a read that took too long.
+            Err(FrameError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ExamError::Silent(patience))
+            }
+            Ok(None) | Err(FrameError::Socket(_)) => Err(ExamError::Ended),
+            Err(error) => Err(ExamError::Garbled(error)),
+        }
+    }
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may be gone already
+        let _ = self.child.wait();
+    }
+}
+
+/// How one item of a suite was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// What a device would have been told.
+    pub answer: Result<Completion, Fault>,
+    /// Whether it was right.
+    pub right: bool,
+    /// How long it took, without the wait for a place.
+    pub took: Duration,
+}
+
+/// Puts a suite to an engine that has this book's instructions loaded; marks in the order of the
+/// items. What cannot be answered is not right.
+pub fn suite(sitting: &mut Sitting, book: &Book, gate: &Gate) -> Result<Vec<Mark>, ExamError> {
+    let mut asked = Vec::new();
+    let mut questions = Vec::new();
+    for item in &gate.items {
+        asked.push(
+            book.question(&item.task, &item.input)
+                .map(|(question, asked)| {
+                    questions.push(question);
+                    asked
+                }),
+        );
+    }
+    let mut ends = sitting.ask(questions)?.into_iter();
+    let mut marks = Vec::new();
+    for (item, asked) in gate.items.iter().zip(asked) {
+        let end = asked.and_then(|asked| match ends.next() {
+            Some(Ok(done)) => Ok((asked, done)),
+            Some(Err(why)) => Err(Book::fault(&why)),
+            None => Err(Fault::Crashed),
+        });
+        marks.push(match end {
+            Ok((asked, done)) => Mark {
+                right: book.is_right(asked, item, &done.text),
+                took: Duration::from_micros(done.total_us.saturating_sub(done.queued_us)),
+                answer: Ok(book.completion(asked, done, Origin::Model)),
+            },
+            Err(fault) => Mark {
+                right: false,
+                took: Duration::ZERO,
+                answer: Err(fault),
+            },
+        });
+    }
+    Ok(marks)
+}
+
+/// Of each task, how many marks are right, and of how many.
+pub fn by_task<'g>(gate: &'g Gate, marks: &[Mark]) -> BTreeMap<&'g str, (usize, usize)> {
+    let mut counts = BTreeMap::new();
+    for (item, mark) in gate.items.iter().zip(marks) {
+        let count: &mut (usize, usize) = counts.entry(item.task.as_str()).or_default();
+        count.0 += usize::from(mark.right);
+        count.1 += 1;
+    }
+    counts
+}
+
+/// How far confidence is off on average, over tenths: of the answers in each tenth, what was said
+/// against what was right. None without an answer.
+pub fn calibration_error(marks: &[Mark]) -> Option<f64> {
+    let mut tenths = [(0.0, 0.0, 0.0); 10]; // answers, their confidence, those that are right
+    for mark in marks {
+        let Ok(completion) = &mark.answer else {
+            continue;
+        };
+        let sure = f64::from(completion.confidence);
+        let place = (1..10)
+            .filter(|tenth| sure * 10.0 >= f64::from(*tenth))
+            .count();
+        let (count, said, right) = &mut tenths[place];
+        *count += 1.0;
+        *said += sure;
+        *right += f64::from(u8::from(mark.right));
+    }
+    let total: f64 = tenths.iter().map(|(count, _, _)| count).sum();
+    let off = tenths.iter().map(|(_, said, right)| f64::abs(said - right));
+    (total > 0.0).then(|| off.sum::<f64>() / total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::protocol::{Flash, KvType, Mapping, Options, Without};
+
+    fn mark(confidence: f32, right: bool) -> Mark {
+        Mark {
+            answer: Ok(Completion {
+                confidence,
+                ..Completion::default()
+            }),
+            right,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn confidence_is_off_by_what_each_tenth_said_too_much_or_too_little() {
+        assert_eq!(calibration_error(&[]), None);
+        let failed = Mark {
+            answer: Err(Fault::Busy),
+            ..mark(0.0, false)
+        };
+        assert_eq!(calibration_error(&[failed]), None);
+        // Nine tenths said, and nine of ten right.
+        let honest: Vec<_> = (0..10).map(|at| mark(0.9, at > 0)).collect();
+        assert!(calibration_error(&honest).unwrap() < 1e-6);
+        // Too much in one tenth is not made up for by too little in another one.
+        let off = [mark(1.0, false), mark(0.0, true)];
+        assert!((calibration_error(&off).unwrap() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_program_that_is_no_engine_ends_the_sitting() {
+        let launch = Launch {
+            program: "/bin/true".into(),
+            arguments: Vec::new(),
+        };
+        let error = Sitting::open(&launch, nothing()).unwrap_err();
+        assert!(matches!(error, ExamError::Ended), "{error}");
+        let gone = Launch {
+            program: "/nonexistent/program".into(),
+            ..launch
+        };
+        let error = Sitting::open(&gone, nothing()).unwrap_err();
+        assert!(matches!(error, ExamError::Start(_)), "{error}");
+    }
+
+    fn nothing() -> Load {
+        Load {
+            model: String::new(),
+            adapter: None,
+            draft: None,
+            options: Options {
+                context_tokens: 64,
+                cache_tokens: 64,
+                sequences: 1,
+                queue: 1,
+                threads: Some(1),
+                batch_tokens: 64,
+                pass_ms: 25,
+                gpu_layers: 0,
+                kv_type: KvType::F16,
+                flash_attention: Flash::Auto,
+                mapping: Mapping::Mapped,
+                without: Without::default(),
+            },
+            instructions: Vec::new(),
+        }
+    }
+}
