@@ -33,7 +33,9 @@ use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 use super::constraint::{Compiler, Pieces, Vocabulary};
 use super::floor::Floor;
 use super::native::{Adapter, Brake, Context, Shape};
-use super::protocol::{self, Facts, FrameError, FromEngine, Load, Mapping, Options, ToEngine};
+use super::protocol::{
+    self, Facts, Flash, FrameError, FromEngine, KvType, Load, Mapping, Options, ToEngine,
+};
 use super::trial::{self, Effort};
 use super::wording::Wording;
 use crate::clock::Clock;
@@ -225,18 +227,21 @@ fn run(
     work(&mut floor, inbox, wire, clock)
 }
 
-/// Sizes that native code would abort on.
+/// Sizes that native code would abort on, and what it refuses without a word.
 fn check(options: &Options) -> Result<(), Stop> {
     let sound = options.context_tokens > 0
         && options.cache_tokens >= options.context_tokens
         && options.cache_tokens <= i32::MAX.cast_unsigned()
         && (1..=options.cache_tokens).contains(&options.batch_tokens)
         && (1..=64).contains(&options.sequences);
-    if sound {
-        Ok(())
-    } else {
-        Err(Stop::Unloadable("its sizes do not fit together".into()))
+    if !sound {
+        return Err(Stop::Unloadable("its sizes do not fit together".into()));
     }
+    if options.kv_type != KvType::F16 && options.flash_attention == Flash::Off {
+        let why = "a cache in 8 or 4 bit needs flash attention, which is turned off";
+        return Err(Stop::Unloadable(why.into()));
+    }
+    Ok(())
 }
 
 fn open(backend: &LlamaBackend, path: &str, options: &Options) -> Result<LlamaModel, Stop> {
