@@ -49,6 +49,8 @@ pub struct Book {
 struct Entry {
     /// None for the plain instruction.
     task: Option<Task>,
+    /// What stands around its inputs.
+    frame: Frame,
     prompt_version: String,
     form: Form,
     choices: Vec<String>,
@@ -103,18 +105,24 @@ impl Book {
             let curve = package.calibration(&task.name, &variant.quantization);
             if let Some(frame) = package.frame(&task.name) {
                 let instruction = instruction(frame, rule, task.max_tokens);
-                book.add(Some(task), instruction, curve.cloned());
+                book.add(Some(task), frame, instruction, curve.cloned());
             }
         }
         let room = u32::try_from(manifest.runtime.context_tokens / 2).unwrap_or(u32::MAX);
         if let Some(frame) = package.plain_frame() {
             let limit = room.min(PLAIN_TOKENS);
-            book.add(None, instruction(frame, Rule::Text, limit), None);
+            book.add(None, frame, instruction(frame, Rule::Text, limit), None);
         }
         book
     }
 
-    fn add(&mut self, task: Option<&Task>, instruction: Instruction, curve: Option<Calibration>) {
+    fn add(
+        &mut self,
+        task: Option<&Task>,
+        frame: &Frame,
+        instruction: Instruction,
+        curve: Option<Calibration>,
+    ) {
         let choices = match &instruction.rule {
             Rule::Choices(choices) => choices.clone(),
             Rule::Text | Rule::Grammar(_) | Rule::Schema(_) | Rule::Regex(_) => Vec::new(),
@@ -123,6 +131,7 @@ impl Book {
         let version = task.map_or(PLAIN_VERSION, |task| task.prompt_version.as_str());
         self.entries.push(Entry {
             task: task.cloned(),
+            frame: frame.clone(),
             prompt_version: version.to_owned(),
             form: if is_json { Form::Json } else { Form::Text },
             choices,
@@ -226,16 +235,8 @@ impl Book {
 
     fn worded(&self, given: Given<'_>, place: usize) -> Result<String, Fault> {
         let entry = self.entries.get(place);
-        match (entry.and_then(|entry| entry.task.as_ref()), given) {
-            (Some(task), given) => match task.input(given) {
-                Ok(input) => Ok(input.into_owned()),
-                Err(fault) => Err(Fault::Refused {
-                    code: Code::Invalid,
-                    message: fault.to_string(),
-                }),
-            },
-            (None, Given::Text(text) | Given::Values(text)) => Ok(text.to_owned()),
-        }
+        let entry = entry.ok_or_else(|| self.unknown(""))?;
+        entry.worded(given)
     }
 
     fn unknown(&self, task: &str) -> Fault {
@@ -357,6 +358,18 @@ fn instruction(frame: &Frame, rule: Rule, max_tokens: u32) -> Instruction {
 }
 
 impl Entry {
+    /// An input in the words of its task, without the ends that the model's template takes away.
+    fn worded(&self, given: Given<'_>) -> Result<String, Fault> {
+        let said = match (&self.task, given) {
+            (Some(task), given) => task.input(given).map_err(|fault| Fault::Refused {
+                code: Code::Invalid,
+                message: fault.to_string(),
+            })?,
+            (None, Given::Text(text) | Given::Values(text)) => text.into(),
+        };
+        Ok(self.frame.trimmed(&said).to_owned())
+    }
+
     fn name(&self) -> Option<&str> {
         self.task.as_ref().map(|task| task.name.as_str())
     }

@@ -1,11 +1,13 @@
 //! What a device asks, and what it is told, with the bundled package.
 
+use std::fs;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
 use crate::engine::protocol::{Finish, FreeChoice, Spent};
 use crate::intake::{self, Client, Detail, Digest, RequestId, ReturnAddress};
+use crate::package::tests::made::TinyGguf;
 
 static PACKAGE: LazyLock<Package> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
@@ -367,4 +369,48 @@ fn an_exam_asks_what_a_device_would_be_answered_by() {
     };
     assert!(book().is_right(asked, &item, r#"{"b":2,"a":1}"#));
     assert!(!book().is_right(asked, &item, r#"{"b":2,"a":2}"#));
+}
+
+/// A package with a model whose own template trims what is asked, made and opened.
+fn trimming() -> Package {
+    let folder = std::env::temp_dir().join(format!("lineside-order-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let template = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}>";
+    let model = TinyGguf::new("llama").text("tokenizer.chat_template", template);
+    fs::write(folder.join("tiny.gguf"), model.bytes()).unwrap();
+    let tasks = "[[task]]\nname = \"guide\"\nprompt_version = \"1\"\nsystem = \"guide\"\n\
+                 answer = { text = true }\nmax_tokens = 8\nthreshold = 0.5\n";
+    fs::write(folder.join("tasks.toml"), tasks).unwrap();
+    let order = package::make::Order {
+        models: vec![folder.join("tiny.gguf")],
+        tasks: folder.join("tasks.toml"),
+        gate: None,
+        out: folder.join("made"),
+        name: None,
+        seq: None,
+        existing: package::make::Existing::Keep,
+    };
+    let made = package::make::make(&order).unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    made.package
+}
+
+#[test]
+fn the_ends_that_a_model_s_template_takes_away_are_taken_from_every_input() {
+    let package = trimming();
+    let (variant, _) = package.variants().next().unwrap();
+    let book = Book::of(&package, variant);
+    let asked = |ask| book.work(WorkNo(1), &request(ask), 900).unwrap().0.input;
+    let input = "  it hums\n".to_owned();
+    let task = "guide".to_owned();
+    let own = intake::Ask::Task {
+        task,
+        input: input.clone(),
+    };
+    assert_eq!(asked(own), "it hums");
+    assert_eq!(asked(intake::Ask::Prompt(input.clone())), "it hums");
+    assert_eq!(book.question("guide", &input).unwrap().0.input, "it hums");
+    // ChatML leaves an input as it is.
+    let (work, _) = work(&request(intake::Ask::Prompt(input.clone())));
+    assert_eq!(work.input, input);
 }
