@@ -179,6 +179,17 @@ fn summary(package: &Package, notes: &[Note]) -> String {
             ),
         );
     }
+    if let Some(adapter) = &manifest.adapter {
+        line(
+            "adapter",
+            format!(
+                "{} of {:>9}  {}",
+                adapter.scale,
+                size(adapter.file.bytes),
+                adapter.file.path
+            ),
+        );
+    }
     for task in &manifest.tasks {
         let items = package.gate().map_or(0, |gate| gate.count(&task.name));
         line(
@@ -280,6 +291,8 @@ struct PackageJson<'a> {
     context_tokens: u64,
     template: &'a str,
     models: Vec<ModelJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterJson<'a>>,
     tasks: Vec<TaskJson<'a>>,
     gate_items: usize,
     notes: Vec<NoteJson<'a>>,
@@ -294,6 +307,14 @@ struct ModelJson<'a> {
     parameters: u64,
     vocabulary: u64,
     trained_context_tokens: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AdapterJson<'a> {
+    file: &'a str,
+    bytes: u64,
+    sha256: String,
+    scale: f64,
 }
 
 #[derive(Serialize)]
@@ -358,6 +379,12 @@ impl<'a> PackageJson<'a> {
             context_tokens: manifest.runtime.context_tokens,
             template: package.wording().name(),
             models: models.collect(),
+            adapter: manifest.adapter.as_ref().map(|adapter| AdapterJson {
+                file: adapter.file.path.as_str(),
+                bytes: adapter.file.bytes,
+                sha256: adapter.file.sha256.to_string(),
+                scale: adapter.scale,
+            }),
             tasks: tasks.collect(),
             gate_items: package.gate().map_or(0, |gate| gate.items.len()),
             notes: notes.collect(),
