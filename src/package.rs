@@ -475,4 +475,4 @@ fn rule_fault(answer: &Answer, text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! Packages that are right, and one fault at a time.
 
 #[path = "../../tests/support/gguf.rs"]
-pub(super) mod made;
+pub(crate) mod made;
 
 mod adapter;
 mod folder;

@@ -1,8 +1,8 @@
 """Runs the Rust program `answer` and turns its lines into objects.
 
-Everything that is measured about a GGUF comes through here. `exam` goes through the appliance's own
-engine, as a device's request does; `ask` decodes plainly, token by token, and is what the engine and
-the training code are held against. Build the program once with
+Everything that is measured about a GGUF comes through here. `exam` goes through the appliance's
+own engine, as a device's request does; `ask` decodes plainly, token by token, and is what the
+engine and the training code are held against. Build the program once with
 
     cargo build --release --example answer
 

@@ -1,9 +1,5 @@
 //! What a device asks, and what it is told, with the bundled package.
 
-#[allow(dead_code, reason = "tests of packages take the rest")]
-#[path = "../../../tests/support/gguf.rs"]
-mod made;
-
 use std::fs;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::protocol::{Finish, FreeChoice, Spent};
 use crate::intake::{self, Client, Detail, Digest, RequestId, ReturnAddress};
+use crate::package::tests::made::TinyGguf;
 
 static PACKAGE: LazyLock<Package> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
@@ -379,7 +376,7 @@ fn trimming() -> Package {
     let folder = std::env::temp_dir().join(format!("lineside-order-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let template = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}>";
-    let model = made::TinyGguf::new("llama").text("tokenizer.chat_template", template);
+    let model = TinyGguf::new("llama").text("tokenizer.chat_template", template);
     fs::write(folder.join("tiny.gguf"), model.bytes()).unwrap();
     let tasks = "[[task]]\nname = \"guide\"\nprompt_version = \"1\"\nsystem = \"guide\"\n\
                  answer = { text = true }\nmax_tokens = 8\nthreshold = 0.5\n";
