@@ -3,12 +3,14 @@
 //! Each part is looked at in any case, so that one fault does not hide another. A rule about two
 //! keys is silent where one of them is faulty already.
 
+mod estimate;
 mod form;
 mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::estimate::Estimate;
 use super::faults::Faults;
 use super::manifest::{
     Bars, ChatTemplate, Curve, Digest, FORMAT, FilePath, Listed, MAX_CONTEXT_TOKENS,
@@ -75,6 +77,8 @@ pub struct TaskFile {
     pub curves: Vec<Curve>,
     /// What it must reach; the suite is named by the command that makes the package.
     pub bars: Option<Bars>,
+    /// What its requests are like before its model sees them.
+    pub estimate: Option<Estimate>,
 }
 
 /// Reads a task file for models of these quantizations, with `suite` as the gate's.
@@ -147,6 +151,7 @@ impl Page<'_> {
             }
             page.bars(part, suite, &names)
         });
+        let estimate = self.estimate(root, &names);
         self.close(root);
         format?;
         Some(Manifest {
@@ -163,6 +168,7 @@ impl Page<'_> {
             tasks,
             curves,
             bars,
+            estimate,
         })
     }
 
@@ -197,6 +203,7 @@ impl Page<'_> {
             let part = page.part(root, "bars")?;
             page.bars(part, Some(suite.clone()), &names)
         });
+        let estimate = self.estimate(root, &names);
         self.close(root);
         TaskFile {
             version,
@@ -208,6 +215,7 @@ impl Page<'_> {
             tasks,
             curves,
             bars,
+            estimate,
         }
     }
 
