@@ -45,7 +45,8 @@ pub use rule::{Aspect, Rule, To, When};
 
 use crate::clock::Wall;
 use crate::intake::{Code, Request};
-use crate::reply::{Connectivity, Route};
+pub use crate::reply::Connectivity;
+use crate::reply::Route;
 
 /// What decides on a request before anything is done for it.
 #[derive(Clone, Debug, PartialEq)]

@@ -70,7 +70,7 @@ decides     rule default -> edge
             it asks nothing: it takes whatever comes to it
 serves      edge; in doubt cloud:plant, then review
 before it   rule restricted-stays -> edge: classification is public, wanted restricted
-            rule too-long -> cloud: tokens is 53 (edge context 512), wanted above the edge context
+            rule too-long -> cloud: tokens is 50 (edge context 512), wanted above the edge context
             rule high-risk -> review: risk is 20, wanted at least 80
             rule complex -> cloud: complexity is 0.31, wanted above 0.72
 would       classification restricted -> edge by rule restricted-stays
@@ -80,7 +80,7 @@ would       classification restricted -> edge by rule restricted-stays
 goes by     classification public
             risk           20
             complexity     0.31
-            tokens         53 (edge context 512), estimated with the usual weights
+            tokens         50 (edge context 512), estimated with the usual weights
             task           triage
             client         press7
             topic          lineside/line-3/request/press7

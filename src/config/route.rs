@@ -9,11 +9,10 @@ use super::keys;
 use super::settings::{Review, Upstream, is_level};
 use super::tiers;
 use crate::intake::{Classification, MAX_NAME_BYTES, Topics, is_topic_filter};
-use crate::reply::Connectivity;
 use crate::router::pattern::{Keywords, MAX_KEYWORDS, NONE, NamePattern, Window, has_word};
 use crate::router::reach::{self, What};
 use crate::router::rule::{Bounds, High, Low, Tokens};
-use crate::router::{MAX_RULES, Policy, Rule, Strain, To, Ways, When};
+use crate::router::{Connectivity, MAX_RULES, Policy, Rule, Strain, To, Ways, When};
 
 /// Entries of one list in a rule: what a person still reads.
 const MAX_ENTRIES: usize = 64;

@@ -19,8 +19,9 @@
 //!
 //! [`Drift`] watches how much of each client's traffic leaves the edge: a quick average of its
 //! recent requests against a slow one of its past. When the two come apart by more than chance
-//! does, that is reported, once, until they have come together again. A client that learns to
-//! phrase its way to the cloud shows up so, and a line that has begun to make other parts, too.
+//! does, that is reported, once: the client is then watched anew, and what it does from there on
+//! is what it is held against. A client that learns to phrase its way to the cloud shows up so,
+//! and a line that has begun to make other parts, too.
 //!
 //! Both forget whoever was not seen for the longest time when their room is used up; a client
 //! that is forgotten begins anew, which costs one tier change or one warm-up.
@@ -86,15 +87,11 @@ impl Affinity {
 const QUICK: f64 = 32.0;
 /// Requests that the slow average is made of, about.
 const SLOW: f64 = 512.0;
-/// Requests of a client before anything is said of it: two quick averages.
-pub const WARM_UP: u32 = 64;
+/// Requests of a client before anything is said of it: by then the slow average is worth comparing.
+pub const WARM_UP: u32 = 256;
 /// Standard deviations of the quick average that are no chance any more: at one request a second,
-/// about one false report in a year for each client.
+/// less than one false report in a year for each client.
 const SIGMAS: f64 = 5.0;
-/// The least shift that is worth a report.
-const LEAST_SHIFT: f64 = 0.15;
-/// Part of the threshold below which an episode is over.
-const OVER: f64 = 0.5;
 
 /// Where requests of each client go.
 #[derive(Debug)]
@@ -120,18 +117,11 @@ pub struct Shift {
     pub now: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mix {
     seen: u32,
     quick: f64,
     slow: f64,
-    episode: Episode,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Episode {
-    Quiet,
-    Reported,
 }
 
 impl Default for Drift {
@@ -151,13 +141,9 @@ impl Drift {
     /// A request of a client was decided on. Says so if the client's mix has shifted, once for
     /// each time it does.
     pub fn on_decision(&mut self, client: &str, went: Went, now: Mono) -> Option<Shift> {
-        let fresh = || Mix {
-            seen: 0,
-            quick: 0.0,
-            slow: 0.0,
-            episode: Episode::Quiet,
-        };
-        self.mixes.touch(client, None, now, fresh).count(went)
+        self.mixes
+            .touch(client, None, now, Mix::default)
+            .count(went)
     }
 }
 
@@ -175,25 +161,21 @@ impl Mix {
         if self.seen < WARM_UP {
             return None;
         }
-        // Of a share near 0 or 1 a few hundred requests cannot tell how near.
-        let share = self.slow.clamp(1.0 / SLOW, 1.0 - 1.0 / SLOW);
-        let spread = (share * (1.0 - share) / (2.0 * QUICK - 1.0)).sqrt();
-        let limit = (SIGMAS * spread).max(LEAST_SHIFT);
-        let shift = (self.quick - self.slow).abs();
-        match self.episode {
-            Episode::Quiet if shift > limit => {
-                self.episode = Episode::Reported;
-                Some(Shift {
-                    before: self.slow,
-                    now: self.quick,
-                })
-            }
-            Episode::Reported if shift < limit * OVER => {
-                self.episode = Episode::Quiet;
-                None
-            }
-            Episode::Quiet | Episode::Reported => None,
+        // As angles, shares spread alike wherever they lie; as shares, the rare ones would be
+        // taken for shifts too easily.
+        let angle = |share: f64| share.clamp(0.0, 1.0).sqrt().asin();
+        let limit = SIGMAS * 0.5 / (2.0 * QUICK - 1.0).sqrt();
+        let shift = (angle(self.quick) - angle(self.slow)).abs();
+        if shift <= limit {
+            return None;
         }
+        let told = Shift {
+            before: self.slow,
+            now: self.quick,
+        };
+        // What it does from now on is what it is held against.
+        *self = Self::default();
+        Some(told)
     }
 }
 

@@ -146,7 +146,7 @@ impl Policy {
         let place = ToCloud {
             upstream: found.name.clone(),
         };
-        Cleared::of(escalation, place, found.accepts).map_err(denied)
+        Cleared::of(escalation, place, found.accepts)
     }
 
     /// Clears an escalation for persons elsewhere; gives it back where they may not see it.
@@ -158,16 +158,8 @@ impl Policy {
         if accepts.is_nothing() {
             return Err((escalation, Denied::NoSuchPlace));
         }
-        Cleared::of(escalation, ToReviewers, accepts).map_err(denied)
+        Cleared::of(escalation, ToReviewers, accepts)
     }
-}
-
-fn denied(escalation: Escalation) -> (Escalation, Denied) {
-    let why = match escalation.request.classification {
-        Classification::Restricted => Denied::Restricted,
-        Classification::Public | Classification::Internal => Denied::NotAccepted,
-    };
-    (escalation, why)
 }
 
 /// What a rule asked for and the request had, for the reply. Texts and words of the request are

@@ -5,7 +5,7 @@ together by `tests/golden/estimate.jsonl`, which this writes (`--golden`).
 
 Complexity is fitted on what the model gets wrong of the split `calibration`, and checked on the
 split `test`: a logistic regression whose constant is that of the average request, so that one half
-means the usual odds. Tokens are fitted to what the runtime's own tokenizer makes of the prompts.
+means the usual odds. Some measures may only make a request harder (ONLY_HARDER). Tokens are fitted to what the runtime's own tokenizer makes of the prompts.
 Both figures are printed, with those of guessing the mean. Needs nothing but Python and the program
 `answer` (see `asking.py`).
 """
@@ -25,8 +25,12 @@ FEATURES = ("constant", "length", "words", "numbers", "units", "questions", "lin
 COUNTS = ("letter", "digit", "word", "mark", "other_byte")
 QUESTION_MARKS = "?\uff1f\u061f\u037e\u00bf"
 GOLDEN = Path(__file__).resolve().parents[2] / "tests/golden/estimate.jsonl"
+# What may only make a request harder, whatever the examples say: they hardly have any of it, and a
+# straight line through them would call a text in another script trivial.
+ONLY_HARDER = ("length", "words", "questions", "lines", "other_letters", "capitals", "marks",
+               "schema_keys")
 # Of each task and split.
-COUNT = 1500
+COUNT = 400
 # Standard deviations are one after scaling; this much is believed of no weight before it is seen.
 PENALTY = 2.0
 STEPS = 30
@@ -180,6 +184,20 @@ def logistic(samples, wrong, penalty=PENALTY):
     return unscaled
 
 
+def harder(samples, wrong):
+    """The same, without the measures that would make a request easier and may not."""
+    bound = {FEATURES.index(name) for name in ONLY_HARDER}
+    left_out = set()
+    while True:
+        kept = [[0.0 if index in left_out else value for index, value in enumerate(sample)]
+                for sample in samples]
+        weights = logistic(kept, wrong)
+        wrong_way = {index for index in bound - left_out if weights[index] < 0}
+        if not wrong_way:
+            return [0.0 if index in left_out else weight for index, weight in enumerate(weights)]
+        left_out.add(min(wrong_way, key=lambda index: weights[index]))
+
+
 def dot(weights, sample):
     return sum(weight * value for weight, value in zip(weights, sample))
 
@@ -215,7 +233,7 @@ def complexity(fit, check, names):
         return features(text) + [float(name == other) for other in names]
 
     samples = [sample(name, text) for name, text, _ in fit]
-    weights = logistic(samples, [wrong for _, _, wrong in fit])
+    weights = harder(samples, [wrong for _, _, wrong in fit])
     # Seen from the average request: its odds become one half.
     base = sum(wrong for _, _, wrong in fit) / len(fit)
     weights[0] -= math.log(base / (1 - base))

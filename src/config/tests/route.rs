@@ -61,7 +61,7 @@ fn the_reference_rules_can_be_written_and_are_the_same() {
 #[test]
 fn every_condition_is_taken() {
     for when in [
-        "classification = ['public', 'internal']",
+        "classification = ['public']",
         "task = 'triage'",
         "task = ['classify-*', '(none)']",
         "topic = 'lineside/+/request/press7'",

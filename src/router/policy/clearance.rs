@@ -4,7 +4,10 @@
 //! with the [`Clearance`] for it and for that very place. Both can only be made here, by the
 //! policy, from the request's classification and what the place accepts; what accepts cannot say
 //! "restricted" ([`Accepts`]). So a way around the policy does not compile, and restricted content
-//! never gets as far as a port:
+//! never gets as far as a port. The same holds for a request that was relabelled on the way: its
+//! digest tells ([`Denied::Altered`]).
+//!
+//! Forging one does not compile:
 //!
 //! ```compile_fail,E0451
 //! use lineside::intake::Digest;
@@ -58,7 +61,7 @@
 //! the rules of that day: a site that narrows what an upstream accepts stops what still waits.
 
 use crate::engine::Completion;
-use crate::intake::{Classification, Digest, Request};
+use crate::intake::{Classification, Digest, Request, digest_of};
 use crate::ticket::TicketNo;
 
 /// A request that the edge alone is not to answer, on its way to somebody else.
@@ -144,16 +147,35 @@ pub struct Clearance<P> {
 }
 
 impl<P> Clearance<P> {
-    /// The only place where one comes into being.
-    pub(super) fn mint(
+    /// The only place where one comes into being. What was accepted is known by its digest, the
+    /// classification included: a request that was given another on the way is not cleared.
+    fn mint(
         request: &Request,
         ticket: TicketNo,
         place: P,
         accepts: Accepts,
-    ) -> Option<Self> {
-        accepts.takes(request.classification).then_some(Self {
+    ) -> Result<Self, Denied> {
+        let classification = request.classification;
+        if !accepts.takes(classification) {
+            return Err(match classification {
+                Classification::Restricted => Denied::Restricted,
+                Classification::Public | Classification::Internal => Denied::NotAccepted,
+            });
+        }
+        let content = digest_of(
+            &request.ask,
+            classification,
+            request.risk,
+            request.complexity,
+            request.max_tokens,
+            request.schema.as_deref(),
+        );
+        if content != request.content {
+            return Err(Denied::Altered);
+        }
+        Ok(Self {
             ticket,
-            content: request.content,
+            content,
             place,
         })
     }
@@ -188,13 +210,13 @@ impl<P> Cleared<P> {
         escalation: Escalation,
         place: P,
         accepts: Accepts,
-    ) -> Result<Self, Escalation> {
+    ) -> Result<Self, (Escalation, Denied)> {
         match Clearance::mint(&escalation.request, escalation.ticket, place, accepts) {
-            Some(clearance) => Ok(Self {
+            Ok(clearance) => Ok(Self {
                 escalation,
                 clearance,
             }),
-            None => Err(escalation),
+            Err(denied) => Err((escalation, denied)),
         }
     }
 
@@ -223,6 +245,9 @@ pub enum Denied {
     /// That place does not accept its classification.
     #[error("its classification is not accepted there")]
     NotAccepted,
+    /// It is not what was accepted.
+    #[error("it is not what was accepted")]
+    Altered,
     /// The configuration knows no such place.
     #[error("there is no such place")]
     NoSuchPlace,

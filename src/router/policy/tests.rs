@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::intake::{Ask, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream};
+use crate::intake::{
+    Ask, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream, digest_of,
+};
 use crate::reply::Connectivity;
 use crate::router::facts::Strain;
 use crate::router::pattern::{Keywords, Minute, NamePattern, Window};
@@ -15,7 +17,7 @@ use crate::router::{Estimator, Router};
 use crate::ticket::TicketNo;
 
 fn request(classification: Classification) -> Request {
-    Request {
+    sealed(Request {
         id: RequestId::Given("press7-1".into()),
         client: Client::Proven("press7".into()),
         ask: Ask::Task {
@@ -31,8 +33,21 @@ fn request(classification: Classification) -> Request {
         schema: None,
         stream: Stream::No,
         reply: ReturnAddress::Local,
-        content: Digest([7; 16]),
-    }
+        content: Digest([0; 16]),
+    })
+}
+
+/// The request as intake would have accepted it.
+fn sealed(request: Request) -> Request {
+    let content = digest_of(
+        &request.ask,
+        request.classification,
+        request.risk,
+        request.complexity,
+        request.max_tokens,
+        request.schema.as_deref(),
+    );
+    Request { content, ..request }
 }
 
 fn escalation(classification: Classification) -> Escalation {
@@ -307,11 +322,29 @@ fn only_what_a_place_accepts_is_cleared_for_it() {
     let clearance = cleared.unwrap().into_parts().1;
     assert_eq!(clearance.place().upstream, "plant");
     assert_eq!(clearance.ticket(), TicketNo(7));
-    assert_eq!(clearance.content(), Digest([7; 16]));
+    assert_eq!(clearance.content(), request(Classification::Public).content);
     let reviewers = |class| policy.clear_for_reviewers(escalation(class)).is_ok();
     assert!(reviewers(Classification::Public));
     assert!(!reviewers(Classification::Internal));
     assert!(!reviewers(Classification::Restricted));
+}
+
+#[test]
+fn a_request_that_was_relabelled_on_the_way_is_not_cleared() {
+    let policy = reference().policy;
+    let relabelled = Escalation {
+        request: Request {
+            classification: Classification::Public,
+            ..request(Classification::Restricted)
+        },
+        ..escalation(Classification::Public)
+    };
+    let (back, denied) = policy.clear_for_cloud(relabelled, "plant").unwrap_err();
+    assert_eq!(denied, Denied::Altered);
+    assert_eq!(
+        policy.clear_for_reviewers(back).unwrap_err().1,
+        Denied::Altered
+    );
 }
 
 fn classifications() -> impl Strategy<Value = Classification> + Clone {
@@ -487,7 +520,7 @@ prop_compose! {
         ],
         max_tokens in proptest::option::of(1..600u32),
     ) -> Request {
-        Request { risk, complexity, client, ask, max_tokens, ..request(classification) }
+        sealed(Request { risk, complexity, client, ask, max_tokens, ..request(classification) })
     }
 }
 
@@ -569,7 +602,7 @@ proptest! {
         request in requests(),
         situation in situations(),
     ) {
-        let request = Request { classification: Classification::Restricted, ..request };
+        let request = sealed(Request { classification: Classification::Restricted, ..request });
         let router = Router {
             policy: Policy::new(rules, ways),
             estimator: Estimator::default(),
