@@ -204,7 +204,17 @@ fn names_of(name: &str, kind: Kind, names: &mut Vec<String>) {
             names.extend(keys.map(|key| format!("{name}.{key}")));
             return;
         }
-        _ => {
+        Kind::Text
+        | Kind::Path
+        | Kind::SecretPath
+        | Kind::Word(_)
+        | Kind::Number { .. }
+        | Kind::NumberOr { .. }
+        | Kind::Texts
+        | Kind::OneOrMore
+        | Kind::Words(_)
+        | Kind::Truth
+        | Kind::Share => {
             names.push(name.to_owned());
             return;
         }

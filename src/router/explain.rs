@@ -125,10 +125,12 @@ fn changes(policy: &Policy, facts: &Facts<'_>, decided: Option<usize>) -> Vec<Ch
             Aspect::Risk => search.risk(),
             Aspect::Complexity => search.complexity(),
             Aspect::Tokens => search.tokens(),
-            Aspect::Task | Aspect::Client => search.names(aspect),
+            Aspect::Task => search.names(Named::Task),
+            Aspect::Client => search.names(Named::Client),
             Aspect::Topic => search.topics(),
             Aspect::Time => search.time(),
-            Aspect::Broker | Aspect::Cloud => search.line(aspect),
+            Aspect::Broker => search.broker(),
+            Aspect::Cloud => search.cloud(),
             Aspect::Allowance => search.allowance(),
             Aspect::Text => search.text(),
         }
@@ -259,36 +261,40 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn names(&mut self, aspect: Aspect) {
-        let patterns = self.rules().filter_map(|rule| match aspect {
-            Aspect::Task => rule.when.task.as_ref(),
-            _ => rule.when.client.as_ref(),
+    fn names(&mut self, named: Named) {
+        let patterns = self.rules().filter_map(|rule| match named {
+            Named::Task => rule.when.task.as_ref(),
+            Named::Client => rule.when.client.as_ref(),
         });
         let patterns: Vec<_> = patterns.flatten().collect();
         let mut told = 0;
-        // Besides what rules name: a name that none of them does.
-        let other = NamePattern::Is("\0".into());
-        for pattern in patterns.into_iter().chain([&other]) {
+        for pattern in patterns {
             let name = match pattern {
                 NamePattern::Is(name) | NamePattern::Begins(name) => Some(name.as_str()),
                 NamePattern::Absent => None,
             };
-            let mut changed = self.facts();
-            match aspect {
-                Aspect::Task => changed.task = name,
-                _ => changed.client = name.unwrap_or_default(),
-            }
-            let value = match pattern {
-                NamePattern::Is(name) if name == "\0" => "any other".into(),
-                NamePattern::Is(_) | NamePattern::Begins(_) | NamePattern::Absent => {
-                    pattern.to_string()
-                }
-            };
-            told += usize::from(self.try_out(aspect, value, &changed));
+            told += usize::from(self.name(named, pattern.to_string(), name));
             if told == MAX_TOLD {
-                break;
+                return;
             }
         }
+        // A name that no rule can have.
+        self.name(named, "any other".into(), Some("\0"));
+    }
+
+    fn name(&mut self, named: Named, value: String, name: Option<&str>) -> bool {
+        let mut changed = self.facts();
+        let aspect = match named {
+            Named::Task => {
+                changed.task = name;
+                Aspect::Task
+            }
+            Named::Client => {
+                changed.client = name.unwrap_or_default();
+                Aspect::Client
+            }
+        };
+        self.try_out(aspect, value, &changed)
     }
 
     fn topics(&mut self) {
@@ -329,14 +335,23 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn line(&mut self, aspect: Aspect) {
-        for line in [Connectivity::Online, Connectivity::Offline] {
-            let mut changed = self.facts();
-            match aspect {
-                Aspect::Broker => changed.broker = line,
-                _ => changed.cloud = line,
-            }
-            self.try_out(aspect, line.word().into(), &changed);
+    fn broker(&mut self) {
+        for broker in LINES {
+            let changed = Facts {
+                broker,
+                ..self.facts()
+            };
+            self.try_out(Aspect::Broker, broker.word().into(), &changed);
+        }
+    }
+
+    fn cloud(&mut self) {
+        for cloud in LINES {
+            let changed = Facts {
+                cloud,
+                ..self.facts()
+            };
+            self.try_out(Aspect::Cloud, cloud.word().into(), &changed);
         }
     }
 
@@ -364,6 +379,16 @@ impl<'a> Search<'a> {
         self.try_out(Aspect::Text, "none of the rules' words".into(), &without);
     }
 }
+
+/// What can be named by a pattern.
+#[derive(Clone, Copy)]
+enum Named {
+    Task,
+    Client,
+}
+
+/// The two states of a line.
+const LINES: [Connectivity; 2] = [Connectivity::Online, Connectivity::Offline];
 
 /// How the nearest value is told, by where it lies.
 const OR_MORE: &str = "or more";
