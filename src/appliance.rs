@@ -16,6 +16,8 @@
 mod inference;
 mod line;
 
+pub use inference::router;
+
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -31,6 +33,7 @@ use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Recovered, Setup};
+use crate::package;
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
@@ -235,10 +238,14 @@ fn caps(settings: &Settings) -> Caps {
 }
 
 fn setup(settings: &Settings) -> Setup {
+    // A package that cannot be read is none here; the engine says why.
+    let folder = settings.model_package.as_deref();
+    let manifest = folder.and_then(|folder| package::manifest_in(folder).ok());
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),
         gate: settings.gate,
+        router: router(settings, manifest.as_ref()),
         window: Window {
             count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
             age: settings.spool.outcomes_kept_for,

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod explain;
 pub mod models;
 mod reach;
 pub mod selfcheck;

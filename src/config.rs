@@ -25,15 +25,18 @@
 mod admission;
 mod check;
 mod engine;
+mod entries;
 mod fault;
 mod file;
 mod keys;
 mod layers;
 mod link;
+mod route;
 mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod topic_rules;
 
 use std::collections::BTreeMap;
@@ -45,8 +48,8 @@ pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, ClientCertificate, Console, Endpoint, Engine, KvType, Link, Log, Login, Roots,
-    Settings, SpoolLimits, Trust,
+    ApplianceName, ClientCertificate, Confidence, Console, Endpoint, Engine, KvType, Link, Log,
+    Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

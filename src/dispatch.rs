@@ -55,8 +55,9 @@ pub use recover::Recovered;
 use crate::broker;
 use crate::clock::{Mono, Now, Wall};
 use crate::engine;
-use crate::intake::{AckToken, Gate, GateLimits, Limits, Request, ReturnAddress, Topics};
+use crate::intake::{AckToken, Code, Gate, GateLimits, Limits, Request, ReturnAddress, Topics};
 use crate::reply::{Condition, Connectivity};
+use crate::router::{Decision, Edge, Reach, Router, Situation, Strain};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
 use crate::ticket::{Key, Known, Register, State, TicketNo, Window};
@@ -92,6 +93,8 @@ pub struct Setup {
     pub limits: Limits,
     /// How many, how fast.
     pub gate: GateLimits,
+    /// Where they go.
+    pub router: Router,
     /// How long outcomes are kept.
     pub window: Window,
     /// Bytes of letters above which no more work is begun.
@@ -186,6 +189,8 @@ struct Held {
     inbox: InboxRecord,
     /// To acknowledge when the acceptance is durable.
     acks: Vec<AckToken>,
+    /// Where it goes. Made when it is accepted, and anew when it comes back from the disk.
+    decision: Decision,
 }
 
 /// How far the inbox record of a held request is.
@@ -408,13 +413,35 @@ impl Dispatch {
         *self.counts.entry((what, why)).or_default() += 1;
     }
 
+    /// Where a request goes, as things stand.
+    fn route(&self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
+        let router = &self.setup.router;
+        let situation = Situation {
+            topic,
+            minute: router.minute(now.wall),
+            broker: self.connectivity(),
+            edge: match self.engine.state {
+                engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
+                engine::State::Starting | engine::State::Ready { .. } => Edge::Open,
+            },
+            clouds: &[],
+            review: Reach::Absent,
+            strain: Strain::Nominal,
+        };
+        router.admit(request, &situation)
+    }
+
+    fn connectivity(&self) -> Connectivity {
+        match self.link {
+            Link::Up => Connectivity::Online,
+            Link::Down => Connectivity::Offline,
+        }
+    }
+
     /// How the appliance is, for a reply.
     fn condition(&self) -> Condition {
         Condition {
-            connectivity: match self.link {
-                Link::Up => Connectivity::Online,
-                Link::Down => Connectivity::Offline,
-            },
+            connectivity: self.connectivity(),
             degraded: !matches!(self.engine.state, engine::State::Ready { .. })
                 || self.store.is_failing(),
         }

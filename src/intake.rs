@@ -364,6 +364,8 @@ pub enum Code {
     UnknownTask,
     /// Answers cannot be held to this schema.
     Schema,
+    /// A rule of the site sends it nowhere.
+    Policy,
 }
 
 impl Code {
@@ -385,6 +387,7 @@ impl Code {
             Self::OverContext => "over_context",
             Self::UnknownTask => "unknown_task",
             Self::Schema => "schema",
+            Self::Policy => "policy",
         }
     }
 }

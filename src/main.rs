@@ -40,6 +40,8 @@ enum Command {
     Ask(cli::ask::Args),
     /// Show what became of a request.
     Trace(cli::trace::Args),
+    /// Say where a request would go, by which rule, and what would change that.
+    Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
     /// The engine process. Started by the service, with a socket as standard input.
@@ -85,6 +87,10 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
+        Command::Explain(args) => match cli::explain::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
         Command::Models(args) => match cli::models::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

@@ -26,6 +26,7 @@
 mod adapter;
 mod calibration;
 pub mod chat;
+mod estimate;
 mod faults;
 mod folder;
 pub mod form;
@@ -46,6 +47,7 @@ use std::path::{Path, PathBuf};
 
 pub use calibration::{Calibration, MAX_POINTS};
 pub use chat::{Frame, Prompt};
+pub use estimate::{COUNTS, Estimate, FEATURES, TaskEstimate};
 pub use faults::{Faults, MAX_FAULTS, Note};
 pub use folder::MAX_ENTRIES;
 pub use form::{Given, InputFault};
@@ -59,6 +61,9 @@ pub use task::{Answer, Task, Template, Wording};
 const PLAIN: &str = "";
 /// The name of the manifest in its folder.
 pub const MANIFEST: &str = "manifest.toml";
+
+/// What is wrong with a folder whose manifest cannot be read.
+const NO_PACKAGE: &str = "this is no model package: its manifest cannot be used";
 
 /// A package that agrees with itself.
 #[derive(Clone, Debug)]
@@ -96,8 +101,7 @@ impl Package {
         let sheet = match folder::text(&file, MAX_MANIFEST_BYTES) {
             Ok(text) => sheet::manifest(&text, &file)?,
             Err(wanted) => {
-                let what = "this is no model package: its manifest cannot be used";
-                faults.of_file(&file, what, &wanted);
+                faults.of_file(&file, NO_PACKAGE, &wanted);
                 return Err(faults);
             }
         };
@@ -232,6 +236,17 @@ impl Manifest {
         let curve = self.curves.iter().find(own);
         curve.map(|curve| &curve.calibration)
     }
+}
+
+/// What the manifest of the package in a folder says. Looks at no other file.
+pub fn manifest_in(folder: &Path) -> Result<Manifest, Faults> {
+    let file = folder.join(MANIFEST);
+    let text = folder::text(&file, MAX_MANIFEST_BYTES).map_err(|wanted| {
+        let mut faults = Faults::default();
+        faults.of_file(&file, NO_PACKAGE, &wanted);
+        faults
+    })?;
+    Ok(sheet::manifest(&text, &file)?.manifest)
 }
 
 /// Every file that must lie in the folder.

@@ -146,7 +146,9 @@ fn the_readme_names_every_key_that_a_written_manifest_has() {
     let desk = Desk::new();
     let more = "[[calibration]]\ntask = \"triage\"\nquantization = \"Q8_0\"\nmethod = \"isotonic\"\n\
                 points = [[0.0, 0.0], [1.0, 1.0]]\n[bars]\nmemory_bytes = 1000000\nlatency_ms = 9\n\
-                calibration_error = 0.1\n[[bars.task]]\nname = \"triage\"\naccuracy = 0.9\n";
+                calibration_error = 0.1\n[[bars.task]]\nname = \"triage\"\naccuracy = 0.9\n\
+                [estimate]\ncomplexity = { length = 0.5 }\ntokens = { letter = 0.3 }\n\
+                [[estimate.task]]\nname = \"triage\"\nframe_tokens = 9\n";
     desk.write("tasks.toml", format!("{}\n{more}", example()).as_bytes());
     let expect = "{\\\"needs_human\\\":false}";
     let item = |task: &str| {

@@ -16,7 +16,8 @@ use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Withou
 use crate::engine::stockroom::Stockroom;
 use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
-use crate::package::Package;
+use crate::package::{Manifest, Package};
+use crate::router::{Estimator, Router};
 use crate::service::Pulse;
 
 /// Conversations at a time where nobody says: what a board of two to eight cores gains from.
@@ -85,6 +86,18 @@ pub(super) fn start(
     Inference {
         task,
         _allowance: allow,
+    }
+}
+
+/// The router, with what a package says of its requests.
+pub fn router(settings: &Settings, manifest: Option<&Manifest>) -> Router {
+    let context = (settings.engine.context_tokens)
+        .or_else(|| u32::try_from(manifest?.runtime.context_tokens).ok());
+    Router {
+        policy: settings.policy.clone(),
+        estimator: manifest.map(Estimator::of).unwrap_or_default(),
+        context_tokens: context.unwrap_or(u32::MAX),
+        ahead_minutes: settings.utc_offset_minutes,
     }
 }
 

@@ -15,6 +15,9 @@ use super::selfcheck::{self, Item, State};
 use crate::clock::{Clock, Wall};
 use crate::config::{self, Endpoint, Faults, REFERENCE, Settings, Surroundings};
 use crate::fault::Fault;
+use crate::router::Policy;
+use crate::router::policy::DEFAULT_RULE;
+use crate::router::reach::{self, What};
 
 /// The process's exit code where something needed is unavailable (`EX_UNAVAILABLE`).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -98,6 +101,7 @@ where
     Report {
         items: vec![
             configuration(settings),
+            routing(settings),
             broker(settings, PROBE_TIMEOUT, probe).await,
             selfcheck::state_dir(settings),
             selfcheck::file_system(settings),
@@ -121,6 +125,37 @@ fn configuration(settings: &Settings) -> Item {
         files
     };
     Item::new("configuration", State::Ok, what)
+}
+
+/// Which rules hold, and what in them is worth knowing; their faults were told before.
+fn routing(settings: &Settings) -> Item {
+    let name = "routing";
+    let policy = &settings.policy;
+    let is_reference = *policy == Policy::reference(policy.ways().clone());
+    let what = if is_reference {
+        "the five reference rules".to_owned()
+    } else {
+        format!("{} rules", policy.rules().len())
+    };
+    let findings = reach::look_through(policy, &settings.topics);
+    let to_cloud = findings.iter().filter(|it| it.what == What::NoCloud);
+    let to_cloud = to_cloud.filter_map(|it| policy.rules().get(it.rule?));
+    let to_cloud: Vec<_> = to_cloud.map(|rule| rule.name.as_str()).collect();
+    if findings.iter().any(|it| it.what == What::NoCatchAll) {
+        let todo = "end [[route]] with a rule without when, unless that is meant";
+        let what =
+            format!("{what}; what none of them takes goes to the edge, by rule \"{DEFAULT_RULE}\"");
+        Item::new(name, State::Warn, what).todo(format!("{todo} (it acts as {DEFAULT_RULE})"))
+    } else if !to_cloud.is_empty() && !is_reference {
+        let what = format!(
+            "{what}; {} to a cloud, and there is none",
+            to_cloud.join(", ")
+        );
+        Item::new(name, State::Warn, what)
+            .todo("set cloud.url, or the edge answers instead, marked as degraded")
+    } else {
+        Item::new(name, State::Ok, what)
+    }
 }
 
 async fn broker<P>(settings: &Settings, patience: Duration, probe: P) -> Item

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::fault::{Fault, NOT_SET};
 use crate::intake::{Topics, is_topic_name};
 use crate::service::{Destination, Levels};
 
@@ -14,7 +15,7 @@ use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
 use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
-use super::{Surroundings, admission, engine, keys, link, secret};
+use super::{Surroundings, admission, engine, keys, link, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -100,6 +101,10 @@ impl Checker<'_> {
         let model_package = engine::package(self, &file.model);
         let engine = engine::check(self, file);
         let log = self.log(&file.log);
+        let clouds = tiers::clouds(self, file);
+        let review = tiers::review(self, &file.review);
+        let confidence = tiers::confidence(self, &file.confidence);
+        let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
             procfs: self.beside("governor.procfs_root", &file.governor.procfs_root),
@@ -118,6 +123,11 @@ impl Checker<'_> {
             spool,
             model_package,
             engine,
+            policy: policy?,
+            utc_offset_minutes: file.appliance.utc_offset_minutes,
+            clouds: clouds?,
+            review: review?,
+            confidence,
             console: console?,
             roots,
             log: log?,
@@ -130,6 +140,28 @@ impl Checker<'_> {
     /// Notes a fault about a key as it stands.
     pub(super) fn fault(&mut self, key: &str, wanted: impl Into<String>) {
         self.faults.add(self.layers.fault(key, wanted));
+    }
+
+    /// Notes a fault about one entry of a list: `key[n].below`.
+    pub(super) fn entry_fault(
+        &mut self,
+        key: &str,
+        index: usize,
+        below: &str,
+        value: &str,
+        wanted: impl Into<String>,
+    ) {
+        let value = if value.is_empty() {
+            NOT_SET.to_owned()
+        } else {
+            value.to_owned()
+        };
+        self.faults.add(Fault {
+            key: format!("{key}[{}].{below}", index + 1),
+            value,
+            wanted: wanted.into(),
+            place: self.layers.entry_place(key, index).cloned(),
+        });
     }
 
     /// Notes a fault about a key, unless one of the keys it is about is faulty already.
@@ -152,15 +184,20 @@ impl Checker<'_> {
 
     /// The path that a `*_file` key names.
     pub(super) fn file_path(&mut self, key: &str, value: Option<&str>) -> Option<PathBuf> {
-        let folder = self.folder_of(key);
-        let credentials = self.around.env.get("CREDENTIALS_DIRECTORY");
-        match secret::resolve(value?, folder.as_deref(), credentials.map(AsRef::as_ref)) {
+        match self.resolved(key, value?) {
             Ok(path) => Some(path),
             Err(wanted) => {
                 self.fault(key, wanted);
                 None
             }
         }
+    }
+
+    /// The same, and the fault is for the caller to note.
+    pub(super) fn resolved(&self, key: &str, value: &str) -> Result<PathBuf, String> {
+        let folder = self.folder_of(key);
+        let credentials = self.around.env.get("CREDENTIALS_DIRECTORY");
+        secret::resolve(value, folder.as_deref(), credentials.map(AsRef::as_ref))
     }
 
     /// The secret in the file that a key names.

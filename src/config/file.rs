@@ -44,8 +44,31 @@ pub(super) enum Kind {
     },
     /// A list of texts.
     Texts,
+    /// A text, or a list of at least one.
+    OneOrMore,
+    /// One of these words, or a list of at least one.
+    Words(&'static [&'static str]),
+    /// Yes or no.
+    Truth,
+    /// A number from 0 to 1.
+    Share,
     /// A list of tables, each with a topic filter and a classification.
     Exceptions,
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A list of tables.
+    Entries(&'static Entry),
+}
+
+/// What each table of a list may have.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its keys.
+    pub(super) keys: &'static [Key],
+    /// Those that it must have.
+    pub(super) needed: &'static [&'static str],
+    /// What would be right, as a whole.
+    pub(super) wanted: &'static str,
 }
 
 /// One key.
@@ -91,6 +114,7 @@ pub(super) const KEYS: &[Key] = &[
     key("appliance.name", Kind::Text),
     key("appliance.state_dir", Kind::Path),
     key("appliance.default_classification", Kind::Word(CLASSIFICATIONS)),
+    number("appliance.utc_offset_minutes", -12 * 60, 14 * 60, "no clock on Earth is further from UTC"),
     key("broker.url", Kind::Text),
     key("broker.embedded_listen", Kind::Text),
     key("broker.username", Kind::Text),
@@ -131,6 +155,24 @@ pub(super) const KEYS: &[Key] = &[
     number("spool.outcomes_kept_hours", 1, 8760, "a device repeats itself within the hour; a year is an archive's work"),
     number("spool.ballast_bytes", MIB, GIB, "opening a full store takes about a megabyte; more than a gigabyte is a waste"),
     number("spool.headroom_bytes", 4 * MIB, 64 * GIB, "the store rewrites itself into free space before it gives any back"),
+    key("route", Kind::Entries(&ROUTE)),
+    key("confidence.threshold", Kind::Share),
+    key("confidence.risk_target", Kind::Share),
+    key("cloud.url", Kind::Text),
+    key("cloud.name", Kind::Text),
+    key("cloud.model", Kind::Text),
+    key("cloud.api_key_file", Kind::SecretPath),
+    key("cloud.ca_file", Kind::Path),
+    key("cloud.proxy", Kind::Text),
+    key("cloud.accepts", Kind::Texts),
+    number("cloud.connect_timeout_ms", 10, 600_000, CLOUD_WAIT),
+    number("cloud.timeout_ms", 10, 600_000, CLOUD_WAIT),
+    number("cloud.requests_per_hour", 1, 1_000_000, "one must pass, and a bill has an end"),
+    key("cloud.more", Kind::Entries(&CLOUD_MORE)),
+    key("review.local", Kind::Truth),
+    key("review.remote", Kind::Truth),
+    key("review.accepts", Kind::Texts),
+    number("review.expires_hours", 1, 8760, "a person must have a chance, and an item an end"),
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
     key("console.pin_file", Kind::SecretPath),
@@ -138,6 +180,74 @@ pub(super) const KEYS: &[Key] = &[
     key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
 ];
+
+const CLOUD_WAIT: &str = "a line has its delay, and the edge answers what takes longer";
+
+/// A rule.
+#[rustfmt::skip] // a table is read by its columns
+const ROUTE: Entry = Entry {
+    keys: &[
+        key("name", Kind::Text),
+        key("when", Kind::Table(WHEN)),
+        key("to", Kind::Text),
+    ],
+    needed: &["name", "to"],
+    wanted: "[[route]] with a name, when = { … } and to = \"edge\", \"cloud\", \"cloud:NAME\", \"review\" or \"refuse\"",
+};
+
+/// What a rule may ask.
+#[rustfmt::skip] // a table is read by its columns
+pub(super) const WHEN: &[Key] = &[
+    key("classification", Kind::Words(CLASSIFICATIONS)),
+    key("task", Kind::OneOrMore),
+    key("topic", Kind::OneOrMore),
+    key("client", Kind::OneOrMore),
+    number("risk_at_least", 0, 100, RISK),
+    number("risk_above", 0, 100, RISK),
+    number("risk_at_most", 0, 100, RISK),
+    number("risk_below", 0, 100, RISK),
+    key("complexity_at_least", Kind::Share),
+    key("complexity_above", Kind::Share),
+    key("complexity_at_most", Kind::Share),
+    key("complexity_below", Kind::Share),
+    number_or("tokens_at_least", CONTEXT, 0, MAX_TOKENS, TOKENS),
+    number_or("tokens_above", CONTEXT, 0, MAX_TOKENS, TOKENS),
+    number_or("tokens_at_most", CONTEXT, 0, MAX_TOKENS, TOKENS),
+    number_or("tokens_below", CONTEXT, 0, MAX_TOKENS, TOKENS),
+    key("words", Kind::OneOrMore),
+    key("fragments", Kind::OneOrMore),
+    key("time", Kind::Text),
+    key("broker", Kind::Word(LINE)),
+    key("cloud", Kind::Word(LINE)),
+    key("allowance", Kind::Words(ALLOWANCES)),
+];
+
+const RISK: &str = "as in a request";
+const TOKENS: &str = "no model has a longer context";
+const MAX_TOKENS: i64 = 1 << 24;
+/// Stands for the context of the model on this appliance.
+const CONTEXT: &str = "context";
+const LINE: &[&str] = &["online", "offline"];
+const ALLOWANCES: &[&str] = &["nominal", "warm", "hot", "critical"];
+
+/// A further upstream.
+#[rustfmt::skip] // a table is read by its columns
+const CLOUD_MORE: Entry = Entry {
+    keys: &[
+        key("name", Kind::Text),
+        key("url", Kind::Text),
+        key("model", Kind::Text),
+        key("api_key_file", Kind::SecretPath),
+        key("ca_file", Kind::Path),
+        key("proxy", Kind::Text),
+        key("accepts", Kind::Texts),
+        number("connect_timeout_ms", 10, 600_000, CLOUD_WAIT),
+        number("timeout_ms", 10, 600_000, CLOUD_WAIT),
+        number("requests_per_hour", 1, 1_000_000, "one must pass, and a bill has an end"),
+    ],
+    needed: &["name", "url", "model", "accepts"],
+    wanted: "[[cloud.more]] with a name, url, model and accepts",
+};
 
 /// The keys of one entry of `intake.classification`.
 pub(super) const EXCEPTION_KEYS: &[&str] = &["topic", "classification"];
@@ -154,6 +264,12 @@ pub(super) struct File {
     pub(super) engine: Engine,
     pub(super) governor: Governor,
     pub(super) spool: Spool,
+    #[serde(default)]
+    pub(super) route: Option<Vec<Route>>,
+    #[serde(default)]
+    pub(super) confidence: Confidence,
+    pub(super) cloud: Cloud,
+    pub(super) review: Review,
     pub(super) console: Console,
     pub(super) log: Log,
     pub(super) service: Service,
@@ -165,6 +281,7 @@ pub(super) struct Appliance {
     pub(super) name: Option<String>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) default_classification: String,
+    pub(super) utc_offset_minutes: i16,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -261,6 +378,108 @@ pub(super) struct Spool {
     pub(super) outcomes_kept_hours: u64,
     pub(super) ballast_bytes: u64,
     pub(super) headroom_bytes: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) when: When,
+    pub(super) to: String,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct When {
+    pub(super) classification: Option<OneOrMore>,
+    pub(super) task: Option<OneOrMore>,
+    pub(super) topic: Option<OneOrMore>,
+    pub(super) client: Option<OneOrMore>,
+    pub(super) risk_at_least: Option<u8>,
+    pub(super) risk_above: Option<u8>,
+    pub(super) risk_at_most: Option<u8>,
+    pub(super) risk_below: Option<u8>,
+    pub(super) complexity_at_least: Option<f64>,
+    pub(super) complexity_above: Option<f64>,
+    pub(super) complexity_at_most: Option<f64>,
+    pub(super) complexity_below: Option<f64>,
+    pub(super) tokens_at_least: Option<NumberOr>,
+    pub(super) tokens_above: Option<NumberOr>,
+    pub(super) tokens_at_most: Option<NumberOr>,
+    pub(super) tokens_below: Option<NumberOr>,
+    pub(super) words: Option<OneOrMore>,
+    pub(super) fragments: Option<OneOrMore>,
+    pub(super) time: Option<String>,
+    pub(super) broker: Option<String>,
+    pub(super) cloud: Option<String>,
+    pub(super) allowance: Option<OneOrMore>,
+}
+
+/// A text, or several.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    /// All of them.
+    pub(super) fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::More(texts) => texts,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Confidence {
+    pub(super) threshold: Option<f64>,
+    pub(super) risk_target: Option<f64>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cloud {
+    pub(super) url: Option<String>,
+    pub(super) name: String,
+    pub(super) model: Option<String>,
+    pub(super) api_key_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) proxy: Option<String>,
+    pub(super) accepts: Option<Vec<String>>,
+    pub(super) connect_timeout_ms: u64,
+    pub(super) timeout_ms: u64,
+    pub(super) requests_per_hour: u32,
+    #[serde(default)]
+    pub(super) more: Vec<Upstream>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    pub(super) name: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) api_key_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) proxy: Option<String>,
+    pub(super) accepts: Option<Vec<String>>,
+    pub(super) connect_timeout_ms: Option<u64>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) requests_per_hour: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Review {
+    pub(super) local: bool,
+    pub(super) remote: bool,
+    pub(super) accepts: Vec<String>,
+    pub(super) expires_hours: u32,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -8,6 +8,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::fault::{self, Fault, Lines, NOT_SET, Place, did_you_mean, nearest, shortened};
 
+use super::entries;
 use super::fault::{Faults, HIDDEN};
 use super::file::{CLASSIFICATIONS, EXCEPTION_KEYS, KEYS, Key, Kind};
 
@@ -16,6 +17,8 @@ pub(super) struct Found {
     pub(super) key: &'static str,
     pub(super) value: Value,
     pub(super) place: Place,
+    /// Where each entry of a list stands.
+    pub(super) entries: Vec<Place>,
 }
 
 /// Returns what fits and notes what does not.
@@ -28,6 +31,11 @@ pub(super) fn hold_against_table(
     for (section, body) in document {
         let place = lines.place(section.span().start);
         let section = section.get_ref();
+        // A list of tables at the top is a key by itself.
+        if let Some(key) = find_whole(section) {
+            take(key, body.get_ref(), &place, lines, faults, &mut found);
+            continue;
+        }
         if !sections().any(|known| known == section) {
             faults.add(unknown_section(section, body.get_ref(), place));
             continue;
@@ -48,46 +56,65 @@ pub(super) fn hold_against_table(
                 faults.add(unknown_key(section, name, place));
                 continue;
             };
-            match fit(key, value.get_ref(), lines) {
-                Ok(value) => found.push(Found {
-                    key: key.name,
-                    value,
-                    place,
-                }),
-                Err(misfits) => misfits.into_iter().for_each(|misfit| {
-                    faults.add(Fault {
-                        key: format!("{}{}", key.name, misfit.below),
-                        value: misfit.value,
-                        wanted: misfit.wanted,
-                        place: Some(misfit.place.unwrap_or_else(|| place.clone())),
-                    });
-                }),
-            }
+            take(key, value.get_ref(), &place, lines, faults, &mut found);
         }
     }
     found
 }
 
+/// Takes the value of a key if it fits, or notes why not.
+fn take(
+    key: &Key,
+    value: &DeValue<'_>,
+    place: &Place,
+    lines: &Lines<'_>,
+    faults: &mut Faults,
+    found: &mut Vec<Found>,
+) {
+    let items = value.as_array().into_iter().flatten();
+    let entries = items.map(|item| lines.place(item.span().start)).collect();
+    match fit(key.kind, value, lines) {
+        Ok(value) => found.push(Found {
+            key: key.name,
+            value,
+            place: place.clone(),
+            entries,
+        }),
+        Err(misfits) => misfits.into_iter().for_each(|misfit| {
+            faults.add(Fault {
+                key: format!("{}{}", key.name, misfit.below),
+                value: misfit.value,
+                wanted: misfit.wanted,
+                place: Some(misfit.place.unwrap_or_else(|| place.clone())),
+            });
+        }),
+    }
+}
+
 /// A value that is not of its key's kind.
-struct Misfit {
+pub(super) struct Misfit {
     /// Where below the key; empty for the key itself.
-    below: String,
-    value: String,
-    wanted: String,
-    place: Option<Place>,
+    pub(super) below: String,
+    pub(super) value: String,
+    pub(super) wanted: String,
+    pub(super) place: Option<Place>,
 }
 
 /// A key's value, if it is of the key's kind.
-fn fit(key: &Key, value: &DeValue<'_>, lines: &Lines<'_>) -> Result<Value, Vec<Misfit>> {
+pub(super) fn fit(
+    kind: Kind,
+    value: &DeValue<'_>,
+    lines: &Lines<'_>,
+) -> Result<Value, Vec<Misfit>> {
     let misfit = |shown: String| {
         Err(vec![Misfit {
             below: String::new(),
             value: shown,
-            wanted: wanted(key.kind, value),
+            wanted: wanted(kind, value),
             place: None,
         }])
     };
-    match (key.kind, value) {
+    match (kind, value) {
         (Kind::Text | Kind::Path | Kind::SecretPath, DeValue::String(text))
             if !text.is_empty() && !text.contains('\0') =>
         {
@@ -110,7 +137,29 @@ fn fit(key: &Key, value: &DeValue<'_>, lines: &Lines<'_>) -> Result<Value, Vec<M
             Some(texts) => Ok(Value::Array(texts)),
             None => misfit(shown_raw(value)),
         },
+        (Kind::OneOrMore, DeValue::String(text)) if !text.is_empty() => {
+            Ok(Value::String(text.to_string()))
+        }
+        (Kind::OneOrMore, DeValue::Array(items)) if !items.is_empty() => match texts(items) {
+            Some(texts) => Ok(Value::Array(texts)),
+            None => misfit(shown_raw(value)),
+        },
+        (Kind::Words(words), DeValue::String(word)) if words.contains(&word.as_ref()) => {
+            Ok(Value::String(word.to_string()))
+        }
+        (Kind::Words(words), DeValue::Array(items)) if !items.is_empty() => match texts(items) {
+            Some(texts) if all_among(&texts, words) => Ok(Value::Array(texts)),
+            Some(texts) => misfit(short(&Value::Array(texts))),
+            None => misfit(shown_raw(value)),
+        },
+        (Kind::Truth, DeValue::Boolean(yes)) => Ok(Value::Boolean(*yes)),
+        (Kind::Share, DeValue::Float(_) | DeValue::Integer(_)) => match share(value) {
+            Some(share) => Ok(Value::Float(share)),
+            None => misfit(shown_raw(value)),
+        },
         (Kind::Exceptions, DeValue::Array(items)) => exceptions(items, lines),
+        (Kind::Table(keys), DeValue::Table(found)) => entries::table(found, keys, lines),
+        (Kind::Entries(entry), DeValue::Array(items)) => entries::list(items, entry, lines),
         (Kind::SecretPath, _) => misfit(HIDDEN.into()),
         (
             Kind::Text
@@ -119,7 +168,13 @@ fn fit(key: &Key, value: &DeValue<'_>, lines: &Lines<'_>) -> Result<Value, Vec<M
             | Kind::Number { .. }
             | Kind::NumberOr { .. }
             | Kind::Texts
-            | Kind::Exceptions,
+            | Kind::OneOrMore
+            | Kind::Words(_)
+            | Kind::Truth
+            | Kind::Share
+            | Kind::Exceptions
+            | Kind::Table(_)
+            | Kind::Entries(_),
             other,
         ) => misfit(shown_raw(other)),
     }
@@ -148,6 +203,22 @@ fn wanted(kind: Kind, value: &DeValue<'_>) -> String {
             why,
         } => format!("\"{word}\", or a whole number from {min} to {max} ({why})"),
         Kind::Texts => "a list of texts: [\"…\", \"…\"]".into(),
+        Kind::OneOrMore => "a text in quotes, or a list of texts: [\"…\", \"…\"]".into(),
+        Kind::Words(words) => {
+            let meant = value
+                .as_str()
+                .and_then(|word| nearest(word, words.iter().copied()));
+            let meant = meant.map(|word| format!("; did you mean \"{word}\"?"));
+            let meant = meant.unwrap_or_default();
+            format!("one of {}, or a list of them{meant}", quoted(words))
+        }
+        Kind::Truth => "true or false".into(),
+        Kind::Share => "a number from 0 to 1".into(),
+        Kind::Table(keys) => {
+            let keys = keys.iter().map(|key| key.name).collect::<Vec<_>>();
+            format!("a table: {{ … }} with any of {}", keys.join(", "))
+        }
+        Kind::Entries(entry) => entry.wanted.into(),
         Kind::Exceptions => "[[intake.classification]] with a topic and a classification".into(),
     }
 }
@@ -157,6 +228,26 @@ fn texts(items: &DeArray<'_>) -> Option<Vec<Value>> {
         .iter()
         .map(|item| Some(Value::String(item.get_ref().as_str()?.to_owned())))
         .collect()
+}
+
+fn all_among(texts: &[Value], words: &[&str]) -> bool {
+    let known = |text: &Value| text.as_str().is_some_and(|text| words.contains(&text));
+    texts.iter().all(known)
+}
+
+/// A number from 0 to 1, with or without a point.
+fn share(value: &DeValue<'_>) -> Option<f64> {
+    let number = match value {
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+        DeValue::Integer(_)
+        | DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
+    };
+    number.filter(|number| (0.0..=1.0).contains(number))
 }
 
 /// The list of classifications by topic; each entry is looked at by itself.
@@ -228,7 +319,10 @@ fn unknown_section(section: &str, body: &DeValue<'_>, place: Place) -> Fault {
         .iter()
         .find(|key| key.name.split_once('.').is_some_and(|(_, k)| k == section));
     let known = sections()
-        .map(|known| format!("[{known}]"))
+        .map(|known| match find_whole(known) {
+            Some(_) => format!("[[{known}]]"),
+            None => format!("[{known}]"),
+        })
         .collect::<Vec<_>>()
         .join(" ");
     let wanted = if let (false, Some(key)) = (is_section, home) {
@@ -284,9 +378,14 @@ fn unknown_key(section: &str, name: &str, place: Place) -> Fault {
 fn sections() -> impl Iterator<Item = &'static str> + Clone {
     let mut last = "";
     KEYS.iter().filter_map(move |key| {
-        let (section, _) = key.name.split_once('.')?;
+        let section = key.name.split_once('.').map_or(key.name, |(it, _)| it);
         (section != std::mem::replace(&mut last, section)).then_some(section)
     })
+}
+
+/// A key that stands in no section.
+fn find_whole(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
 }
 
 fn find(section: &str, name: &str) -> Option<&'static Key> {
@@ -300,13 +399,13 @@ fn quoted(words: &[&str]) -> String {
 }
 
 /// A foreign key, safe to print and not too long.
-fn shown_key(name: &str) -> String {
+pub(super) fn shown_key(name: &str) -> String {
     let shown = name.escape_debug().to_string();
     shortened(&shown)
 }
 
 /// What a foreign value looks like in a fault, where it is of a wrong kind.
-fn shown_raw(value: &DeValue<'_>) -> String {
+pub(super) fn shown_raw(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => short(&Value::String(text.to_string())),
         DeValue::Integer(number) => number.to_string(),
@@ -316,6 +415,13 @@ fn shown_raw(value: &DeValue<'_>) -> String {
         DeValue::Array(_) => "(a list)".into(),
         DeValue::Table(_) => "(a table)".into(),
     }
+}
+
+/// A list of texts, safe to print and not too long.
+pub(super) fn short_list(texts: &[String]) -> String {
+    short(&Value::Array(
+        texts.iter().cloned().map(Value::String).collect(),
+    ))
 }
 
 /// A value, safe to print and not too long.

@@ -53,6 +53,8 @@ pub(super) enum Origin {
 pub(super) struct Leaf {
     pub(super) value: Value,
     pub(super) origin: Origin,
+    /// Where each entry of a list stands.
+    entries: Vec<Place>,
 }
 
 /// Every key that has a value.
@@ -118,8 +120,12 @@ impl Layers {
                 Some(_) => Origin::Site(found.place),
                 None => Origin::Default,
             };
-            let value = found.value;
-            self.leaves.insert(found.key, Leaf { value, origin });
+            let leaf = Leaf {
+                value: found.value,
+                origin,
+                entries: found.entries,
+            };
+            self.leaves.insert(found.key, leaf);
         }
     }
 
@@ -128,6 +134,7 @@ impl Layers {
         let mut root = toml::Table::new();
         for (name, leaf) in &self.leaves {
             let Some((section, key)) = name.split_once('.') else {
+                root.insert((*name).to_owned(), leaf.value.clone());
                 continue;
             };
             let section = root
@@ -153,6 +160,12 @@ impl Layers {
         }
     }
 
+    /// Where an entry of a list was set, if the site set it.
+    pub(super) fn entry_place(&self, key: &str, index: usize) -> Option<&Place> {
+        let own = self.leaves.get(key)?.entries.get(index);
+        self.place(key).map(|place| own.unwrap_or(place))
+    }
+
     /// A fault about a key as it stands.
     pub(super) fn fault(&self, key: &str, wanted: impl Into<String>) -> Fault {
         let value = match self.leaves.get(key) {
@@ -176,7 +189,11 @@ impl Layers {
     ) {
         let value = value.into();
         let origin = Origin::Derived(from);
-        self.leaves.entry(key).or_insert(Leaf { value, origin });
+        self.leaves.entry(key).or_insert(Leaf {
+            value,
+            origin,
+            entries: Vec::new(),
+        });
     }
 
     /// All keys with a value, as TOML that says where each came from.
@@ -184,9 +201,12 @@ impl Layers {
         let mut text = String::new();
         let mut section = "";
         for key in KEYS {
-            let (Some(leaf), Some((of, name))) =
-                (self.leaves.get(key.name), key.name.split_once('.'))
-            else {
+            let Some(leaf) = self.leaves.get(key.name) else {
+                continue;
+            };
+            let Some((of, name)) = key.name.split_once('.') else {
+                self.write_entries(key.name, leaf, &mut text);
+                section = key.name;
                 continue;
             };
             if of != section {
@@ -203,6 +223,19 @@ impl Layers {
         }
         text
     }
+
+    /// A list of tables that stands in no section.
+    fn write_entries(&self, name: &str, leaf: &Leaf, text: &mut String) {
+        let entries = leaf.value.as_array().into_iter().flatten();
+        for (index, entry) in entries.enumerate() {
+            let place = self.entry_place(name, index);
+            let place = place.map_or_else(String::new, |place| format!("  # {place}"));
+            let _ = writeln!(text, "\n[[{name}]]{place}");
+            for (key, value) in entry.as_table().into_iter().flatten() {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+    }
 }
 
 /// A value in a fault. A secret's path is shown only if it looks like one: someone may have
@@ -214,7 +247,8 @@ fn shown(key: &str, value: &Value) -> String {
     let hide = value.as_str().is_some_and(|text| {
         let is_path = text.starts_with('/') || text.starts_with(secret::CREDENTIAL);
         // A login in a URL is a secret too.
-        (secret && !is_path) || (key == "broker.url" && text.contains('@'))
+        let is_url = ["broker.url", "cloud.url", "cloud.proxy"].contains(&key);
+        (secret && !is_path) || (is_url && text.contains('@'))
     });
     if hide {
         HIDDEN.to_owned()

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::intake::{GateLimits, Limits, Topics};
+use crate::router::{Accepts, Policy};
 use crate::service::{Destination, Levels};
 
 use super::secret::Secret;
@@ -33,6 +34,16 @@ pub struct Settings {
     pub model_package: Option<PathBuf>,
     /// How the model is run.
     pub engine: Engine,
+    /// Where requests go.
+    pub policy: Policy,
+    /// How far the site's clocks are ahead of UTC.
+    pub utc_offset_minutes: i16,
+    /// Models elsewhere, in the order in which they stand in for each other.
+    pub clouds: Vec<Upstream>,
+    /// Who reviews.
+    pub review: Review,
+    /// When an answer is believed.
+    pub confidence: Confidence,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
     /// Where the kernel shows what it knows.
@@ -294,6 +305,60 @@ pub enum KvType {
     Q8,
     /// 4 bit and a scale.
     Q4,
+}
+
+/// A model elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// How rules and replies call it.
+    pub name: String,
+    /// Where it is asked.
+    pub url: String,
+    /// Which model there.
+    pub model: String,
+    /// What proves who asks.
+    pub api_key: Option<Secret>,
+    /// Certificates that its own must descend from; absent: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What stands between; absent: nothing.
+    pub proxy: Option<Proxy>,
+    /// What may go there.
+    pub accepts: Accepts,
+    /// The longest that a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// The longest that an answer may take.
+    pub timeout: Duration,
+    /// Requests in an hour at most.
+    pub requests_per_hour: u32,
+}
+
+/// A proxy between the appliance and a model elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// The one that the environment names.
+    System,
+    /// This one.
+    At(String),
+}
+
+/// Who reviews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Whether persons answer at this appliance.
+    pub local: bool,
+    /// What persons elsewhere may see; nothing, where there are none.
+    pub remote: Accepts,
+    /// How long an item waits for them.
+    pub expires_after: Duration,
+}
+
+/// When an answer is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Confidence {
+    /// How sure it must be; absent: as the task says.
+    pub threshold: Option<f64>,
+    /// The share of answers that may be wrong, where the threshold is to follow from it.
+    pub risk_target: Option<f64>,
 }
 
 /// The technicians' port.

@@ -1,5 +1,7 @@
 //! What the configuration promises to those who write it.
 
+mod route;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
-use super::file::{KEYS, Kind};
+use super::file::{KEYS, Key, Kind};
 use super::layers::{Layers, Origin};
 use super::*;
 use crate::intake::{Classification, filter_matches};
@@ -135,29 +137,21 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
 
 #[test]
 fn the_reference_tells_of_every_key() {
-    let mut section = "";
+    // What follows the head of an entry are the entry's own keys, not the section's.
+    let (mut section, mut in_entry) = ("", false);
     let mut told = Vec::new();
     for line in REFERENCE.lines() {
         let line = line.trim_start_matches("# ");
-        if let Some(name) = line
-            .strip_prefix("[[intake.")
-            .and_then(|l| l.strip_suffix("]]"))
-        {
-            told.push(format!("intake.{name}"));
+        if let Some(name) = line.strip_prefix("[[").and_then(|l| l.strip_suffix("]]")) {
+            told.push(name.to_owned());
+            in_entry = true;
         } else if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = name;
-        } else if let Some((name, _)) = line.split_once(" = ") {
+            (section, in_entry) = (name, false);
+        } else if let (false, Some((name, _))) = (in_entry, line.split_once(" = ")) {
             told.push(format!("{section}.{name}"));
         }
     }
     let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>();
-    let told = told
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != "intake.topic");
-    // The example of an exception repeats the word "classification".
-    let mut told = told.collect::<Vec<_>>();
-    told.dedup();
     assert_eq!(told, known);
 }
 
@@ -168,8 +162,65 @@ fn sample(kind: Kind) -> String {
         Kind::Word(words) => format!("\"{}\"", words[0]),
         Kind::Number { max, .. } | Kind::NumberOr { max, .. } => max.to_string(),
         Kind::Texts => "[\"x\"]".into(),
+        Kind::OneOrMore => "[\"x\", \"y\"]".into(),
+        Kind::Words(words) => format!("\"{}\"", words[0]),
+        Kind::Truth => "true".into(),
+        Kind::Share => "0.5".into(),
         Kind::Exceptions => "[{ topic = \"x\", classification = \"public\" }]".into(),
+        Kind::Table(keys) => format!("{{ {} }}", fields(keys)),
+        Kind::Entries(entry) => format!("[{{ {} }}]", fields(entry.keys)),
     }
+}
+
+fn fields(keys: &[Key]) -> String {
+    let fields = keys
+        .iter()
+        .map(|key| format!("{} = {}", key.name, sample(key.kind)));
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+/// The names of everything below a value, a list standing for its first entry.
+fn names_below(name: &str, value: &toml::Value, names: &mut Vec<String>) {
+    let value = match value.as_array().and_then(|list| list.first()) {
+        Some(first) if first.is_table() => first,
+        Some(_) | None => value,
+    };
+    match value.as_table() {
+        Some(table) => {
+            let below = table.iter();
+            below.for_each(|(key, value)| names_below(&format!("{name}.{key}"), value, names));
+        }
+        None => names.push(name.to_owned()),
+    }
+}
+
+/// The same, from the table of keys.
+fn names_of(name: &str, kind: Kind, names: &mut Vec<String>) {
+    let keys = match kind {
+        Kind::Table(keys) => keys,
+        Kind::Entries(entry) => entry.keys,
+        Kind::Exceptions => {
+            let keys = ["topic", "classification"];
+            names.extend(keys.map(|key| format!("{name}.{key}")));
+            return;
+        }
+        Kind::Text
+        | Kind::Path
+        | Kind::SecretPath
+        | Kind::Word(_)
+        | Kind::Number { .. }
+        | Kind::NumberOr { .. }
+        | Kind::Texts
+        | Kind::OneOrMore
+        | Kind::Words(_)
+        | Kind::Truth
+        | Kind::Share => {
+            names.push(name.to_owned());
+            return;
+        }
+    };
+    let below = keys.iter();
+    below.for_each(|key| names_of(&format!("{name}.{}", key.name), key.kind, names));
 }
 
 #[test]
@@ -183,15 +234,13 @@ fn the_table_of_keys_and_the_mirror_of_the_file_are_the_same() {
     assert_eq!(faults.0, []);
     // `deny_unknown_fields` finds a key without a field, the way back a field without a key.
     let mirror = toml::Table::try_from(layers.file().unwrap()).unwrap();
-    let fields = mirror.iter().flat_map(|(section, body)| {
-        let names = body.as_table().unwrap().keys();
-        names.map(move |name| format!("{section}.{name}"))
-    });
-    let mut fields = fields.collect::<Vec<_>>();
-    let mut keys = KEYS
-        .iter()
-        .map(|key| key.name.to_owned())
-        .collect::<Vec<_>>();
+    let (mut fields, mut keys) = (Vec::new(), Vec::new());
+    for (section, body) in &mirror {
+        names_below(section, body, &mut fields);
+    }
+    for key in KEYS {
+        names_of(key.name, key.kind, &mut keys);
+    }
     fields.sort();
     keys.sort();
     assert_eq!(fields, keys);
@@ -226,8 +275,8 @@ reply_topics = ["lineside/+/request", "a/#/b", "ok/+"]
 topic = "lineside/+/requests"
 classification = "public"
 
-[cloud]
-url = "https://api.example"
+[panel]
+listen = "off"
 
 [log]
 level = "loud"
@@ -236,7 +285,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [console] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [console] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
@@ -269,7 +318,7 @@ config.toml:19: intake.reply_topics = "a/#/b"
     wanted: a topic filter (this one: '#' must be the whole last level)
 config.toml:20: intake.classification.topic = "lineside/+/requests"
     wanted: a filter that matches a topic of requests: lineside/NAME/request, lineside/NAME/request/CLIENT or lineside/pool/POOL/request
-config.toml:24: cloud = (a section)
+config.toml:24: panel = (a section)
     wanted: a section that this version knows: {sections}
 config.toml:28: log.level = "loud"
     wanted: off, error, warn, info, debug or trace, or directives such as "lineside=debug,rumqttc=warn" ("loud" is neither)
@@ -386,8 +435,7 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults =
-        faults_of("[panel]\nlisten = 'off'\n[[route]]\nname = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults = faults_of("[panel]\nlisten = 'off'\n[ota]\nring = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]

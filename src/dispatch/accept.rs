@@ -10,6 +10,7 @@ use super::{
 use crate::clock::Now;
 use crate::engine;
 use crate::intake::{self, Code, Message, Request, RequestId};
+use crate::router::Tier;
 use crate::spool::forms::{Filed, Waiting};
 use crate::spool::{Op, Room, Tree};
 use crate::ticket::{Key, Known, State, Step, TicketNo};
@@ -32,6 +33,7 @@ impl Dispatch {
                     ack: message.ack,
                     session: None,
                     redelivered: message.redelivered,
+                    topic: Some(message.topic.clone()),
                 };
                 self.on_request(again, now);
             }
@@ -49,6 +51,7 @@ impl Dispatch {
                     ack: None,
                     session: Some(session),
                     redelivered: false,
+                    topic: None,
                 };
                 if self.phase == Phase::Draining {
                     self.refuse_again(&again, Code::Draining, "the appliance is going down");
@@ -115,6 +118,8 @@ impl Dispatch {
         let no = TicketNo(self.next_no);
         self.next_no += 1;
         let request = *again.request;
+        let decision = self.route(&request, again.topic.as_deref(), now);
+        let tier = decision.tier.clone();
         self.register.open(no, key(&request), also_key(&request));
         let due = now.mono.after(request.deadline);
         self.deadlines.insert((due, no));
@@ -144,12 +149,14 @@ impl Dispatch {
                 inbox: InboxRecord::Unwritten,
                 acks: again.ack.into_iter().collect(),
                 request,
+                decision,
             },
         );
         self.count("requests", "accepted");
-        match self.engine.state {
-            engine::State::Absent => self.settle_without_engine(no, now),
-            engine::State::Starting | engine::State::Ready { .. } => {
+        match tier {
+            Tier::Refuse(code) => self.settle_by_rule(no, code, now),
+            // The dispatcher tells the router of no cloud and no person, so there is none here.
+            Tier::Edge | Tier::Cloud(_) | Tier::Review(_) => {
                 let at_once = self.engine.queued == 0 && self.has_free_slot();
                 self.write_inbox(no, priority, at_once, now);
                 if at_once {

@@ -101,6 +101,8 @@ pub(super) struct Again {
     pub ack: Option<AckToken>,
     pub session: Option<SessionNo>,
     pub redelivered: bool,
+    /// On which topic it came.
+    pub topic: Option<String>,
 }
 
 impl Store {

@@ -7,7 +7,6 @@ use crate::clock::{Mono, Now};
 use crate::engine::{Completion, Fault, Job};
 use crate::intake::{Code, Detail, ReturnAddress};
 use crate::reply::{Finality, Outcome, Reply, Source, Timing};
-use crate::router;
 use crate::spool::forms::{Filed, Waiting};
 use crate::spool::{Numbered, Op, Room, Tree};
 use crate::ticket::{ROUTINE_STEPS, Requeue, State, Step, TicketNo, What};
@@ -114,6 +113,7 @@ impl Dispatch {
 
     /// Takes a request from the disk into memory.
     fn hold(&mut self, waiting: Waiting, now: Now) {
+        let decision = self.route(&waiting.request, None, now);
         self.held.entry(waiting.no).or_insert(Held {
             accepted: waiting.accepted,
             waited: now.wall.since(waiting.accepted),
@@ -123,6 +123,7 @@ impl Dispatch {
             inbox: InboxRecord::Written,
             acks: Vec::new(),
             request: waiting.request,
+            decision,
         });
     }
 
@@ -247,6 +248,18 @@ impl Dispatch {
         self.settle_refused(no, Code::EngineUnavailable, why, None, now);
     }
 
+    /// The router sends it nowhere.
+    pub(super) fn settle_by_rule(&mut self, no: TicketNo, code: Code, now: Now) {
+        if code != Code::Policy {
+            self.settle_without_engine(no, now);
+            return;
+        }
+        let rule = self.held.get(&no).map(|held| &held.decision.route.rule);
+        let rule = rule.map_or("", String::as_str);
+        let why = format!("rule {rule} of this appliance refuses it");
+        self.settle_refused(no, code, &why, None, now);
+    }
+
     fn settle_refused(
         &mut self,
         no: TicketNo,
@@ -273,12 +286,13 @@ impl Dispatch {
         if !self.held.contains_key(&no) || !self.step(no, What::Settled(verdict), now) {
             return;
         }
-        let condition = self.condition();
+        let mut condition = self.condition();
         let Some(held) = self.held.get(&no) else {
             return;
         };
         let word = verdict.word();
-        let route = router::admit(&held.request).route;
+        condition.degraded |= held.decision.degraded;
+        let route = held.decision.route.clone();
         let (id, client) = (held.request.id.clone(), held.request.client.clone());
         tracing::info!(
             request_id = id.as_str(),

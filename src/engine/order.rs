@@ -24,7 +24,7 @@ use crate::package::gate::Item;
 use crate::package::{self, Calibration, Frame, Given, Package, Task, Variant};
 
 /// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
-const PLAIN_TOKENS: u32 = 256;
+pub const PLAIN_TOKENS: u32 = 256;
 /// The version of the plain instruction, for the reply.
 const PLAIN_VERSION: &str = "plain-1";
 /// Bytes of the engine's own words in a refusal.

@@ -370,6 +370,7 @@ fn describe(
         tasks: said.tasks,
         curves: said.curves,
         bars: None,
+        estimate: said.estimate,
     }
 }
 

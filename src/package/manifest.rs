@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::calibration::Calibration;
+use super::estimate::Estimate;
 use super::task::Task;
 
 /// The version of the format that this reader knows.
@@ -90,6 +91,8 @@ pub struct Manifest {
     pub curves: Vec<Curve>,
     /// What it must reach on a device before it serves there.
     pub bars: Option<Bars>,
+    /// What its requests are like before its model sees them.
+    pub estimate: Option<Estimate>,
 }
 
 /// What it takes to run a package.

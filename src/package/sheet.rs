@@ -3,12 +3,14 @@
 //! Each part is looked at in any case, so that one fault does not hide another. A rule about two
 //! keys is silent where one of them is faulty already.
 
+mod estimate;
 mod form;
 mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::estimate::Estimate;
 use super::faults::Faults;
 use super::manifest::{
     Adapter, Bars, ChatTemplate, Curve, Digest, FORMAT, FilePath, Listed, MAX_ADAPTER_SCALE,
@@ -77,6 +79,8 @@ pub struct TaskFile {
     pub curves: Vec<Curve>,
     /// What it must reach; the suite is named by the command that makes the package.
     pub bars: Option<Bars>,
+    /// What its requests are like before its model sees them.
+    pub estimate: Option<Estimate>,
 }
 
 /// Reads a task file for models of these quantizations, with `suite` as the gate's.
@@ -153,6 +157,7 @@ impl Page<'_> {
             }
             page.bars(part, suite, &names)
         });
+        let estimate = self.estimate(root, &names);
         self.close(root);
         format?;
         Some(Manifest {
@@ -170,6 +175,7 @@ impl Page<'_> {
             tasks,
             curves,
             bars,
+            estimate,
         })
     }
 
@@ -211,6 +217,7 @@ impl Page<'_> {
             let part = page.part(root, "bars")?;
             page.bars(part, Some(suite.clone()), &names)
         });
+        let estimate = self.estimate(root, &names);
         self.close(root);
         TaskFile {
             version,
@@ -223,6 +230,7 @@ impl Page<'_> {
             tasks,
             curves,
             bars,
+            estimate,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use toml::Value;
 
+use super::estimate::{COUNTS, Estimate, FEATURES};
 use super::form::{Datum, Kind, Variable};
 use super::manifest::{FORMAT, Listed, Manifest};
 use super::task::{Answer, Task};
@@ -94,7 +95,28 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
             lines.line("accuracy", number(*accuracy));
         }
     }
+    if let Some(said) = &manifest.estimate {
+        estimate(&mut lines, said);
+    }
     lines.0
+}
+
+fn estimate(lines: &mut Lines, estimate: &Estimate) {
+    let weights = |names: &[&str], weights: &[f64]| {
+        let pairs = names.iter().zip(weights);
+        let pairs = pairs.map(|(name, weight)| format!("{name} = {}", number(*weight)));
+        format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+    };
+    lines.table("[estimate]");
+    lines.line("complexity", weights(&FEATURES, &estimate.complexity));
+    lines.line("tokens", weights(&COUNTS, &estimate.tokens));
+    for task in &estimate.tasks {
+        lines.table("[[estimate.task]]");
+        lines.line("name", text(&task.name));
+        lines.line("complexity", number(task.complexity));
+        lines.line("frame_tokens", task.frame_tokens);
+        lines.line("risk", task.risk);
+    }
 }
 
 fn task(lines: &mut Lines, task: &Task) {

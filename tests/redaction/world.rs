@@ -10,6 +10,7 @@ use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Answer, Dispatch, Inquiry, Recovered, SessionNo, Setup};
 use lineside::engine::{self, Completion, Fault, Model};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
+use lineside::router::Router;
 use lineside::spool::record::unseal;
 use lineside::spool::shell as spool;
 use lineside::spool::{Op, PerTree, Room, Tree};
@@ -373,6 +374,7 @@ fn setup() -> Setup {
             classification_by_topic: Vec::new(),
             reply_topics: vec!["devices/+/answers".into()],
         },
+        router: Router::default(),
         gate: GateLimits {
             per_client: 8,
             total: 8,

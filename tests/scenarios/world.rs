@@ -13,6 +13,7 @@ use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Answer, Dispatch, Effects, Inquiry, Recovered, SessionNo, Setup};
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
+use lineside::router::Router;
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
 use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
 use lineside::ticket::Window;
@@ -62,6 +63,7 @@ impl Plan {
                     classification_by_topic: Vec::new(),
                     reply_topics: vec!["lineside/#".into(), "devices/+/answers".into()],
                 },
+                router: Router::default(),
                 gate: GateLimits {
                     per_client: 16,
                     total: 32,

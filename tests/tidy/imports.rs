@@ -37,6 +37,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "service",
         "settings are checked straight into the log's levels",
     ),
+    (
+        "config",
+        "router",
+        "settings are checked straight into the table of rules",
+    ),
     ("engine", "intake", "a job carries the request"),
     ("engine", "ticket", "a job is known by its ticket's number"),
 ];

@@ -198,6 +198,7 @@ def manifest(folder, declared, models, calibrations):
         "task": declared["task"],
         "calibration": calibrations,
         "bars": {"suite": SUITE, **declared["bars"]},
+        **{key: declared[key] for key in ("estimate",) if key in declared},
     }
 
 

@@ -23,7 +23,8 @@ fn codes() -> Vec<Code> {
         Code::EngineFailed => Some(Code::OverContext),
         Code::OverContext => Some(Code::UnknownTask),
         Code::UnknownTask => Some(Code::Schema),
-        Code::Schema => None,
+        Code::Schema => Some(Code::Policy),
+        Code::Policy => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()
 }

@@ -173,7 +173,7 @@ impl Page<'_> {
     }
 
     /// A task's name that one of the tasks has. With no good task at all the rule is silent.
-    fn name_of_task(
+    pub(super) fn name_of_task(
         &mut self,
         part: &mut Part<'_>,
         key: &'static str,

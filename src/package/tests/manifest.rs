@@ -254,3 +254,52 @@ proptest! {
         prop_assert!(read.is_err_and(|faults| !faults.list.is_empty()));
     }
 }
+
+/// The estimates of a manifest with this at its end.
+fn estimate(section: &str) -> Result<Option<Estimate>, Faults> {
+    let text = format!("{}\n{section}", Bench::new().manifest());
+    let sheet = read_manifest(&text, Path::new("m.toml"))?;
+    let again = read_manifest(&write::manifest(&sheet.manifest), Path::new("m.toml"))?;
+    assert_eq!(again.manifest, sheet.manifest);
+    Ok(sheet.manifest.estimate)
+}
+
+#[test]
+fn weights_that_are_not_named_count_nothing() {
+    assert_eq!(estimate("").unwrap(), None);
+    let text = "[estimate]\ncomplexity = { constant = -1, numbers = 0.25 }\n\
+                tokens = { letter = 0.3 }\n";
+    let weights = estimate(text).unwrap().unwrap();
+    let sum: f64 = weights.complexity.iter().sum();
+    assert!((weights.complexity[3] - 0.25).abs() < 1e-12);
+    assert!((sum + 0.75).abs() < 1e-12);
+    assert!((weights.tokens.iter().sum::<f64>() - 0.3).abs() < 1e-12);
+    assert_eq!(weights.tasks, []);
+}
+
+#[test]
+fn estimates_are_of_known_measures_and_tasks() {
+    let whole = |more: &str| format!("[estimate]\ncomplexity = {{ }}\ntokens = {{ }}\n{more}");
+    let task = |more: &str| whole(&format!("[[estimate.task]]\n{more}\n"));
+    for (text, key) in [
+        (
+            "[estimate]\ncomplexity = { lenght = 1 }\ntokens = { }".to_owned(),
+            "lenght",
+        ),
+        (
+            "[estimate]\ncomplexity = { length = 101 }\ntokens = { }".to_owned(),
+            "length",
+        ),
+        ("[estimate]\ncomplexity = { }".to_owned(), "estimate.tokens"),
+        (task("name = \"nobody\"\nframe_tokens = 1"), "name"),
+        (task("name = \"triage\"\nframe_tokens = -1"), "frame_tokens"),
+        (
+            task("name = \"triage\"\nframe_tokens = 1\nrisk = 101"),
+            "risk",
+        ),
+    ] {
+        let faults = estimate(&text).unwrap_err();
+        assert_eq!(faults.list.len(), 1, "{text}: {faults}");
+        assert!(faults.list[0].key.ends_with(key), "{text}: {faults}");
+    }
+}
