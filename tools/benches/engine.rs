@@ -51,6 +51,8 @@ mod mixed;
 mod mosquitto;
 #[path = "engine/pair.rs"]
 mod pair;
+#[path = "engine/peer.rs"]
+mod peer;
 #[path = "engine/plant.rs"]
 mod plant;
 #[path = "probe.rs"]
@@ -73,6 +75,7 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use serde_json::{Value, json};
 
 use figures::Sheet;
+use peer::Peer;
 use plant::{Messages, Plant};
 use process::CONTEXT_TOKENS;
 use tasks::Tasks;
@@ -227,7 +230,7 @@ fn measure_service(
     sheet.part(&format!("through MQTT and the durable spool, with {name}"));
     let peer = server::program().map(|program| {
         let port = plant.broker.port;
-        line::Peer::start(&program, &model, tasks, arguments.threads, port)
+        Peer::start(&program, &model, tasks, arguments.threads, port)
     });
     let peer = peer.transpose()?;
     let line = line::measure(

@@ -38,6 +38,8 @@ enum Kind {
 #[derive(Default)]
 struct Block {
     spans: Vec<Duration>,
+    /// Computing time of the engine; told of the urgent alone.
+    busy: Duration,
     /// Until the last of the load was done.
     lasted: Duration,
     read_tokens: u32,
@@ -56,12 +58,14 @@ pub(crate) fn measure(
         let (mut alone, mut loaded) = (Block::default(), Block::default());
         let mut load = Load::new(sentences);
         for block in 0..rounds.div_ceil(ROUNDS_A_BLOCK) {
+            let before = engine.busy()?;
             for inner in 0..BLOCK {
                 let input = tasks.input(block * BLOCK + inner);
                 let begun = Instant::now();
                 engine.ask_one(Ask::Known(place), input)?;
                 alone.spans.push(begun.elapsed());
             }
+            alone.busy += engine.busy()?.saturating_sub(before);
             load.begin(engine, tasks)?;
             let begun = Instant::now();
             for inner in 0..BLOCK {
@@ -79,6 +83,9 @@ pub(crate) fn measure(
             let what = format!("urgent {name} under load, {word}");
             sheet.row(&what, loaded_us[index], "us", Goal::Open);
         }
+        let busy_us = alone.busy.as_secs_f64() * 1e6 / alone.spans.len() as f64;
+        let what = "  computing time of one alone";
+        sheet.row(what, busy_us, "us", Goal::Open);
         let rate = |tokens: u32| f64::from(tokens) / loaded.lasted.as_secs_f64();
         let (read, written) = (rate(loaded.read_tokens), rate(loaded.written_tokens));
         sheet.row("  prompts read meanwhile", read, "tok/s", Goal::Open);
@@ -86,6 +93,7 @@ pub(crate) fn measure(
         let figure = json!({
             "alone_us": { "p50": alone_us[0], "p99": alone_us[1] },
             "loaded_us": { "p50": loaded_us[0], "p99": loaded_us[1] },
+            "alone_busy_us": busy_us,
             "requests": loaded.spans.len(),
             "read_per_s": read,
             "written_per_s": written,

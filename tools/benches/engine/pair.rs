@@ -63,6 +63,8 @@ pub(crate) fn measure(
     let faster = 1.0 / burst.ratio();
     let what = "burst of 8, prefix of 1,000: plain / engine";
     sheet.row(what, faster, "", Goal::AtLeast(3.0));
+    let busy = burst.busy_us();
+    sheet.row("  by computing time", busy[1] / busy[0], "", Goal::Open);
     let text = against_bare(&mut pair.fast, model, tasks, arguments, backend)?;
     let what = "free text / bare decoding";
     sheet.row(what, text.ratio, "", Goal::AtLeast(0.98));
@@ -164,7 +166,12 @@ impl Pair {
         work: impl Fn(usize) -> (Ask, String),
         compared: &mut Compared,
     ) -> Result<()> {
-        let run = |engine: &mut Engine| engine.ask_all((0..count).map(&work).collect());
+        let run = |engine: &mut Engine| {
+            let before = engine.busy()?;
+            let (span, done) = engine.ask_all((0..count).map(&work).collect())?;
+            let busy = engine.busy()?.saturating_sub(before);
+            Ok::<_, anyhow::Error>((span, done, busy))
+        };
         let (fast, plain) = if round.is_multiple_of(2) {
             let fast = run(&mut self.fast)?;
             (fast, run(&mut self.plain)?)
@@ -174,6 +181,8 @@ impl Pair {
         };
         compared.fast.push(fast.0);
         compared.plain.push(plain.0);
+        compared.busy[0] += fast.2;
+        compared.busy[1] += plain.2;
         for (ours, theirs) in fast.1.iter().zip(&plain.1) {
             if ours.text != theirs.text {
                 compared.different += 1;
@@ -191,6 +200,8 @@ struct Compared {
     fast: Vec<Duration>,
     plain: Vec<Duration>,
     done: Vec<Done>,
+    /// What both spent on a core for all of that.
+    busy: [Duration; 2],
     different: u32,
     /// The last that differed.
     example: Option<[String; 2]>,
@@ -220,14 +231,24 @@ impl Compared {
         let [ours, theirs] = [&self.fast, &self.plain].map(|spans| quantiles_us(spans)[0]);
         sheet.row("  the engine's median", ours, "us", Goal::Open);
         sheet.row("  the plain one's", theirs, "us", Goal::Open);
+        let busy = self.busy_us();
+        sheet.row("  by computing time", busy[0] / busy[1], "", Goal::Open);
+    }
+
+    /// Computing time of an answer.
+    fn busy_us(&self) -> [f64; 2] {
+        self.busy
+            .map(|busy| busy.as_secs_f64() * 1e6 / self.done.len() as f64)
     }
 
     fn figures(&self) -> Value {
+        let busy = self.busy_us();
         let (fast, plain) = (quantiles_us(&self.fast), quantiles_us(&self.plain));
         json!({
             "ratio": self.ratio(),
             "p50_us": fast[0], "p99_us": fast[1],
             "plain_p50_us": plain[0], "plain_p99_us": plain[1],
+            "busy_us": busy[0], "plain_busy_us": busy[1],
             "rounds": self.fast.len(),
             "answers": self.done.len(),
             "different": self.different,

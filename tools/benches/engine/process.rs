@@ -166,6 +166,11 @@ impl Engine {
         system::rss_kb(self.process.id())
     }
 
+    /// Time that it has spent on a core: what a busy machine disturbs least.
+    pub(crate) fn busy(&self) -> Result<Duration> {
+        system::busy(self.process.id())
+    }
+
     pub(crate) fn shutdown(mut self) -> Result<()> {
         self.send(&ToEngine::Shutdown)?;
         let status = self.process.wait()?;

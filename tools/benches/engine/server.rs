@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::WARM_UP;
 use crate::figures::{Goal, Sheet, median_ratio, quantiles_us};
 use crate::process::{Engine, SEQUENCES};
+use crate::system;
 use crate::tasks::{CHOICES, TRIAGE, Tasks};
 
 /// How long it may take to load a model, and to answer.
@@ -180,8 +181,12 @@ pub(crate) fn compare(
     for (name, place) in [("choices", CHOICES), ("triage", TRIAGE)] {
         let instruction = tasks.instruction(place);
         let (mut ours, mut theirs, mut same) = (Vec::new(), Vec::new(), 0_u32);
+        let mut before = [Duration::ZERO; 2];
         for round in 0..rounds + WARM_UP {
             let input = tasks.input(round);
+            if round == WARM_UP {
+                before = [engine.busy()?, system::busy(server.pid())?];
+            }
             let (engine_took, done) = engine.ask_all(vec![(Ask::Known(place), input.into())])?;
             let begun = Instant::now();
             let content = server.complete(instruction, input)?;
@@ -198,12 +203,27 @@ pub(crate) fn compare(
         let [ours_us, theirs_us] = [&ours, &theirs].map(|spans| quantiles_us(spans));
         sheet.row("  the engine's median", ours_us[0], "us", Goal::Open);
         sheet.row("  the server's", theirs_us[0], "us", Goal::Open);
+        let after = [engine.busy()?, system::busy(server.pid())?];
+        let busy_us = [0, 1].map(|who| {
+            let busy = after[who].saturating_sub(before[who]);
+            busy.as_secs_f64() * 1e6 / ours.len() as f64
+        });
+        let by_time = busy_us[0] / busy_us[1];
+        sheet.row("  by computing time", by_time, "", Goal::Open);
+        sheet.row(
+            "  computing time of the engine's",
+            busy_us[0],
+            "us",
+            Goal::Open,
+        );
         let share = 100.0 * f64::from(same) / ours.len() as f64;
         sheet.row("  the same answer from both", share, "%", Goal::Open);
         let figure = json!({
             "ratio": ratio,
             "engine_us": { "p50": ours_us[0], "p99": ours_us[1] },
             "server_us": { "p50": theirs_us[0], "p99": theirs_us[1] },
+            "engine_busy_us": busy_us[0],
+            "server_busy_us": busy_us[1],
             "rounds": ours.len(),
             "same_percent": share,
         });
