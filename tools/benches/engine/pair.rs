@@ -82,7 +82,7 @@ pub(crate) fn measure(
         if let Some([ours, theirs]) = &compared.example {
             let (different, answers) = (compared.different, compared.done.len());
             sheet.note(&format!(
-                "{what}: {different} of {answers} differ, such as {ours:?} instead of {theirs:?}"
+                "{what}: {different} of {answers} differ, such as {ours} instead of {theirs}"
             ));
         }
     }
@@ -186,12 +186,17 @@ impl Pair {
         for (ours, theirs) in fast.1.iter().zip(&plain.1) {
             if ours.text != theirs.text {
                 compared.different += 1;
-                compared.example = Some([ours.text.clone(), theirs.text.clone()]);
+                compared.example = Some([told(ours), told(theirs)]);
             }
         }
         compared.done.extend(fast.1);
         Ok(())
     }
+}
+
+/// Other tokens for the same text are another context, so their number is told too.
+fn told(done: &Done) -> String {
+    format!("{} ({} tokens)", done.text, done.tokens.completion)
 }
 
 /// Times of both, round by round.
