@@ -18,15 +18,18 @@ mod device;
 #[path = "../../tests/support/mosquitto.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod mosquitto;
+#[path = "probe.rs"]
+#[allow(unreachable_pub)]
+mod probe;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use appliance::{Appliance, fresh_dir};
 use device::{Ask, Device, Version};
 use mosquitto::{Mosquitto, Setup, free_port};
+use probe::Probe;
 use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -153,7 +156,7 @@ async fn round_trips(broker: &Mosquitto, effort: &Effort) -> Value {
         .is_some()
     {}
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
-    let mut probe = Probe::new();
+    let mut probe = Probe::at(fresh_dir());
     for n in 0..effort.round_trips + WARM_UP {
         let echoed = round_trip(&mut device, &to_echo(n)).await;
         let answered = round_trip(&mut device, &to_appliance(n)).await;
@@ -186,42 +189,6 @@ async fn round_trip(device: &mut Device, ask: &Ask) -> Duration {
     let span = begun.elapsed();
     device.acked().await;
     span
-}
-
-/// What the disk alone takes for the least durable write, in the same place at the same time.
-struct Probe {
-    dir: PathBuf,
-    file: fs::File,
-    spans: Vec<Duration>,
-}
-
-impl Probe {
-    const BYTES: usize = 1 << 20;
-    const BLOCK: usize = 4096;
-
-    fn new() -> Self {
-        let dir = fresh_dir();
-        let file = fs::File::create(dir.join("probe")).unwrap();
-        file.write_all_at(&vec![0; Self::BYTES], 0).unwrap();
-        file.sync_all().unwrap();
-        let spans = Vec::new();
-        Self { dir, file, spans }
-    }
-
-    fn sync(&mut self) {
-        let at = self.spans.len() * Self::BLOCK % Self::BYTES;
-        let begun = Instant::now();
-        self.file
-            .write_all_at(&[1; Self::BLOCK], at as u64)
-            .unwrap();
-        self.file.sync_data().unwrap();
-        self.spans.push(begun.elapsed());
-    }
-
-    fn median_us(mut self) -> f64 {
-        let _ = fs::remove_dir_all(&self.dir);
-        quantiles_us(&mut self.spans).0
-    }
 }
 
 /// The least that an MQTT service can do.
