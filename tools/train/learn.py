@@ -295,7 +295,7 @@ def run(name, recipe, out, token_file):
                 entry |= {split: exam.result(judge) for split, exam in exams.items()}
             print(json.dumps(entry), file=log, flush=True)
             bar(number, recipe.steps, begun, f"loss {entry['loss']:.4f}")
-        if number % KEEP == 0:
+        if number % KEEP == 0 or number == recipe.steps:
             half = kept.with_suffix(".half")
             half.write_bytes(pickle.dumps({"recipe": asdict(recipe), "data_digest": digest, "origin": origin,
                                            "step": number, "seconds": time.time() - begun, "params": jax.device_get(params),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::intake::{
-    Ask, Classification, Client, Digest, Priority, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Priority, RequestId, ReturnAddress, Stream,
 };
 
 fn request(text: &str) -> Request {
@@ -23,6 +23,7 @@ fn request(text: &str) -> Request {
         max_tokens: Some(1),
         schema: None,
         stream: Stream::No,
+        detail: Detail::Whole,
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     }

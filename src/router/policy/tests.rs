@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::intake::{
-    Ask, Client, Digest, Priority, Request, RequestId, ReturnAddress, Stream, digest_of,
+    Ask, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress, Stream, digest_of,
 };
 use crate::reply::Connectivity;
 use crate::router::facts::Strain;
@@ -32,6 +32,7 @@ fn request(classification: Classification) -> Request {
         max_tokens: None,
         schema: None,
         stream: Stream::No,
+        detail: Detail::Whole,
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     })
