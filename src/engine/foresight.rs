@@ -304,7 +304,7 @@ mod tests {
         let mut worth = Worth::default();
         for rest in [FIRST_REST, FIRST_REST * 2, FIRST_REST * 4] {
             assert_eq!(trial(&mut worth, US(250), 0), rest);
-            let waited = (0..).take_while(|_| !worth.may_guess()).count();
+            let waited = (0..=rest).take_while(|_| !worth.may_guess()).count();
             assert_eq!(waited, rest as usize);
         }
         assert_eq!(trial(&mut worth, US(1), 4), 0);

@@ -200,6 +200,10 @@ mod tests {
         Stock::new(vec![key(1), key(2), key(1)])
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it is held against what may be none"
+    )]
     fn ask(instruction: u16, offset: u64) -> Option<ToEngine> {
         Some(ToEngine::SavePrefix {
             instruction,

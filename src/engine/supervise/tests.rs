@@ -870,6 +870,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A process as the supervisor must believe it to be.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is so or not, on its own"
+)]
 struct SimChild {
     loaded: bool,
     ready: bool,
