@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lineside::engine::protocol::{
@@ -215,12 +216,12 @@ fn roomy() -> Options {
     }
 }
 
-/// Long enough to be stopped in the middle of being read.
+/// Long enough to be stopped in the middle of being read. What differs stands at the end: such a
+/// network forgets.
 fn input(n: usize) -> String {
-    format!(
-        "report {n}: {}",
-        "spindle 7 is loud and hot, oil at 3 bar. ".repeat(40)
-    )
+    let noise = "spindle 7 is loud and hot, oil at 3 bar. ".repeat(40);
+    let words = ["press", "robot arm", "gate 4", "forklift", "label", "pump"];
+    format!("{noise}{} {}", words[n % words.len()], n * 131)
 }
 
 fn allow(engine: &mut Engine, sequences: u16) {

@@ -145,7 +145,7 @@ fn the_state_of_another_model_is_not_taken_for_this_ones() {
     fs::rename(&path, room.0.path().join(&names[0])).unwrap();
     let (given, result) = room.read(key(2));
     assert!(matches!(result, Err(Fault::Misplaced)));
-    assert_eq!(given, []);
+    assert!(given.is_empty());
 }
 
 #[test]
