@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lineside::engine::protocol::{

@@ -698,7 +698,7 @@ fn fetched(rig: &Rig) -> Vec<ChildNo> {
 
 #[test]
 fn each_process_is_given_what_lies_there_and_the_rest_goes_once_one_is_ready() {
-    let mut rig = keeping(Some(Duration::from_secs(5)));
+    let mut rig = keeping(Some(Duration::from_secs(1)));
     let [Errand::Fetch(ChildNo(1), keys), Errand::Keep(kept)] = &rig.errands[..] else {
         panic!("{:?}", rig.errands);
     };
@@ -711,7 +711,7 @@ fn each_process_is_given_what_lies_there_and_the_rest_goes_once_one_is_ready() {
     rig.pass_to_deadline();
     rig.load(2);
     rig.deliver(2, Delivery::Fetched(Vec::new()));
-    rig.pass(Duration::from_secs(5));
+    rig.pass(Duration::from_secs(1));
     assert_eq!(rig.report().word, "unloaded");
     rig.start(1, "a");
     rig.load(3);
