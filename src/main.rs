@@ -79,7 +79,8 @@ fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> ExitCode {
     match command {
-        Command::Run { config } => serve(config).await,
+        // Boxed: with all settings inside it is too large for a stack.
+        Command::Run { config } => Box::pin(serve(config)).await,
         Command::Check(args) => match cli::check::command(&args, appliance::probe).await {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

@@ -126,9 +126,8 @@ impl Policy {
             classification: facts.classification,
         };
         let mut decision = cascade.follow(to);
-        decision.route.rule = rule
-            .map_or(DEFAULT_RULE, |rule| rule.name.as_str())
-            .to_owned();
+        let name = rule.map_or(DEFAULT_RULE, |rule| &rule.name);
+        name.clone_into(&mut decision.route.rule);
         decision.route.reasons.splice(0..0, asked);
         decision
     }
