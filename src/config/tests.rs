@@ -159,11 +159,10 @@ fn the_reference_tells_of_every_key() {
 fn sample(kind: Kind) -> String {
     match kind {
         Kind::Text | Kind::Path | Kind::SecretPath => "\"x\"".into(),
-        Kind::Word(words) => format!("\"{}\"", words[0]),
+        Kind::Word(words) | Kind::Words(words) => format!("\"{}\"", words[0]),
         Kind::Number { max, .. } | Kind::NumberOr { max, .. } => max.to_string(),
         Kind::Texts => "[\"x\"]".into(),
         Kind::OneOrMore => "[\"x\", \"y\"]".into(),
-        Kind::Words(words) => format!("\"{}\"", words[0]),
         Kind::Truth => "true".into(),
         Kind::Share => "0.5".into(),
         Kind::Exceptions => "[{ topic = \"x\", classification = \"public\" }]".into(),

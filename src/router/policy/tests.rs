@@ -520,7 +520,7 @@ prop_compose! {
         ],
         max_tokens in proptest::option::of(1..600u32),
     ) -> Request {
-        sealed(Request { risk, complexity, client, ask, max_tokens, ..request(classification) })
+        sealed(Request { client, ask, risk, complexity, max_tokens, ..request(classification) })
     }
 }
 
