@@ -79,6 +79,7 @@ fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> ExitCode {
     match command {
+        // Boxed: with all settings inside it is too large for a stack.
         Command::Run { config } => Box::pin(serve(config)).await,
         Command::Check(args) => match cli::check::command(&args, appliance::probe).await {
             Ok(code) => ExitCode::from(code),

@@ -123,6 +123,9 @@ struct Look {
 /// Marks of a question: Latin, full-width, Arabic, Greek, and the Spanish one that opens it.
 const QUESTION_MARKS: [char; 5] = ['?', '\u{FF1F}', '\u{61F}', '\u{37E}', '\u{BF}'];
 
+/// Characters of a word from which longer ones say no more: a script without spaces, or a code.
+const LONG_WORD: f64 = 12.0;
+
 /// Where the walk is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -210,7 +213,7 @@ impl Look {
             of(self.others, self.chars),
             of(self.capitals, self.chars),
             of(self.marks, self.chars),
-            of(self.chars, self.words + 1),
+            of(self.chars, self.words + 1).min(LONG_WORD),
             many(schema.map_or(0, keys)),
         ]
     }

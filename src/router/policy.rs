@@ -126,7 +126,7 @@ impl Policy {
             classification: facts.classification,
         };
         let mut decision = cascade.follow(to);
-        let name = rule.map_or(DEFAULT_RULE, |rule| rule.name.as_str());
+        let name = rule.map_or(DEFAULT_RULE, |rule| &rule.name);
         name.clone_into(&mut decision.route.rule);
         decision.route.reasons.splice(0..0, asked);
         decision

@@ -25,6 +25,8 @@ FEATURES = ("constant", "length", "words", "numbers", "units", "questions", "lin
 COUNTS = ("letter", "digit", "word", "mark", "other_byte")
 QUESTION_MARKS = "?\uff1f\u061f\u037e\u00bf"
 GOLDEN = Path(__file__).resolve().parents[2] / "tests/golden/estimate.jsonl"
+# Characters of a word from which longer ones say no more.
+LONG_WORD = 12.0
 # What may only make a request harder, whatever the examples say: they hardly have any of it, and a
 # straight line through them would call a text in another script trivial.
 ONLY_HARDER = ("length", "words", "questions", "lines", "other_letters", "capitals", "marks",
@@ -99,7 +101,7 @@ def features(text, schema=None):
         of(seen["others"], seen["chars"]),
         of(seen["capitals"], seen["chars"]),
         of(seen["marks"], seen["chars"]),
-        of(seen["chars"], seen["words"] + 1),
+        min(of(seen["chars"], seen["words"] + 1), LONG_WORD),
         many(keys(schema)) if schema else 0.0,
     ]
 
