@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use lineside::engine::protocol::{
     Allowance, Done, FromEngine, Instruction, Load, Options, Rule, ToEngine,
@@ -108,6 +108,9 @@ impl Weights {
     }
 }
 
+/// Each engine has a file of its own, which goes as soon as it is loaded.
+static FILES: AtomicU32 = AtomicU32::new(0);
+
 /// A Mamba with the bundled model's tokenizer.
 fn recurrent_model() -> PathBuf {
     let bytes = std::fs::read(support::model(&bundled())).unwrap();
@@ -173,7 +176,8 @@ fn recurrent_model() -> PathBuf {
         weights.add(&name("ssm_d"), &[INNER], |_| 1.0);
         weights.add(&name("ssm_out.weight"), &[INNER, WIDTH], small);
     }
-    let name = format!("recurrent-{}.gguf", std::process::id());
+    let file = FILES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("recurrent-{}-{file}.gguf", std::process::id());
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, weights.file.bytes()).unwrap();
     path
