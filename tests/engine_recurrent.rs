@@ -165,10 +165,11 @@ fn recurrent_model() -> PathBuf {
         weights.add(
             &name("ssm_x.weight"),
             &[INNER, STEP_RANK + 2 * STATES],
-            small,
+            |dice| dice.next(1.0),
         );
         weights.add(&name("ssm_dt.weight"), &[STEP_RANK, INNER], small);
-        weights.add(&name("ssm_dt.bias"), &[INNER], small);
+        // Short steps: what it read some dozen tokens ago is still felt.
+        weights.add(&name("ssm_dt.bias"), &[INNER], |_| -3.0);
         // The state fades: these are negative.
         weights.add(&name("ssm_a"), &[STATES, INNER], |dice| {
             dice.next(0.5) - 0.5
