@@ -1,4 +1,5 @@
-//! Certificates from files, with rustls on ring.
+//! Certificates from files, with rustls on ring: for the broker's connection, and for every other
+//! that this appliance opens.
 //!
 //! Everything is read and checked before the first connection, so that a wrong path is a
 //! configuration error with the path in it and not a handshake that fails for ever.
@@ -45,7 +46,7 @@ pub enum TlsError {
         why: RustlsError,
     },
     /// No CA file is set and the system has no roots.
-    #[error("the system has no root certificates; name the broker's CA in a file")]
+    #[error("the system has no root certificates; name the CA in a file")]
     NoRoots,
     /// Cannot happen with the ring that is compiled in.
     #[error("TLS versions: {0}")]
@@ -53,7 +54,7 @@ pub enum TlsError {
 }
 
 /// The client side of TLS as these settings want it.
-pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     // The provider is named here rather than installed for the process: whoever embeds this
     // crate keeps the choice for other connections.
     let roots = roots(tls.ca_file.as_deref())?;
@@ -78,6 +79,26 @@ pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
             })?,
     };
     Ok(Arc::new(config))
+}
+
+/// Whether at the bottom of an error lies a peer whose certificate does not convince.
+pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>();
+        let inner = inner.and_then(std::io::Error::get_ref);
+        let found = inner.map_or_else(
+            || error.downcast_ref::<RustlsError>(),
+            |inner| inner.downcast_ref(),
+        );
+        if let Some(RustlsError::InvalidCertificate(_) | RustlsError::NoCertificatesPresented) =
+            found
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
