@@ -83,22 +83,15 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
 
 /// Whether at the bottom of an error lies a peer whose certificate does not convince.
 pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>();
-        let inner = inner.and_then(std::io::Error::get_ref);
-        let found = inner.map_or_else(
-            || error.downcast_ref::<RustlsError>(),
-            |inner| inner.downcast_ref(),
-        );
-        if let Some(RustlsError::InvalidCertificate(_) | RustlsError::NoCertificatesPresented) =
-            found
-        {
-            return true;
-        }
-        next = error.source();
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<std::io::Error>();
+    if let Some(inner) = wrapped.and_then(std::io::Error::get_ref) {
+        return is_distrust(inner);
     }
-    false
+    match error.downcast_ref() {
+        Some(RustlsError::InvalidCertificate(_)) => true,
+        Some(_) | None => error.source().is_some_and(is_distrust),
+    }
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
@@ -156,6 +149,16 @@ mod tests {
         };
         let error = client_config(&tls).unwrap_err();
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn distrust_is_found_however_deep_it_lies() {
+        use tokio_rustls::rustls::CertificateError;
+        let expired = RustlsError::InvalidCertificate(CertificateError::Expired);
+        let inner = std::io::Error::new(std::io::ErrorKind::InvalidData, expired);
+        assert!(is_distrust(&std::io::Error::other(inner)));
+        let other = std::io::Error::other(RustlsError::HandshakeNotComplete);
+        assert!(!is_distrust(&other));
     }
 
     #[test]
