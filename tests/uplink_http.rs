@@ -36,7 +36,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Far beyond every limit here: whoever is not done by then hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// For what has to run into a limit.
 const SHORT: Duration = Duration::from_millis(400);
 /// Stands in no source but this one.
@@ -117,7 +117,7 @@ impl Uplink {
         };
         match uplink.event().await {
             Event::State(state) => uplink.state = state,
-            other => panic!("{other:?}"),
+            Event::Ended { ticket, .. } => panic!("{ticket:?} was never sent"),
         }
         uplink
     }

@@ -236,6 +236,7 @@ fn understood(heard: &Heard, wall: Wall) -> Result<Answered, Fault> {
         429 => return Err(Fault::Limited { after: after() }),
         408 | 409 | 425 => return Err(Fault::Failing(status)),
         400..=499 => return Err(Fault::Rejected(status)),
+        // A server that says when it will be back has not failed.
         503 if after().is_some() => return Err(Fault::Limited { after: after() }),
         _ => return Err(Fault::Failing(status)),
     }
@@ -305,7 +306,6 @@ fn confidence(tokens: &[TokenLogprob]) -> Option<f32> {
     is_told.then(|| sum.exp().clamp(0.0, 1.0) as f32)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is at its end")]
 fn tokens(usage: Usage) -> Tokens {
     let count = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
     Tokens {

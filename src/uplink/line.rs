@@ -213,8 +213,8 @@ fn blame(fault: &Fault) -> Blame {
         | Fault::Broken
         | Fault::Slow
         | Fault::Failing(_)
-        | Fault::Garbled(_) => Blame::Upstream,
-        Fault::Limited { after: None } => Blame::Upstream,
+        | Fault::Garbled(_)
+        | Fault::Limited { after: None } => Blame::Upstream,
         Fault::Limited { after: Some(span) } => Blame::Asks(*span),
         Fault::Untrusted | Fault::Denied(_) | Fault::Elsewhere => Blame::Person,
         Fault::Rejected(_) | Fault::Misfit(_) => Blame::Nobody,

@@ -71,12 +71,10 @@ impl Check<'_> {
             "allOf" => passing(wanted).0 == passing(wanted).1,
             "const" => is_same(wanted, value),
             "enum" => any(wanted, |it| is_same(it, value)),
-            "type" => match wanted {
-                Value::String(kind) => is_kind(kind, value),
-                _ => any(wanted, |it| {
-                    it.as_str().is_some_and(|it| is_kind(it, value))
-                }),
-            },
+            "type" => {
+                let is = |kind: &Value| kind.as_str().is_some_and(|kind| is_kind(kind, value));
+                is(wanted) || any(wanted, is)
+            }
             _ => match value {
                 Value::Object(members) => self.object(keyword, wanted, beside, members, depth),
                 Value::Array(items) => self.array(keyword, wanted, beside, items, depth),

@@ -222,7 +222,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin + Linger, stat
                 return stream.reset_on_drop();
             }
             Mode::Drip => return drip(&mut stream, b" ", Duration::from_millis(20)).await,
-            Mode::Endless => return drip(&mut stream, &[b' '; 65536], Duration::ZERO).await,
+            Mode::Endless => return drip(&mut stream, &[b' '; 8192], Duration::ZERO).await,
         };
         if sent.is_err() || stream.flush().await.is_err() {
             return;
@@ -273,10 +273,9 @@ async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> std::io::Result<()> {
-    let more: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let more = headers.iter().fold(String::new(), |all, (name, value)| {
+        all + name + ": " + value + "\r\n"
+    });
     let head = format!(
         "HTTP/1.1 {status} As Told\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{more}\r\n",
         body.len()
