@@ -417,9 +417,9 @@ fn what_waited_for_an_upstream_arrives_in_a_trickle() {
     for _ in 0..4 {
         world.end(fails(Fault::Unreachable));
     }
-    while world.slots() == 0 {
-        world.wake();
-    }
+    // However long that was, and however well paced everything has been.
+    world.pass(Duration::from_hours(1));
+    assert_eq!(world.slots(), 1);
     for ticket in 11..=14 {
         world.send(ticket, &["a"]);
     }
@@ -436,7 +436,9 @@ fn what_waited_for_an_upstream_arrives_in_a_trickle() {
         }
     }
     assert!(
-        starts.windows(2).all(|pair| pair[1] - pair[0] >= SECOND),
+        starts
+            .windows(2)
+            .all(|pair| pair[1].saturating_sub(pair[0]) >= SECOND),
         "{starts:?}"
     );
 }

@@ -151,10 +151,10 @@ fn a_rest_is_asked_for_in_seconds_or_by_a_date() {
             retry_after: Some(value.into()),
             ..Heard::default()
         };
-        match read(Ok(heard), &plain(), wall).result.unwrap_err() {
-            Fault::Limited { after } => after,
-            other => panic!("{other:?}"),
-        }
+        let Err(Fault::Limited { after }) = read(Ok(heard), &plain(), wall).result else {
+            panic!("{value} with {status}");
+        };
+        after
     };
     let ten = Some(Duration::from_secs(10));
     assert_eq!(after(429, " 10 "), ten);
@@ -177,9 +177,11 @@ fn a_rest_is_asked_for_in_seconds_or_by_a_date() {
 
 #[test]
 fn what_is_no_answer_of_the_protocol_is_garbled() {
-    let garbled = |heard| match fault(heard) {
-        Fault::Garbled(why) => why,
-        other => panic!("{other:?}"),
+    let garbled = |heard| {
+        let Fault::Garbled(why) = fault(heard) else {
+            panic!("it passes for an answer");
+        };
+        why
     };
     let with = |body: &[u8]| Heard {
         body: body.to_vec(),
@@ -208,10 +210,10 @@ fn what_is_no_answer_to_the_question_does_not_fit_but_is_paid_for() {
             matches!(billed, Billed::Tokens { prompt: 30, .. }),
             "{billed:?}"
         );
-        match result.unwrap_err() {
-            Fault::Misfit(why) => why,
-            other => panic!("{other:?}"),
-        }
+        let Err(Fault::Misfit(why)) = result else {
+            panic!("{result:?}");
+        };
+        why
     };
     let length = |it: &mut Value| it["choices"][0]["finish_reason"] = json!("length");
     assert_eq!(misfit(length, &plain()), Misfit::Truncated);

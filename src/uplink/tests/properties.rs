@@ -285,7 +285,7 @@ impl Watch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn each_errand_ends_once_within_budget_with_one_probe_at_a_time(steps in vec(steps(), 1..120)) {
