@@ -35,6 +35,7 @@ pub mod embedded;
 mod link;
 pub mod mqtt;
 pub mod pool;
+pub mod tls;
 
 pub use link::{Identity, Link, Role, Secret, Tls, Will};
 

@@ -8,6 +8,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Milliseconds of a day in UTC.
+pub const DAY_MS: u64 = 86_400_000;
+
 /// Time since this process started; never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(pub Duration);
@@ -39,6 +42,25 @@ impl Wall {
     /// How long ago `earlier` was; zero if the clock has gone back since.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Year, month and day in UTC, counted in eras of 400 years that begin in March (Howard
+    /// Hinnant, "chrono-compatible low-level date algorithms").
+    pub fn date(self) -> (u64, u64, u64) {
+        let days = self.0 / DAY_MS + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        (year, month, day)
     }
 }
 
@@ -95,6 +117,14 @@ mod tests {
     fn a_wall_clock_that_went_back_reads_as_no_time_passed() {
         assert_eq!(Wall(5).since(Wall(9)), Duration::ZERO);
         assert_eq!(Wall(9).since(Wall(5)), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn a_day_has_the_date_that_people_give_it() {
+        assert_eq!(Wall(0).date(), (1970, 1, 1));
+        assert_eq!(Wall(951_782_399_999).date(), (2000, 2, 28));
+        assert_eq!(Wall(951_782_400_000).date(), (2000, 2, 29));
+        assert_eq!(Wall(1_767_225_599_042).date(), (2025, 12, 31));
     }
 
     #[test]

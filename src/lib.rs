@@ -65,8 +65,10 @@ pub mod broker;
 
 pub mod spool;
 
-// The decisions.
+// The decisions, and the way out to models elsewhere.
 pub mod router;
+
+pub mod uplink;
 
 pub mod dispatch;
 

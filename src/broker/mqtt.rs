@@ -19,18 +19,16 @@ mod backoff;
 mod ledger;
 mod line;
 mod probe;
-mod tls;
 mod wire;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 
-pub use probe::{Echo, ProbeError, SLOW_ECHO, probe};
-pub use tls::TlsError;
-
+pub use super::tls::TlsError;
 use super::{Command, End, Event, Link};
 use crate::clock::Clock;
 use backoff::Backoff;
 use line::{Left, Line, Pause};
+pub use probe::{Echo, ProbeError, SLOW_ECHO, probe};
 
 /// Whether the files that the link names can be used, before anything is connected.
 pub fn check(link: &Link) -> Result<(), TlsError> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::reach::{ReachError, Target};
+use crate::clock::{DAY_MS, Wall};
 use crate::console::client;
 
 /// Arguments of `lineside trace`.
@@ -91,36 +92,11 @@ impl Timeline {
 
 /// A moment as people write it: `2026-11-21 12:00:00.123Z`.
 fn utc(at_ms: u64) -> String {
-    let (days, in_day) = (at_ms / 86_400_000, at_ms % 86_400_000);
-    let (year, month, day) = civil(days);
+    let in_day = at_ms % DAY_MS;
+    let (year, month, day) = Wall(at_ms).date();
     let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
     let (second, ms) = (in_day / 1000 % 60, in_day % 1000);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
-/// The date of a day counted from 1970-01-01, by whole years and months: at most a few hundred
-/// steps, and plain to read.
-fn civil(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let cycles = days / 146_097; // days in 400 years
-    days %= 146_097;
-    let mut year = 1970 + cycles * 400;
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
 }
 
 #[cfg(test)]

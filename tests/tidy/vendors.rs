@@ -8,6 +8,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["src/broker/"]),
     ("rustls_native_certs", &["src/broker/"]),
     ("rumqttd", &["src/broker/embedded.rs"]),
+    ("reqwest", &["src/uplink/openai.rs"]),
+    ("httpdate", &["src/uplink/chat.rs"]),
+    // Pinned for what it keeps out, named nowhere.
+    ("idna_adapter", &["Cargo.toml"]),
     ("sled", &["src/spool/sled"]),
     ("sd_notify", &["src/service"]),
     ("tracing_journald", &["src/service"]),

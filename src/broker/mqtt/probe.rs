@@ -11,9 +11,9 @@ use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::time::timeout;
 
-use super::tls::TlsError;
 use super::wire;
 use crate::broker::Link;
+use crate::broker::tls::TlsError;
 use crate::clock::{Clock, Mono};
 
 /// An echo slower than this, on a plant's network, is a setting and not a distance: most likely

@@ -11,7 +11,7 @@ use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 
 use super::ledger::{Again, MAX_WINDOW, Packed, Terms};
-use super::tls::{TlsError, client_config};
+use crate::broker::tls::{TlsError, client_config};
 use crate::broker::{Delivery, Link, Parcel, Retain, Session};
 use crate::intake::{AckToken, Message};
 

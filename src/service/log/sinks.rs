@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::OWN;
 use super::pipeline::{FOREIGN_TARGET, RECORD_FIELDS, Record, Sink};
-use crate::clock::Wall;
+use crate::clock::{DAY_MS, Wall};
 
 /// Where the journal listens.
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -201,8 +201,8 @@ fn priority(level: Level) -> u8 {
 
 /// The moment in UTC, to the millisecond.
 fn rfc3339(at: Wall) -> String {
-    let (days, ms) = (at.0 / 86_400_000, at.0 % 86_400_000);
-    let (year, month, day) = civil(days);
+    let ms = at.0 % DAY_MS;
+    let (year, month, day) = at.date();
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
         ms / 3_600_000,
@@ -210,25 +210,6 @@ fn rfc3339(at: Wall) -> String {
         ms / 1000 % 60,
         ms % 1000
     )
-}
-
-/// The date of a day since 1970, counted in eras of 400 years that begin in March
-/// (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

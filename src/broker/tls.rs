@@ -1,4 +1,5 @@
-//! Certificates from files, with rustls on ring.
+//! Certificates from files, with rustls on ring: for the broker's connection, and for every other
+//! that this appliance opens.
 //!
 //! Everything is read and checked before the first connection, so that a wrong path is a
 //! configuration error with the path in it and not a handshake that fails for ever.
@@ -45,7 +46,7 @@ pub enum TlsError {
         why: RustlsError,
     },
     /// No CA file is set and the system has no roots.
-    #[error("the system has no root certificates; name the broker's CA in a file")]
+    #[error("the system has no root certificates; name the CA in a file")]
     NoRoots,
     /// Cannot happen with the ring that is compiled in.
     #[error("TLS versions: {0}")]
@@ -53,7 +54,7 @@ pub enum TlsError {
 }
 
 /// The client side of TLS as these settings want it.
-pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     // The provider is named here rather than installed for the process: whoever embeds this
     // crate keeps the choice for other connections.
     let roots = roots(tls.ca_file.as_deref())?;
@@ -78,6 +79,19 @@ pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
             })?,
     };
     Ok(Arc::new(config))
+}
+
+/// Whether at the bottom of an error lies a peer whose certificate does not convince.
+pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<std::io::Error>();
+    if let Some(inner) = wrapped.and_then(std::io::Error::get_ref) {
+        return is_distrust(inner);
+    }
+    match error.downcast_ref() {
+        Some(RustlsError::InvalidCertificate(_)) => true,
+        Some(_) | None => error.source().is_some_and(is_distrust),
+    }
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
@@ -135,6 +149,16 @@ mod tests {
         };
         let error = client_config(&tls).unwrap_err();
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn distrust_is_found_however_deep_it_lies() {
+        use tokio_rustls::rustls::CertificateError;
+        let expired = RustlsError::InvalidCertificate(CertificateError::Expired);
+        let inner = std::io::Error::new(std::io::ErrorKind::InvalidData, expired);
+        assert!(is_distrust(&std::io::Error::other(inner)));
+        let other = std::io::Error::other(RustlsError::HandshakeNotComplete);
+        assert!(!is_distrust(&other));
     }
 
     #[test]
