@@ -34,7 +34,6 @@
 
 mod breaker;
 pub mod chat;
-mod clearance;
 pub mod desk;
 pub mod fits;
 pub mod keep;
@@ -45,7 +44,6 @@ mod schema;
 mod settings;
 pub mod shell;
 
-pub use clearance::{Accepts, Clearance, ToCloud};
 pub use ledger::{Cost, Marks};
 pub use line::Billed;
 pub use settings::{Allotment, Budget, Limits, Price, Proxy, Settings, Upstream};
@@ -56,6 +54,7 @@ use crate::clock::{Mono, Wall};
 use crate::engine::protocol::Rule;
 use crate::engine::{Form, Tokens};
 use crate::intake::{Classification, Digest, Priority};
+use crate::router::{Clearance, ToCloud};
 use crate::ticket::TicketNo;
 
 /// Errands inside at a time, those under way included: the rest waits in the spool.

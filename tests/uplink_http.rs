@@ -19,12 +19,16 @@ use lineside::broker::{Secret, Tls};
 use lineside::clock::Clock;
 use lineside::engine::Form;
 use lineside::engine::protocol::Rule;
-use lineside::intake::{Classification, Digest};
+use lineside::intake::{
+    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Stream, digest_of,
+};
+use lineside::router::{self, Accepts, Clearance, Escalation, Policy, ToCloud, Ways, Why};
 use lineside::ticket::TicketNo;
 use lineside::uplink::shell::{self, Ends};
 use lineside::uplink::{
-    Accepts, Clearance, CloudAnswer, Command, Errand, Event, Fault, Garble, IdempotencyKey, Limits,
-    Misfit, Proxy, Question, Settings, State, ToCloud, Upstream, openai,
+    CloudAnswer, Command, Errand, Event, Fault, Garble, IdempotencyKey, Limits, Misfit, Proxy,
+    Question, Settings, State, Upstream, openai,
 };
 use support::TempDir;
 use tokio::sync::mpsc;
@@ -91,6 +95,46 @@ struct Uplink {
     state: State,
 }
 
+/// What the policy gives for a request that this upstream may have.
+fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
+    let ways = Ways {
+        upstreams: vec![router::Upstream {
+            name: upstream.into(),
+            accepts: Accepts::of(&[Classification::Public]),
+        }],
+        ..Ways::default()
+    };
+    let (ask, classification) = (Ask::Prompt(INPUT.into()), Classification::Public);
+    let request = Request {
+        id: RequestId::Given(format!("id-{ticket}")),
+        client: Client::Proven("press7".into()),
+        content: digest_of(&ask, classification, None, None, None, None),
+        ask,
+        classification,
+        risk: None,
+        complexity: None,
+        priority: Priority::Normal,
+        deadline: PATIENCE,
+        max_tokens: None,
+        schema: None,
+        stream: Stream::No,
+        detail: Detail::Whole,
+        reply: ReturnAddress::Local,
+    };
+    let escalation = Escalation {
+        ticket: TicketNo(ticket),
+        request,
+        draft: None,
+        why: Why::EdgeShut,
+    };
+    let policy = Policy::reference(ways);
+    policy
+        .clear_for_cloud(escalation, upstream)
+        .unwrap()
+        .into_parts()
+        .1
+}
+
 impl Uplink {
     async fn start(upstreams: Vec<Upstream>, tries: u32, dir: &TempDir) -> Self {
         let (commands, from_us) = mpsc::channel(16);
@@ -129,12 +173,7 @@ impl Uplink {
 
     fn errand(&self, ticket: u64, ways: &[&str], rule: Rule, form: Form) -> Errand {
         let content = Digest([ticket.to_le_bytes()[0]; 16]);
-        let clearance = |way: &&str| {
-            let place = ToCloud {
-                upstream: (*way).into(),
-            };
-            Clearance::for_tests(TicketNo(ticket), content, place)
-        };
+        let clearance = |way: &&str| clearance(ticket, way);
         let question = Question {
             instruction: "Say how urgent it is.".into(),
             input: INPUT.into(),

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Accepts, Cost};
+use super::Cost;
 use crate::broker::{Secret, Tls};
+use crate::router::Accepts;
 
 /// All upstreams.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,8 @@ use super::desk::{Call, CallNo, Desk, Outcome};
 use super::*;
 use crate::broker::Tls;
 use crate::clock::Now;
+use crate::intake::{Ask, Client, Detail, Request, RequestId, ReturnAddress, Stream, digest_of};
+use crate::router::{self, Accepts, Escalation, Policy, Ways, Why};
 
 mod properties;
 
@@ -43,10 +45,47 @@ fn question() -> Question {
 }
 
 fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
-    let place = ToCloud {
-        upstream: upstream.into(),
+    cleared(ticket, "spindle vibration rising", upstream)
+}
+
+/// What the policy gives for a request with this text.
+fn cleared(ticket: u64, text: &str, upstream: &str) -> Clearance<ToCloud> {
+    let ways = Ways {
+        upstreams: vec![router::Upstream {
+            name: upstream.into(),
+            accepts: Accepts::of(&[Classification::Internal]),
+        }],
+        ..Ways::default()
     };
-    Clearance::for_tests(TicketNo(ticket), Digest([7; 16]), place)
+    let (ask, classification) = (Ask::Prompt(text.into()), Classification::Internal);
+    let request = Request {
+        id: RequestId::Given(ticket.to_string()),
+        client: Client::Proven("press7".into()),
+        content: digest_of(&ask, classification, None, None, None, None),
+        ask,
+        classification,
+        risk: None,
+        complexity: None,
+        priority: Priority::Normal,
+        deadline: SECOND,
+        max_tokens: None,
+        schema: None,
+        stream: Stream::No,
+        detail: Detail::Whole,
+        reply: ReturnAddress::Local,
+    };
+    let escalation = Escalation {
+        ticket: TicketNo(ticket),
+        request,
+        draft: None,
+        why: Why::EdgeShut,
+    };
+    let policy = Policy::reference(ways);
+    policy
+        .clear_for_cloud(escalation, upstream)
+        .unwrap()
+        .into_parts()
+        .1
 }
 
 fn errand(ticket: u64, ways: &[&str], until: Mono) -> Errand {
@@ -246,13 +285,7 @@ fn what_is_restricted_or_not_accepted_never_leaves() {
 fn a_clearance_for_another_request_opens_no_way() {
     let errand = errand(1, &["a"], Mono(SECOND)).or(clearance(2, "b"));
     assert_eq!(errand.ways().len(), 1);
-    let other = Clearance::for_tests(
-        TicketNo(1),
-        Digest([8; 16]),
-        ToCloud {
-            upstream: "b".into(),
-        },
-    );
+    let other = cleared(1, "something else", "b");
     assert_eq!(errand.or(other).ways().len(), 1);
 }
 
