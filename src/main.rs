@@ -42,6 +42,8 @@ enum Command {
     Trace(cli::trace::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// Find out how far to believe a package's answers, by its gate suite.
+    Calibrate(cli::calibrate::Args),
     /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
     Engine,
@@ -86,6 +88,10 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
         Command::Models(args) => match cli::models::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
+        Command::Calibrate(args) => match cli::calibrate::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },

@@ -3,6 +3,8 @@
 //! This build has one tier, so there is one decision: the edge. The ordered table of rules and
 //! the judgement of an answer's confidence join here with the tiers that they choose among.
 
+pub mod confidence;
+
 use crate::intake::Request;
 use crate::reply::Route;
 

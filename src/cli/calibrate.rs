@@ -1,0 +1,337 @@
+//! `lineside calibrate`: finds out how far to believe a package's answers, and writes it down.
+//!
+//! The package's gate suite goes through the engine for each variant of its model, as a device's
+//! requests would, and each task's right and wrong answers make a curve. The running service is
+//! not asked.
+//!
+//! What is told of a curve as evidence is cross-fitted: no answer is judged by what it taught. A
+//! curve is written only where unseen answers surprise it less than what the package says now, so
+//! that a small suite does not replace what a large one found. The suite that was fitted is no
+//! evidence any more for the gate's own bar on calibration, which is said too.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::check::json;
+use super::models::complain;
+use crate::config::EXIT_CODE;
+use crate::engine::exam::{self, ExamError, Sitting};
+use crate::engine::order::Book;
+use crate::engine::process::Launch;
+use crate::package::recalibrate::{RecalibrateError, recalibrate};
+use crate::package::{Curve, Gate, Package, Task, Variant};
+use crate::router::confidence::figures::{Figures, log_loss};
+use crate::router::confidence::fit::{self, FOLDS, Fitted};
+use crate::router::confidence::{Sample, Told, TooFew};
+
+/// Arguments of `lineside calibrate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The package's folder.
+    #[arg(value_name = "PACKAGE")]
+    folder: PathBuf,
+    /// Tell what would be written, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    /// The engine.
+    #[error(transparent)]
+    Exam(#[from] ExamError),
+    /// The package on the disk.
+    #[error(transparent)]
+    Write(#[from] RecalibrateError),
+    /// The terminal.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs the subcommand and returns the exit code.
+pub fn command(args: &Args) -> Result<u8, CalibrateError> {
+    let opened = Package::open(&args.folder);
+    let package = match opened.and_then(|package| package.verify().map(|()| package)) {
+        Ok(package) => package,
+        Err(faults) => return Ok(complain(&faults, args.json)?),
+    };
+    let Some(gate) = package.gate() else {
+        return refuse("the package has no gate suite: there is nothing to calibrate by");
+    };
+    let most = package.manifest().tasks.iter();
+    let most = most.map(|task| gate.count(&task.name)).max().unwrap_or(0);
+    if most < fit::LEAST {
+        return refuse(&format!(
+            "the gate suite has {most} items for a task at most: a curve takes {} labels",
+            fit::LEAST
+        ));
+    }
+    let mut findings = Vec::new();
+    for (variant, _) in package.variants() {
+        findings.extend(examine(&package, variant, gate)?);
+    }
+    let curves: Vec<Curve> = findings.iter().filter_map(Finding::curve).collect();
+    let written = if curves.is_empty() || args.dry_run {
+        None
+    } else {
+        Some(recalibrate(&package, curves)?.manifest().seq)
+    };
+    let text = if args.json {
+        format!("{}\n", json(&Report::of(&package, &findings, written)))
+    } else {
+        told(&package, &findings, written, args.dry_run)
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+fn refuse(why: &str) -> Result<u8, CalibrateError> {
+    writeln!(io::stderr(), "lineside: {why}")?;
+    Ok(EXIT_CODE)
+}
+
+/// What was found of one task and one variant.
+struct Finding {
+    task: String,
+    quantization: String,
+    /// Items that were not answered: they teach nothing.
+    unanswered: usize,
+    /// What the package says now.
+    before: Vec<Told>,
+    /// What a new curve says of answers that it has not seen.
+    after: Result<(Fitted, Vec<Told>), TooFew>,
+}
+
+impl Finding {
+    fn of(task: &Task, variant: &Variant, labels: Labels) -> Self {
+        let after = fit::fit(&labels.samples)
+            .and_then(|fitted| Ok((fitted, fit::crossed(&labels.samples, fit::fit)?)));
+        Self {
+            task: task.name.clone(),
+            quantization: variant.quantization.clone(),
+            unanswered: labels.unanswered,
+            before: labels.before,
+            after,
+        }
+    }
+
+    /// Whether unseen answers surprise the new curve less.
+    fn is_better(&self) -> bool {
+        let after = self.after.as_ref().ok();
+        let after = after.and_then(|(_, told)| log_loss(told));
+        after
+            .zip(log_loss(&self.before))
+            .is_some_and(|(after, before)| after < before)
+    }
+
+    /// What is to be written.
+    fn curve(&self) -> Option<Curve> {
+        let (fitted, _) = self.after.as_ref().ok().filter(|_| self.is_better())?;
+        Some(Curve {
+            task: self.task.clone(),
+            quantization: self.quantization.clone(),
+            method: fitted.method,
+            calibration: fitted.calibration.clone(),
+        })
+    }
+}
+
+/// The answers to one task's items.
+#[derive(Default)]
+struct Labels {
+    samples: Vec<Sample>,
+    before: Vec<Told>,
+    unanswered: usize,
+}
+
+/// Puts the suite to a variant.
+fn examine(
+    package: &Package,
+    variant: &Variant,
+    gate: &Gate,
+) -> Result<Vec<Finding>, CalibrateError> {
+    let context = u32::try_from(package.manifest().runtime.context_tokens).unwrap_or(u32::MAX);
+    let book = Book::of(package, variant);
+    let load = book.load(&exam::options(context), None);
+    let mut sitting = Sitting::open(&Launch::default(), load)?;
+    let marks = exam::suite(&mut sitting, &book, gate)?;
+    let findings = package.manifest().tasks.iter().map(|task| {
+        let mut labels = Labels::default();
+        let items = gate.items.iter().zip(&marks);
+        for (_, mark) in items.filter(|(item, _)| item.task == task.name) {
+            match &mark.answer {
+                Ok(completion) => {
+                    labels.samples.push(Sample::of(completion, mark.right));
+                    labels.before.push(Told {
+                        sure: f64::from(completion.confidence),
+                        right: mark.right,
+                    });
+                }
+                Err(_) => labels.unanswered += 1,
+            }
+        }
+        Finding::of(task, variant, labels)
+    });
+    Ok(findings.collect())
+}
+
+/// For people.
+fn told(package: &Package, findings: &[Finding], written: Option<u64>, dry_run: bool) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| {
+        let _ = writeln!(text, "{words}"); // a String takes all
+    };
+    let manifest = package.manifest();
+    line(format!(
+        "{} {}, number {}",
+        manifest.name, manifest.version, manifest.seq
+    ));
+    line(format!(
+        "{:<8} {:<20} {:>5} {:>6}  {:<15} {:<15} {:<15} {:<10}",
+        "variant", "task", "items", "right", "ECE", "AUROC", "AURC", "curve"
+    ));
+    for finding in findings {
+        line(row(finding));
+    }
+    line(format!(
+        "Of each pair: what the package says now, then a new curve's word on answers that it has \
+         not seen ({FOLDS} hands, each judged by the others)."
+    ));
+    line(
+        "The suite was fitted: the gate's own bar on calibration proves nothing new by it.".into(),
+    );
+    line(match (written, dry_run) {
+        (Some(seq), _) => format!(
+            "{}: written, the package is number {seq} now",
+            package.folder().display()
+        ),
+        (None, true) => format!("{}: nothing was written", package.folder().display()),
+        (None, false) => format!(
+            "{}: no new curve is better, nothing was written",
+            package.folder().display()
+        ),
+    });
+    text
+}
+
+fn row(finding: &Finding) -> String {
+    let figures = Figures::of(&finding.before);
+    let after = finding.after.as_ref().ok();
+    let after = after.and_then(|(_, told)| Figures::of(told));
+    let pair = |of: &dyn Fn(&Figures) -> Option<f64>| {
+        let one = |figures: &Option<Figures>| {
+            let figure = figures.as_ref().and_then(of);
+            figure.map_or("–".into(), |figure| format!("{figure:.3}"))
+        };
+        format!("{} → {}", one(&figures), one(&after))
+    };
+    let right = figures.map_or(0.0, |it| it.right * 100.0);
+    let curve = match &finding.after {
+        Ok((fitted, _)) if finding.is_better() => fitted.method.word().to_owned(),
+        Ok(_) => "kept: not better".to_owned(),
+        Err(few) => format!("none: {few}"),
+    };
+    let missing = match finding.unanswered {
+        0 => String::new(),
+        count => format!(", {count} not answered"),
+    };
+    format!(
+        "{:<8} {:<20} {:>5} {:>5.1}%  {:<15} {:<15} {:<15} {curve}{missing}",
+        finding.quantization,
+        finding.task,
+        finding.before.len(),
+        right,
+        pair(&|it| Some(it.ece)),
+        pair(&|it| it.auroc),
+        pair(&|it| Some(it.aurc)),
+    )
+}
+
+/// The JSON of `--json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    folder: String,
+    name: &'a str,
+    /// The number that was written, if one was.
+    seq: Option<u64>,
+    folds: usize,
+    findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    task: &'a str,
+    quantization: &'a str,
+    items: usize,
+    unanswered: usize,
+    /// What the package says now.
+    before: Option<FiguresJson>,
+    /// What a new curve says of answers that it has not seen.
+    after: Option<FiguresJson>,
+    method: Option<&'static str>,
+    blend: bool,
+    /// Whether the new curve is better, and thus written.
+    better: bool,
+    why_not: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FiguresJson {
+    right: f64,
+    ece: f64,
+    brier: f64,
+    aurc: f64,
+    auroc: Option<f64>,
+}
+
+impl FiguresJson {
+    fn of(told: &[Told]) -> Option<Self> {
+        Figures::of(told).map(|it| Self {
+            right: it.right,
+            ece: it.ece,
+            brier: it.brier,
+            aurc: it.aurc,
+            auroc: it.auroc,
+        })
+    }
+}
+
+impl<'a> Report<'a> {
+    fn of(package: &'a Package, findings: &'a [Finding], written: Option<u64>) -> Self {
+        let findings = findings.iter().map(|finding| {
+            let after = finding.after.as_ref();
+            let fitted = after.ok().map(|(fitted, _)| fitted);
+            FindingJson {
+                task: &finding.task,
+                quantization: &finding.quantization,
+                items: finding.before.len(),
+                unanswered: finding.unanswered,
+                before: FiguresJson::of(&finding.before),
+                after: after.ok().and_then(|(_, told)| FiguresJson::of(told)),
+                method: fitted.map(|fitted| fitted.method.word()),
+                blend: fitted.is_some_and(|fitted| fitted.calibration.blend().is_some()),
+                better: finding.is_better(),
+                why_not: match after {
+                    Ok(_) => (!finding.is_better()).then(|| "not better".into()),
+                    Err(few) => Some(few.to_string()),
+                },
+            }
+        });
+        Self {
+            ok: true,
+            folder: package.folder().display().to_string(),
+            name: &package.manifest().name,
+            seq: written,
+            folds: FOLDS,
+            findings: findings.collect(),
+        }
+    }
+}
