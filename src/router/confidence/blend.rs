@@ -40,7 +40,7 @@ pub fn fit(samples: &[Sample]) -> Option<Blend> {
         })
         .collect();
     let prior = Prior {
-        weights: scale.into_scaled(&product_alone()),
+        weights: scale.scaled_weights(&product_alone()),
         labels: std::array::from_fn(|term| if term == 0 { FREE } else { PENALTY }),
     };
     let weights = logistic::fit(&labels, &prior)?;
@@ -80,7 +80,7 @@ impl Scale {
     }
 
     /// Weights for scaled terms that say what these say for plain ones.
-    fn into_scaled(&self, weights: &Terms) -> Terms {
+    fn scaled_weights(&self, weights: &Terms) -> Terms {
         let mut scaled: Terms = std::array::from_fn(|term| weights[term] * self.deviation[term]);
         let moved: f64 = (1..TERMS).map(|term| weights[term] * self.mean[term]).sum();
         scaled[0] = weights[0] + moved;

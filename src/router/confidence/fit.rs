@@ -265,7 +265,7 @@ mod tests {
         // judged by others that are all right.
         let sample = |at: usize| Sample {
             features: Features::of([(-0.5, 0.1)], []),
-            right: at % FOLDS != 0,
+            right: !at.is_multiple_of(FOLDS),
         };
         let samples: Vec<_> = (0..500).map(sample).collect();
         let told = crossed(&samples, fit).unwrap();

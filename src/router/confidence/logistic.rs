@@ -143,7 +143,7 @@ mod tests {
         let labels = |count: usize| -> Vec<_> {
             let label = |at: usize| Label {
                 terms: [1.0],
-                target: if at % 4 == 0 { 0.0 } else { 1.0 },
+                target: if at.is_multiple_of(4) { 0.0 } else { 1.0 },
             };
             (0..count).map(label).collect()
         };
