@@ -4,11 +4,12 @@
 //! | --- | --- |
 //! | below [`LEAST`] | none: [`TooFew`] |
 //! | below [`ISOTONIC_FROM`] | Platt's sigmoid over the log-odds: two numbers |
-//! | from there on | isotonic, by the rules of [`isotonic`], or the sigmoid where that is better |
+//! | from there on | the sigmoid, or isotonic by the rules of [`isotonic`] where that is clearly better |
 //!
 //! From [`BLEND_FROM`] labels on, a [`blend`] of all features is tried beside the product. Of
 //! what was tried, the plainest is taken that no other beats clearly, by how little the answers
-//! that it has not seen surprise it.
+//! that it has not seen surprise it. The blocks of an isotonic curve cost ranking, and what they
+//! learn of one sample's accidents costs honesty on the next; so it has to earn its place.
 //!
 //! Evidence is cross-fitted: the labels are dealt into [`FOLDS`] hands, and each hand is judged by
 //! what the others taught ([`crossed`]). What is then handed out was fitted on all of them, so it
@@ -52,10 +53,10 @@ enum Over {
 
 /// The ways, the plainest first.
 const WAYS: [(Over, Method); 4] = [
-    (Over::Product, Method::Isotonic),
     (Over::Product, Method::Platt),
-    (Over::Blend, Method::Isotonic),
+    (Over::Product, Method::Isotonic),
     (Over::Blend, Method::Platt),
+    (Over::Blend, Method::Isotonic),
 ];
 
 /// The calibration that fits these labels.
