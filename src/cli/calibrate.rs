@@ -5,8 +5,8 @@
 //! not asked.
 //!
 //! What is told of a curve as evidence is cross-fitted: no answer is judged by what it taught. A
-//! curve is written only where unseen answers surprise it less than what the package says now, so
-//! that a small suite does not replace what a large one found. The suite that was fitted is no
+//! curve is written only where unseen answers surprise it clearly less than what the package says
+//! now, so that a small suite does not replace by chance what a large one found. The suite that was fitted is no
 //! evidence any more for the gate's own bar on calibration, which is said too.
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::engine::order::Book;
 use crate::engine::process::Launch;
 use crate::package::recalibrate::{RecalibrateError, recalibrate};
 use crate::package::{Curve, Gate, Package, Task, Variant};
-use crate::router::confidence::figures::{Figures, log_loss};
+use crate::router::confidence::figures::{Figures, is_clearly_better};
 use crate::router::confidence::fit::{self, FOLDS, Fitted};
 use crate::router::confidence::{Sample, Told, TooFew};
 
@@ -122,13 +122,10 @@ impl Finding {
         }
     }
 
-    /// Whether unseen answers surprise the new curve less.
+    /// Whether unseen answers surprise the new curve clearly less.
     fn is_better(&self) -> bool {
-        let after = self.after.as_ref().ok();
-        let after = after.and_then(|(_, told)| log_loss(told));
-        after
-            .zip(log_loss(&self.before))
-            .is_some_and(|(after, before)| after < before)
+        let after = self.after.as_ref();
+        after.is_ok_and(|(_, told)| is_clearly_better(told, &self.before))
     }
 
     /// What is to be written.

@@ -102,10 +102,29 @@ pub fn brier(told: &[Told]) -> Option<f64> {
 
 /// The mean surprise in nats; none of nothing.
 pub fn log_loss(told: &[Told]) -> Option<f64> {
-    mean(told, |it| {
-        let sure = if it.right { it.sure } else { 1.0 - it.sure };
-        -sure.max(NEAREST).ln()
-    })
+    mean(told, surprise)
+}
+
+fn surprise(told: &Told) -> f64 {
+    let sure = if told.right {
+        told.sure
+    } else {
+        1.0 - told.sure
+    };
+    -sure.max(NEAREST).ln()
+}
+
+/// Whether the same answers surprise `one` clearly less than `other`: by more than twice the
+/// standard error of the difference, taken answer by answer. Less than that may be chance.
+pub fn is_clearly_better(one: &[Told], other: &[Told]) -> bool {
+    let pairs = one.iter().zip(other);
+    let spared: Vec<f64> = pairs
+        .map(|(one, other)| surprise(other) - surprise(one))
+        .collect();
+    let count = share_of(spared.len());
+    let mean = spared.iter().sum::<f64>() / count;
+    let spread = spared.iter().map(|it| (it - mean).powi(2)).sum::<f64>();
+    mean > 2.0 * (spread / count / (count - 1.0)).sqrt() // nothing, or one answer, is never clear
 }
 
 /// The chance that a right answer is surer than a wrong one; none without both.
@@ -212,6 +231,23 @@ mod tests {
         assert_eq!(bins(&it, 4)[0].count, 3);
         near(auroc(&it), (1.0 + 0.5 + 0.5) / 3.0);
         assert_eq!(risk_coverage(&it), [(0.25, 0.0), (1.0, 0.25)]);
+    }
+
+    #[test]
+    fn better_by_chance_is_not_clearly_better() {
+        let sure = |sure: f64, wrong: usize| -> Vec<Told> {
+            let answer = |at: usize| Told {
+                sure,
+                right: at >= wrong,
+            };
+            (0..100).map(answer).collect()
+        };
+        // Ten wrong of a hundred: 0.9 is the truth, 0.5 is far off, 0.88 is not.
+        assert!(is_clearly_better(&sure(0.9, 10), &sure(0.5, 10)));
+        assert!(!is_clearly_better(&sure(0.9, 10), &sure(0.88, 10)));
+        assert!(!is_clearly_better(&sure(0.5, 10), &sure(0.9, 10)));
+        assert!(!is_clearly_better(&[], &[]));
+        assert!(!is_clearly_better(&sure(0.9, 0)[..1], &sure(0.5, 0)[..1]));
     }
 
     #[test]

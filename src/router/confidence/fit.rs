@@ -15,7 +15,7 @@
 //! what the others taught ([`crossed`]). What is then handed out was fitted on all of them, so it
 //! is a little better than what is told of it.
 
-use super::figures::log_loss;
+use super::figures::is_clearly_better;
 use super::isotonic::{self, Block, POINTS, pooled, rising, thinned};
 use super::logistic::{self, Label, Prior};
 use super::{Sample, Told, TooFew, blend, share_of};
@@ -32,9 +32,6 @@ pub const BLEND_FROM: usize = 400;
 pub const FOLDS: usize = 10;
 /// Log-odds between which a sigmoid is drawn: a manifest tells nothing nearer to certainty apart.
 const FURTHEST: f64 = 12.0;
-/// What one way must spare of another's mean surprise: less is chance.
-const WORTH: f64 = 0.01;
-
 /// A calibration that was fitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
@@ -64,16 +61,17 @@ pub fn fit(samples: &[Sample]) -> Result<Fitted, TooFew> {
     if samples.len() < ISOTONIC_FROM {
         return by(samples, (Over::Product, Method::Platt));
     }
+    let tried = |way: (Over, Method)| crossed(samples, |others| by(others, way)).ok();
     let mut best = WAYS[0];
-    let mut least = f64::INFINITY;
-    for way in WAYS {
+    let mut told = tried(best).unwrap_or_default();
+    for way in &WAYS[1..] {
         if way.0 == Over::Blend && samples.len() < BLEND_FROM {
             continue;
         }
-        let told = crossed(samples, |others| by(others, way));
-        let surprise = told.ok().and_then(|told| log_loss(&told));
-        if let Some(surprise) = surprise.filter(|it| *it < least * (1.0 - WORTH)) {
-            (best, least) = (way, surprise);
+        if let Some(other) = tried(*way)
+            && is_clearly_better(&other, &told)
+        {
+            (best, told) = (*way, other);
         }
     }
     by(samples, best)
