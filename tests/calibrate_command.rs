@@ -20,16 +20,15 @@ struct Copy(PathBuf);
 
 impl Copy {
     /// Its manifest with changes, each a text and what stands in its place.
-    fn new(change: impl Fn(String) -> String) -> Self {
+    fn new(change: impl Fn(&str) -> String) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("calibrate-{}-{next}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
         fs::create_dir_all(folder.join("grammars")).unwrap();
-        let text = change(one_variant(
-            &fs::read_to_string(bundled.join(MANIFEST)).unwrap(),
-        ));
+        let text = fs::read_to_string(bundled.join(MANIFEST)).unwrap();
+        let text = change(&one_variant(&text));
         for line in text.lines() {
             let name = line
                 .split_once(" = \"")
@@ -77,7 +76,7 @@ fn one_variant(manifest: &str) -> String {
 }
 
 /// A manifest whose curves are all far off.
-fn absurd(manifest: String) -> String {
+fn absurd(manifest: &str) -> String {
     let line = |line: &str| {
         let line = if line.starts_with("points = ") {
             ABSURD
@@ -154,10 +153,10 @@ fn a_package_that_is_far_off_gets_curves_that_are_not() {
 
 #[test]
 fn a_suite_that_is_too_small_is_refused_with_the_number_it_takes() {
-    let copy = Copy::new(|manifest| manifest);
+    let copy = Copy::new(str::to_owned);
     let suite = fs::read_to_string(copy.0.join("gate.jsonl")).unwrap();
     let mut seen = std::collections::BTreeMap::<String, usize>::new();
-    let few: String = suite
+    let few: Vec<&str> = suite
         .lines()
         .filter(|line| {
             let item: Value = serde_json::from_str(line).unwrap();
@@ -165,8 +164,8 @@ fn a_suite_that_is_too_small_is_refused_with_the_number_it_takes() {
             *count += 1;
             *count <= 10
         })
-        .map(|line| format!("{line}\n"))
         .collect();
+    let few = few.join("\n");
     fs::write(copy.0.join("gate.jsonl"), &few).unwrap();
     let digest = lineside::package::Digest::of(few.as_bytes());
     let mut lines: Vec<String> = copy.manifest().lines().map(str::to_owned).collect();
