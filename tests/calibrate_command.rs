@@ -77,15 +77,12 @@ fn one_variant(manifest: &str) -> String {
 
 /// A manifest whose curves are all far off.
 fn absurd(manifest: &str) -> String {
-    let line = |line: &str| {
-        let line = if line.starts_with("points = ") {
-            ABSURD
-        } else {
-            line
-        };
-        format!("{line}\n")
+    let line = |line| match line {
+        line if str::starts_with(line, "points = ") => ABSURD,
+        line => line,
     };
-    manifest.lines().map(line).collect()
+    let lines: Vec<&str> = manifest.lines().map(line).collect();
+    lines.join("\n")
 }
 
 fn json(output: &Output) -> Value {
@@ -102,8 +99,17 @@ fn number(value: &Value) -> f64 {
 fn a_package_that_is_far_off_gets_curves_that_are_not() {
     let copy = Copy::new(absurd);
     let (before, as_it_was) = (copy.manifest(), copy.package());
-    let tried = json(&copy.calibrate(&["--json", "--dry-run"]));
+    let target = ["--json", "--dry-run", "--risk-target", "0.05"];
+    let tried = json(&copy.calibrate(&target));
     assert_eq!(tried["seq"], Value::Null);
+    // Sixty items can promise one of twenty.
+    let findings = tried["findings"].as_array().unwrap();
+    assert!(
+        findings.iter().all(|it| it["threshold"].is_f64()),
+        "{tried}"
+    );
+    let target = ["--dry-run", "--risk-target", "1.5"];
+    assert_eq!(copy.calibrate(&target).status.code(), Some(64));
     assert_eq!(copy.manifest(), before, "a dry run writes nothing");
 
     let told = json(&copy.calibrate(&["--json"]));
@@ -141,10 +147,12 @@ fn a_package_that_is_far_off_gets_curves_that_are_not() {
 
     // The same labels again are no better than themselves: it comes to rest.
     let text = copy.manifest();
-    let again = copy.calibrate(&[]);
+    let again = copy.calibrate(&["--risk-target", "0.01"]);
     assert_eq!(again.status.code(), Some(0));
     let words = String::from_utf8(again.stdout).unwrap();
     assert!(words.contains("kept: not better"), "{words}");
+    let few = "nothing stays on the edge: 60 labels are too few: it takes 99";
+    assert!(words.contains(few), "{words}");
     assert!(words.contains("each judged by the others"), "{words}");
     if words.contains("nothing was written") {
         assert_eq!(copy.manifest(), text);

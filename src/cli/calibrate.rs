@@ -25,6 +25,7 @@ use crate::package::recalibrate::{RecalibrateError, recalibrate};
 use crate::package::{Curve, Gate, Package, Task, Variant};
 use crate::router::confidence::figures::{Figures, is_clearly_better};
 use crate::router::confidence::fit::{self, FOLDS, Fitted};
+use crate::router::confidence::risk::{Kept, Stays, Target, control, kept};
 use crate::router::confidence::{Sample, Told, TooFew};
 
 /// Arguments of `lineside calibrate`.
@@ -33,12 +34,21 @@ pub struct Args {
     /// The package's folder.
     #[arg(value_name = "PACKAGE")]
     folder: PathBuf,
+    /// Tell which threshold keeps the share of wrong answers that stay on the edge to this, such
+    /// as 0.05.
+    #[arg(long, value_name = "SHARE", value_parser = target)]
+    risk_target: Option<Target>,
     /// Tell what would be written, and write nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn target(share: &str) -> Result<Target, String> {
+    let share = share.parse().ok().and_then(Target::new);
+    share.ok_or_else(|| "a share between 0 and 1, such as 0.05".into())
 }
 
 /// Why nothing came of it.
@@ -84,9 +94,10 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         Some(recalibrate(&package, curves)?.manifest().seq)
     };
     let text = if args.json {
-        format!("{}\n", json(&Report::of(&package, &findings, written)))
+        let report = Report::of(&package, &findings, args, written);
+        format!("{}\n", json(&report))
     } else {
-        told(&package, &findings, written, args.dry_run)
+        told(&package, &findings, args, written)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(0)
@@ -126,6 +137,20 @@ impl Finding {
     fn is_better(&self) -> bool {
         let after = self.after.as_ref();
         after.is_ok_and(|(_, told)| is_clearly_better(told, &self.before))
+    }
+
+    /// What is told of answers from now on, as far as it is known of these.
+    fn told(&self) -> &[Told] {
+        match &self.after {
+            Ok((_, told)) if self.is_better() => told,
+            Ok(_) | Err(_) => &self.before,
+        }
+    }
+
+    /// What stays on the edge at a target, and what becomes of these answers then.
+    fn stays(&self, target: Target) -> (Stays, Kept) {
+        let stays = control(self.told(), target);
+        (stays, kept(self.told(), stays))
     }
 
     /// What is to be written.
@@ -180,7 +205,7 @@ fn examine(
 }
 
 /// For people.
-fn told(package: &Package, findings: &[Finding], written: Option<u64>, dry_run: bool) -> String {
+fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u64>) -> String {
     let mut text = String::new();
     let mut line = |words: String| {
         let _ = writeln!(text, "{words}"); // a String takes all
@@ -197,6 +222,9 @@ fn told(package: &Package, findings: &[Finding], written: Option<u64>, dry_run: 
     for finding in findings {
         line(row(finding));
     }
+    if let Some(target) = args.risk_target {
+        findings.iter().for_each(|it| line(threshold(it, target)));
+    }
     line(format!(
         "Of each pair: what the package says now, then a new curve's word on answers that it has \
          not seen ({FOLDS} hands, each judged by the others)."
@@ -204,7 +232,7 @@ fn told(package: &Package, findings: &[Finding], written: Option<u64>, dry_run: 
     line(
         "The suite was fitted: the gate's own bar on calibration proves nothing new by it.".into(),
     );
-    line(match (written, dry_run) {
+    line(match (written, args.dry_run) {
         (Some(seq), _) => format!(
             "{}: written, the package is number {seq} now",
             package.folder().display()
@@ -251,6 +279,25 @@ fn row(finding: &Finding) -> String {
     )
 }
 
+/// The threshold that a target makes, in a line.
+fn threshold(finding: &Finding, target: Target) -> String {
+    let (stays, kept) = finding.stays(target);
+    let found = match stays {
+        Stays::From(threshold) => format!(
+            "threshold {threshold:.4}: {:.1} % stay on the edge, {:.1} % of all are wrong there",
+            kept.coverage * 100.0,
+            kept.risk * 100.0
+        ),
+        Stays::Nothing(few) => format!("nothing stays on the edge: {few}"),
+    };
+    format!(
+        "{:<8} {:<20} risk {}: {found}",
+        finding.quantization,
+        finding.task,
+        target.share()
+    )
+}
+
 /// The JSON of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -277,6 +324,8 @@ struct FindingJson<'a> {
     blend: bool,
     /// Whether the new curve is better, and thus written.
     better: bool,
+    /// The threshold for the risk target; none without a target, and where it cannot be promised.
+    threshold: Option<f64>,
     why_not: Option<String>,
 }
 
@@ -302,7 +351,12 @@ impl FiguresJson {
 }
 
 impl<'a> Report<'a> {
-    fn of(package: &'a Package, findings: &'a [Finding], written: Option<u64>) -> Self {
+    fn of(
+        package: &'a Package,
+        findings: &'a [Finding],
+        args: &Args,
+        written: Option<u64>,
+    ) -> Self {
         let findings = findings.iter().map(|finding| {
             let after = finding.after.as_ref();
             let fitted = after.ok().map(|(fitted, _)| fitted);
@@ -316,6 +370,10 @@ impl<'a> Report<'a> {
                 method: fitted.map(|fitted| fitted.method.word()),
                 blend: fitted.is_some_and(|fitted| fitted.calibration.blend().is_some()),
                 better: finding.is_better(),
+                threshold: args.risk_target.and_then(|it| match finding.stays(it).0 {
+                    Stays::From(threshold) => Some(threshold),
+                    Stays::Nothing(_) => None,
+                }),
                 why_not: match after {
                     Ok(_) => (!finding.is_better()).then(|| "not better".into()),
                     Err(few) => Some(few.to_string()),
