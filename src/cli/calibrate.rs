@@ -223,7 +223,9 @@ fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u6
         line(row(finding));
     }
     if let Some(target) = args.risk_target {
-        findings.iter().for_each(|it| line(threshold(it, target)));
+        for finding in findings {
+            line(threshold(finding, target));
+        }
     }
     line(format!(
         "Of each pair: what the package says now, then a new curve's word on answers that it has \
