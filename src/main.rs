@@ -44,6 +44,8 @@ enum Command {
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// Find out how far to believe a package's answers, by its gate suite.
+    Calibrate(cli::calibrate::Args),
     /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
     Engine,
@@ -93,6 +95,10 @@ async fn carry_out(command: Command) -> ExitCode {
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
         Command::Models(args) => match cli::models::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
+        Command::Calibrate(args) => match cli::calibrate::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },

@@ -16,8 +16,8 @@
 //!
 //! What it owns: the table of rules ([`rule`]) and what follows from one ([`policy`]), the
 //! estimators ([`estimate`]), the explanation of a decision ([`explain`]), the check that a table
-//! means what its author thinks ([`reach`]), and what makes like questions get like answers
-//! ([`affinity`]).
+//! means what its author thinks ([`reach`]), what makes like questions get like answers
+//! ([`affinity`]), and what confidence is worth ([`confidence`]).
 //!
 //! What leads out of the appliance: [`CloudPort`] and [`RemoteReviewPort`]. They take nothing but
 //! what the policy [`Cleared`], and only it can clear; see [`policy`] for why that holds.
@@ -26,6 +26,7 @@
 //! that [`policy`] describes, and the [`Decision`] says so.
 
 pub mod affinity;
+pub mod confidence;
 pub mod estimate;
 pub mod explain;
 pub mod facts;

@@ -124,7 +124,7 @@ fn tell(package: &Package, notes: &[Note], as_json: bool) -> u8 {
     0
 }
 
-fn complain(faults: &Faults, as_json: bool) -> io::Result<u8> {
+pub(super) fn complain(faults: &Faults, as_json: bool) -> io::Result<u8> {
     if as_json {
         let faults = FaultsJson {
             ok: false,

@@ -33,7 +33,8 @@ use std::time::Duration;
 use super::order::Book;
 use super::process::{ENVIRONMENT, Launch};
 use super::protocol::{
-    self, Ask, Done, Facts, Failure, FrameError, FromEngine, Load, ToEngine, Work, WorkNo,
+    self, Ask, Done, Facts, Failure, Flash, FrameError, FromEngine, KvType, Load, Mapping, Options,
+    ToEngine, Without, Work, WorkNo,
 };
 use super::supervise::LOAD_LIMIT;
 use super::{Completion, Fault, Origin};
@@ -44,6 +45,15 @@ const NAME: &str = "lineside";
 /// How long an engine may say nothing, once it has loaded: it gives signs of life between passes,
 /// and nobody waits for an exam, so this is far beyond the longest pass.
 const SILENCE: Duration = Duration::from_mins(2);
+
+/// Conversations that the cache has room for, so that the instructions stay in it.
+const CONTEXTS: u32 = 4;
+/// Questions that wait inside, so that the engine is never idle.
+const QUEUE: u16 = 4;
+/// As in service.
+const BATCH_TOKENS: u32 = 512;
+/// As in service.
+const PASS_MS: u32 = 25;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +98,25 @@ pub struct Sitting {
     /// Questions inside at a time.
     most: usize,
     next: u64,
+}
+
+/// How a model is run so that the same questions have the same answers every time: one
+/// conversation at a time, on one thread.
+pub fn options(context_tokens: u32) -> Options {
+    Options {
+        context_tokens,
+        cache_tokens: context_tokens.saturating_mul(CONTEXTS),
+        sequences: 1,
+        queue: QUEUE,
+        threads: Some(1),
+        batch_tokens: BATCH_TOKENS.min(context_tokens),
+        pass_ms: PASS_MS,
+        gpu_layers: 0,
+        kv_type: KvType::F16,
+        flash_attention: Flash::Auto,
+        mapping: Mapping::Read,
+        without: Without::default(),
+    }
 }
 
 impl Sitting {
@@ -300,7 +329,6 @@ pub fn calibration_error(marks: &[Mark]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::protocol::{Flash, KvType, Mapping, Options, Without};
 
     fn mark(confidence: f32, right: bool) -> Mark {
         Mark {
@@ -350,20 +378,7 @@ mod tests {
             model: String::new(),
             adapter: None,
             draft: None,
-            options: Options {
-                context_tokens: 64,
-                cache_tokens: 64,
-                sequences: 1,
-                queue: 1,
-                threads: Some(1),
-                batch_tokens: 64,
-                pass_ms: 25,
-                gpu_layers: 0,
-                kv_type: KvType::F16,
-                flash_attention: Flash::Auto,
-                mapping: Mapping::Mapped,
-                without: Without::default(),
-            },
+            options: options(64),
             instructions: Vec::new(),
         }
     }

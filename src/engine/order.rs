@@ -21,7 +21,7 @@ use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work
 use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
 use crate::intake::{self, Classification, Code, Priority, Request, Stream};
 use crate::package::gate::Item;
-use crate::package::{self, Calibration, Frame, Given, Package, Task, Variant};
+use crate::package::{self, Calibration, Features, Frame, Given, Package, Task, Variant};
 
 /// Tokens of an answer to a free prompt that asks for no limit: a paragraph.
 pub const PLAIN_TOKENS: u32 = 256;
@@ -274,12 +274,12 @@ impl Book {
     pub fn completion(&self, asked: Asked, done: Done, origin: Origin) -> Completion {
         let entry = self.entries.get(asked.place);
         let own_rule = asked.rule == Whose::Request;
-        let raw = raw_confidence(&done);
+        let features = features(&done);
         // A curve says how often a task's own answers are right; under another rule they are not.
         let curve = entry.and_then(|entry| entry.curve.as_ref());
         let confidence = match curve.filter(|_| !own_rule) {
-            Some(curve) => curve.probability(raw),
-            None => raw,
+            Some(curve) => curve.confidence(&features),
+            None => features.product(),
         };
         let labels = entry.filter(|_| !own_rule).map(|entry| &entry.choices);
         let labels = labels.into_iter().flatten();
@@ -287,8 +287,7 @@ impl Book {
             label: label.clone(),
             logprob: finite(*logprob),
         });
-        #[expect(clippy::cast_possible_truncation, reason = "shown with three digits")]
-        let confidence = confidence.clamp(0.0, 1.0) as f32;
+        let confidence = narrow(confidence.clamp(0.0, 1.0));
         Completion {
             form: match (own_rule, entry) {
                 (true, _) => Form::Json,
@@ -297,7 +296,7 @@ impl Book {
             },
             finish: done.finish,
             confidence,
-            entropy: mean_entropy(&done),
+            entropy: narrow(features.mean_entropy()),
             free: done.free,
             choices: choices.collect(),
             model: Model {
@@ -421,33 +420,23 @@ fn fairness(request: &Request) -> u64 {
     hasher.finish()
 }
 
-/// The probability of all that was free in the answer: what a calibration maps.
-pub fn raw_confidence(done: &Done) -> f64 {
-    let sum = if done.free.is_empty() {
-        // Scored, not generated: the best of the choices is the answer. Without any choice the
-        // answer was certain.
-        let best = done.choices.iter().copied().map(f64::from);
-        best.reduce(f64::max).unwrap_or(0.0)
-    } else {
-        done.free.iter().map(|free| f64::from(free.logprob)).sum()
-    };
-    let raw = sum.exp();
-    if raw.is_nan() { 0.0 } else { raw.min(1.0) }
+/// How sure the model was, as a calibration sees it.
+pub fn features(done: &Done) -> Features {
+    let free = done.free.iter().map(|free| (free.logprob, free.entropy));
+    Features::of(free, done.choices.iter().copied())
 }
 
-fn mean_entropy(done: &Done) -> f32 {
-    let sum: f32 = done.free.iter().map(|free| free.entropy).sum();
-    let count = u16::try_from(done.free.len()).unwrap_or(u16::MAX);
-    let mean = sum / f32::from(count.max(1));
-    if mean.is_finite() { mean } else { 0.0 }
+/// The probability of all that was free in the answer.
+pub fn raw_confidence(done: &Done) -> f64 {
+    features(done).product()
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "llama.cpp takes no more of a scale"
+    reason = "llama.cpp takes no more of a scale, and people no more of a share"
 )]
-fn narrow(scale: f64) -> f32 {
-    scale as f32
+fn narrow(number: f64) -> f32 {
+    number as f32
 }
 
 /// JSON has no other numbers.

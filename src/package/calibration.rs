@@ -1,14 +1,40 @@
 //! From what a model seems to believe to how often it is right.
 
+use super::features::{Blend, Features};
+
 /// Points of a curve. A suite of some hundred items tells no more of them apart.
 pub const MAX_POINTS: usize = 256;
 
-/// A curve from raw confidence (the product of the tokens' probabilities) to the share of
-/// answers that are right: straight between its points, level before the first and behind the
-/// last. It never falls, so that more confidence never counts for less.
+/// A curve from raw confidence (the product of the tokens' probabilities, or a blend of all that
+/// they show) to the share of answers that are right: straight between its points, level before
+/// the first and behind the last. It never falls, so that more confidence never counts for less.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
+    blend: Option<Blend>,
     points: Vec<(f64, f64)>,
+}
+
+/// How a curve was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The closest curve that never falls, whatever its form.
+    #[default]
+    Isotonic,
+    /// A sigmoid: two numbers, for when there are few labels.
+    Platt,
+}
+
+impl Method {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Isotonic, Self::Platt];
+
+    /// As it stands in a manifest.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Isotonic => "isotonic",
+            Self::Platt => "platt",
+        }
+    }
 }
 
 impl Calibration {
@@ -28,7 +54,32 @@ impl Calibration {
         if !pairs().all(|(before, after)| before.1 <= after.1) {
             return Err("points whose second numbers never fall".into());
         }
-        Ok(Self { points })
+        Ok(Self {
+            blend: None,
+            points,
+        })
+    }
+
+    /// The same curve, over a blend.
+    #[must_use]
+    pub fn over(self, blend: Option<Blend>) -> Self {
+        Self { blend, ..self }
+    }
+
+    /// What it is over, if not the product.
+    pub fn blend(&self) -> Option<&Blend> {
+        self.blend.as_ref()
+    }
+
+    /// The raw confidence that it maps.
+    pub fn raw(&self, features: &Features) -> f64 {
+        let blend = self.blend.as_ref();
+        blend.map_or_else(|| features.product(), |blend| blend.score(features))
+    }
+
+    /// The probability that an answer with these features is right.
+    pub fn confidence(&self, features: &Features) -> f64 {
+        self.probability(self.raw(features))
     }
 
     /// Its points.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, Method};
 use super::estimate::Estimate;
 use super::task::Task;
 
@@ -163,6 +163,8 @@ pub struct Curve {
     pub task: String,
     /// The variant.
     pub quantization: String,
+    /// How it was found.
+    pub method: Method,
     /// The curve.
     pub calibration: Calibration,
 }

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::faults::Faults;
+use super::features::{Blend, TERM_NAMES, TERMS};
 use super::form::Datum;
 use crate::fault::{Fault, Lines, NOT_SET, Place, did_you_mean, nearest, quoted, shortened};
 
@@ -306,6 +307,25 @@ impl Page<'_> {
             self.fault(part, key, wanted);
         }
         points
+    }
+
+    /// The weights of a blend.
+    pub(super) fn blend(&mut self, part: &mut Part<'_>, key: &'static str) -> Option<Blend> {
+        let wanted = format!(
+            "{TERMS} numbers of {} at most, for: {}",
+            Blend::MAX_WEIGHT,
+            TERM_NAMES.join(", ")
+        );
+        let list = self.needed(part, key, &wanted)?.as_array();
+        let number = |value: &Spanned<DeValue<'_>>| fraction(value.get_ref());
+        let numbers = list.and_then(|list| list.iter().map(number).collect::<Option<Vec<_>>>());
+        let blend = numbers
+            .and_then(|numbers| <[f64; TERMS]>::try_from(numbers).ok())
+            .and_then(Blend::new);
+        if blend.is_none() {
+            self.fault(part, key, wanted);
+        }
+        blend
     }
 
     /// Whether a key says `true`, the only thing that it may say.

@@ -10,6 +10,7 @@ mod make;
 mod manifest;
 mod model;
 mod notes;
+mod recalibrate;
 mod tasks;
 
 use std::fmt::Write as _;

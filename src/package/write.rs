@@ -71,7 +71,11 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
         lines.table("[[calibration]]");
         lines.line("task", text(&curve.task));
         lines.line("quantization", text(&curve.quantization));
-        lines.line("method", text("isotonic"));
+        lines.line("method", text(curve.method.word()));
+        if let Some(blend) = curve.calibration.blend() {
+            let weights = blend.weights().map(Value::Float).to_vec();
+            lines.line("weights", Value::Array(weights));
+        }
         let points = curve.calibration.points().iter();
         let points = points.map(|(x, y)| format!("[{}, {}]", number(*x), number(*y)));
         let points = points.collect::<Vec<_>>().join(", ");

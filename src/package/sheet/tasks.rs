@@ -2,7 +2,7 @@
 
 use super::Page;
 use crate::fault::{did_you_mean, nearest, quoted};
-use crate::package::calibration::{Calibration, MAX_POINTS};
+use crate::package::calibration::{Calibration, MAX_POINTS, Method};
 use crate::package::manifest::{
     Bars, Curve, FilePath, MAX_ANSWER_TOKENS, MAX_CHOICE_BYTES, MAX_CHOICES, MAX_FILE_BYTES,
     MAX_NAME_BYTES, MAX_SYSTEM_BYTES, MAX_TASKS, MAX_VARIANTS, is_word,
@@ -142,9 +142,10 @@ impl Page<'_> {
                 let wanted = format!("the quantization of a model: {}", quantizations.join(", "));
                 self.fault(part, "quantization", wanted);
             }
-            self.parsed(part, "method", "\"isotonic\"", |method| {
-                (method == "isotonic").then_some(())
+            let method = self.parsed(part, "method", "\"isotonic\" or \"platt\"", |word| {
+                Method::ALL.into_iter().find(|method| method.word() == word)
             });
+            let weights = self.optional(part, "weights", |page, part| page.blend(part, "weights"));
             let points = self.points(part, "points", MAX_POINTS);
             let calibration = points.and_then(|points| match Calibration::new(points) {
                 Ok(calibration) => Some(calibration),
@@ -154,8 +155,8 @@ impl Page<'_> {
                 }
             });
             self.close(part);
-            let (Some(task), Some(quantization), Some(calibration)) =
-                (task, quantization, calibration)
+            let (Some(task), Some(quantization), Some(method), Some(calibration)) =
+                (task, quantization, method, calibration)
             else {
                 continue;
             };
@@ -166,7 +167,8 @@ impl Page<'_> {
             curves.push(Curve {
                 task,
                 quantization,
-                calibration,
+                method,
+                calibration: calibration.over(weights),
             });
         }
         curves

@@ -24,6 +24,19 @@ fn a_manifest_is_written_as_it_is_read() {
 }
 
 #[test]
+fn a_curve_over_a_blend_is_written_as_it_is_read() {
+    let blended = "method = \"platt\"\nweights = [0.5, 1.25, 0, 0, 0, -3, 0, 1e-3]";
+    let read = changed("method = \"isotonic\"", blended).unwrap().manifest;
+    let curve = &read.curves[0];
+    assert_eq!(curve.method, Method::Platt);
+    let weights = curve.calibration.blend().unwrap().weights();
+    assert!((weights[1] - 1.25).abs() < 1e-12 && (weights[7] - 1e-3).abs() < 1e-12);
+    let written = write::manifest(&read);
+    let again = read_manifest(&written, Path::new("m.toml")).unwrap();
+    assert_eq!(again.manifest, read);
+}
+
+#[test]
 fn every_fault_of_a_manifest_is_told_at_once_with_its_line() {
     let text = "format = 2\nname = \"Tiny Thing\"\nseq = 0\nlisense = \"MIT\"\n";
     let faults = read_manifest(text, Path::new("m.toml")).unwrap_err();

@@ -121,10 +121,23 @@ fn names_that_go_together_are_held_together() {
     );
     faulty(
         "method = \"isotonic\"",
-        "method = \"platt\"",
+        "method = \"spline\"",
         "calibration[1].method",
-        "isotonic",
+        "platt",
     );
+    for weights in [
+        "[1, 2]",
+        "[0, 1, 0, 0, 0, 0, 0, 1001]",
+        "[0, 1, 0, 0, 0, 0, 0, nan]",
+        "3",
+    ] {
+        faulty(
+            "method = \"isotonic\"",
+            &format!("method = \"platt\"\nweights = {weights}"),
+            "calibration[1].weights",
+            "8 numbers of 1000 at most",
+        );
+    }
     faulty(
         "[0.5, 0.4]",
         "[0.5, 0.04]",

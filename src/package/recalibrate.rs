@@ -1,0 +1,84 @@
+//! A package with other curves: a new manifest takes the place of the old one in one step.
+//!
+//! The manifest is written beside the folder and read back before it is renamed into it, so
+//! nobody ever sees half of one, and one that would not open never gets there. What stands in it
+//! otherwise stays; its comments do not. The number counts up, because a package that says
+//! something else is another one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::faults::Faults;
+use super::manifest::{Curve, MAX_SEQ, Manifest};
+use super::{MANIFEST, Package, sheet, write};
+
+/// Why the package is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RecalibrateError {
+    /// It is not the one that was looked at, or it cannot be opened afterwards.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+    /// Its manifest is another one than was looked at.
+    #[error("{} was changed meanwhile: it stays as it is", .0.display())]
+    Changed(PathBuf),
+    /// Its number cannot count up.
+    #[error("number {MAX_SEQ} is the last one")]
+    LastNumber,
+    /// The disk.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Puts these curves into the package: each takes the place of the one for the same task and
+/// quantization, and the others stay.
+pub fn recalibrate(package: &Package, curves: Vec<Curve>) -> Result<Package, RecalibrateError> {
+    let folder = fs::canonicalize(package.folder()).map_err(at(package.folder()))?;
+    let file = folder.join(MANIFEST);
+    if Package::open(&folder)?.manifest() != package.manifest() {
+        return Err(RecalibrateError::Changed(file));
+    }
+    let mut manifest: Manifest = package.manifest().clone();
+    manifest.seq += 1;
+    if manifest.seq > MAX_SEQ {
+        return Err(RecalibrateError::LastNumber);
+    }
+    for curve in curves {
+        let same = |it: &&mut Curve| it.task == curve.task && it.quantization == curve.quantization;
+        match manifest.curves.iter_mut().find(same) {
+            Some(place) => *place = curve,
+            None => manifest.curves.push(curve),
+        }
+    }
+    let text = write::manifest(&manifest);
+    sheet::manifest(&text, &file)?;
+    replace(&folder, &file, &text)?;
+    Ok(Package::open(package.folder())?)
+}
+
+/// Writes beside the folder, because what lies in it must be listed.
+fn replace(folder: &Path, file: &Path, text: &str) -> Result<(), RecalibrateError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = folder.with_file_name(format!(".{name}.manifest-{}", std::process::id()));
+    let written = File::create(&fresh).and_then(|mut fresh| {
+        fresh.write_all(text.as_bytes())?;
+        fresh.sync_all()
+    });
+    let moved = written.and_then(|()| fs::rename(&fresh, file));
+    if let Err(error) = moved {
+        let _ = fs::remove_file(&fresh); // it may not be there
+        return Err(at(&fresh)(error));
+    }
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(at(folder))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> RecalibrateError {
+    let path = path.to_owned();
+    |error| RecalibrateError::Io { path, error }
+}
