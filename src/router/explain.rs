@@ -1,7 +1,7 @@
 //! Why a request goes where it goes, and what would have sent it elsewhere.
 //!
 //! An explanation asks the same functions as a decision: why a rule did not fit is told by
-//! [`When::fits`], and what would have changed it is found by changing one fact and deciding
+//! [`When`](super::When), and what would have changed it is found by changing one fact and deciding
 //! again. So it holds for any table, and it never quotes the request.
 //!
 //! Of the values that would change the rule, the nearest is told, in each direction; of names,

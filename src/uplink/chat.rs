@@ -5,7 +5,7 @@
 //!
 //! What is asked for: temperature 0, the log-probabilities of the answer's tokens, and where the
 //! answer is to be JSON by a schema, that schema as `response_format`. Few servers hold an answer
-//! to all of a schema, so [`fits`](super::fits) looks again. Choices are named in the
+//! to all of a schema, so [`fits`] looks again. Choices are named in the
 //! instruction.
 //!
 //! How it fails: by [`Fault`], for whatever bytes. The body of an error is not looked at: its

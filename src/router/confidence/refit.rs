@@ -28,7 +28,7 @@
 //!   who gave it.
 //!
 //! How it is reckoned: each point of the package's curve counts as [`PRIOR`] labels, beside them
-//! the verdicts, and [`isotonic`] makes the closest curve of both. It is reckoned anew from the
+//! the verdicts, and [`isotonic`](super::isotonic) makes the closest curve of both. It is reckoned anew from the
 //! package's own each time, so no verdict is counted twice.
 //!
 //! How it fails: verdicts that no curve can be made of leave the curve as it is. Stored bytes of

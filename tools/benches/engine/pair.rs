@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::figures::{Goal, Sheet, median, median_ratio, quantiles_us};
 use crate::process::{CONTEXT_TOKENS, Engine, options};
-use crate::tasks::{CHOICES, JSON, TEXT, Tasks};
+use crate::tasks::{CHOICES, JSON, LONG, TEXT, Tasks};
 use crate::{Arguments, WARM_UP, bare};
 
 /// Requests that come at once in a burst, and tokens of the prefix that is new to the engine.
@@ -54,27 +54,40 @@ pub(crate) fn measure(
     sheet.row("threads", f64::from(facts.threads), "", Goal::Open);
     let choices = pair.answers(CHOICES, tasks, effort.rounds)?;
     choices.row("choices / plain", Goal::AtMost(0.5), sheet);
+    let long = pair.answers(LONG, tasks, effort.rounds)?;
+    let shared = long.prefix();
+    let what = format!("choices, instruction of {shared} tokens / plain");
+    long.row(&what, Goal::AtMost(0.5), sheet);
     let fixed = pair.answers(JSON, tasks, effort.rounds)?;
     fixed.row("JSON with fixed keys / plain", Goal::AtMost(0.7), sheet);
     let computed = fixed.computed();
     let what = "JSON: tokens computed / needed";
     sheet.row(what, computed, "", Goal::AtMost(1.02));
+    let text = against_bare(&mut pair.fast, model, tasks, arguments, backend)?;
+    let what = "free text / bare decoding";
+    sheet.row(what, text.ratio, "", Goal::AtLeast(0.98));
     let burst = pair.bursts(effort.bursts)?;
     let faster = 1.0 / burst.ratio();
     let what = "burst of 8, prefix of 1,000: plain / engine";
     sheet.row(what, faster, "", Goal::AtLeast(3.0));
     let busy = burst.busy_us();
     sheet.row("  by computing time", busy[1] / busy[0], "", Goal::Open);
-    let text = against_bare(&mut pair.fast, model, tasks, arguments, backend)?;
-    let what = "free text / bare decoding";
-    sheet.row(what, text.ratio, "", Goal::AtLeast(0.98));
+    // Beginnings that nobody uses any more lie beside it now, and every pass looks over them.
+    let beside = against_bare(&mut pair.fast, model, tasks, arguments, backend)?;
+    let what = "  the same beside prefixes of 1,000";
+    sheet.row(what, beside.ratio, "", Goal::Open);
     let hop = pair.fast.hops(effort.hops)?;
     let what = "hop over the socket, p99";
     sheet.row(what, hop[1], "us", Goal::AtMost(100.0));
     let rss = pair.fast.rss_kb()?;
     let kb = u32::try_from(rss).map_or(f64::MAX, f64::from);
     sheet.row("memory of the engine", kb, "kB", Goal::Open);
-    let all = [("choices", &choices), ("JSON", &fixed), ("burst", &burst)];
+    let all = [
+        ("choices", &choices),
+        ("choices, long instruction", &long),
+        ("JSON", &fixed),
+        ("burst", &burst),
+    ];
     let wrong: u32 = all.iter().map(|(_, compared)| compared.different).sum();
     let what = "answers that differ from plain";
     sheet.row(what, f64::from(wrong), "", Goal::AtMost(0.0));
@@ -90,10 +103,12 @@ pub(crate) fn measure(
     let figures = json!({
         "threads": facts.threads,
         "choices": choices.figures(),
+        "long": long.figures(),
         "json": fixed.figures(),
         "computed_ratio": computed,
         "burst": burst.figures(),
         "text": { "ratio": text.ratio, "per_s": text.per_s, "bare_per_s": text.bare_per_s },
+        "text_beside_prefixes": beside.ratio,
         "hop_us": { "p50": hop[0], "p99": hop[1] },
         "engine_rss_kb": rss,
         "different_answers": wrong,
@@ -217,12 +232,17 @@ impl Compared {
         median_ratio(&self.fast, &self.plain)
     }
 
+    /// Tokens that all answers share.
+    fn prefix(&self) -> u32 {
+        let cached = self.done.iter().map(|done| done.tokens.cached);
+        cached.max().unwrap_or(0)
+    }
+
     /// Tokens that went through the model, against those that had to. The prefix is computed once
     /// for all and belongs to nobody; behind the last free choice nothing has to be computed, but
     /// where that is cannot be seen from here, so the whole answer counts as needed.
     fn computed(&self) -> f64 {
-        let prefix = self.done.iter().map(|done| done.tokens.cached).max();
-        let prefix = prefix.unwrap_or(0);
+        let prefix = self.prefix();
         let computed: u32 = self.done.iter().map(|done| done.tokens.computed).sum();
         let needed = self.done.iter().map(|done| {
             let own = done.tokens.prompt.saturating_sub(prefix);

@@ -9,6 +9,7 @@ pub(crate) const CHOICES: u16 = 0;
 pub(crate) const JSON: u16 = 1;
 pub(crate) const TEXT: u16 = 2;
 pub(crate) const TRIAGE: u16 = 3;
+pub(crate) const LONG: u16 = 4;
 /// One that nobody loaded.
 pub(crate) const NOWHERE: u16 = u16::MAX;
 
@@ -18,6 +19,13 @@ const SCHEMA: &str = r#"{"type":"object","properties":{
     "department":{"enum":["maintenance","quality","safety","logistics"]},
     "needs_human":{"type":"boolean"}},
     "required":["severity","department","needs_human"],"additionalProperties":false}"#;
+/// What a plant would add to an instruction: a long one, as most are, unlike those of a model that
+/// was taught its tasks.
+const HANDBOOK: &str = "Maintenance repairs machines, replaces parts and sets limits of bearings, \
+    drives and hydraulics. Quality decides on parts out of tolerance and on blocked lots. Safety is \
+    for guards, gates, scanners and people near moving parts, and goes before all others. Logistics \
+    is for pallets, forklifts, labels and missing material. ";
+const HANDBOOK_TIMES: usize = 4;
 /// Tokens of a free answer.
 const TEXT_TOKENS: u32 = 64;
 
@@ -48,6 +56,14 @@ impl Tasks {
                 max_tokens,
             })
         };
+        let handbook = |plain: Instruction| {
+            let (system, rest) = plain
+                .head
+                .split_once('\n')
+                .context("a head begins with a line for the role")?;
+            let head = format!("{system}\n{}{rest}", HANDBOOK.repeat(HANDBOOK_TIMES));
+            Ok::<_, anyhow::Error>(Instruction { head, ..plain })
+        };
         let package::Rule::Choices(all) = package.rule(choices) else {
             bail!("a task with choices has them");
         };
@@ -62,6 +78,11 @@ impl Tasks {
                 instruction(json, Rule::Schema(SCHEMA.into()), 64)?,
                 instruction(text, Rule::Text, TEXT_TOKENS)?,
                 instruction(json, Rule::Grammar(grammar.to_owned()), json.max_tokens)?,
+                handbook(instruction(
+                    choices,
+                    Rule::Choices(all.to_vec()),
+                    choices.max_tokens,
+                )?)?,
             ],
             triage: json.name.clone(),
             inputs: items.map(|item| item.input.clone()).collect(),
