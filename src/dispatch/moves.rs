@@ -21,7 +21,7 @@ use crate::reply::{Finality, Outcome, Reply};
 use crate::spool::forms::{Passed, Waiting};
 use crate::spool::record::Damage;
 use crate::spool::{Op, Room, Tree};
-use crate::ticket::{MAX_STEPS, State, TicketNo, What};
+use crate::ticket::{MAX_STEPS, State, TicketNo, What, Why};
 
 use super::post::Envelope;
 
@@ -83,11 +83,15 @@ impl Dispatch {
     /// The letters of a provisional reply, and that there was one.
     fn provisional(&mut self, no: TicketNo, now: Now) -> Vec<Envelope> {
         let mut condition = self.condition();
+        let state = self.slips.get(&no).map(|slip| slip.state);
         let Some(held) = self.held.get_mut(&no).filter(|held| !held.told) else {
             return Vec::new();
         };
         held.told = true;
-        condition.degraded |= held.decision.degraded;
+        // Whoever only checks the answer holds nothing up.
+        let checks = (held.case.as_ref()).is_some_and(|case| case.why == Why::Verification);
+        let cloud_is_late = matches!(state, Some(State::Away | State::Asking)) && !checks;
+        condition.degraded |= held.decision.degraded || cloud_is_late;
         let reply = Reply {
             id: Some(held.request.id.as_str().into()),
             outcome: match held.draft() {

@@ -75,11 +75,20 @@ struct State {
 
 impl Cloud {
     pub async fn start(proof: &Proof, modes: impl IntoIterator<Item = Mode>) -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap(), proof, modes).await
+    }
+
+    /// A cloud at this very address.
+    pub async fn at(
+        address: SocketAddr,
+        proof: &Proof,
+        modes: impl IntoIterator<Item = Mode>,
+    ) -> Self {
         let acceptor = match proof {
             Proof::None => None,
             Proof::Certificate(cert, key) => Some(acceptor(cert, key)),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             modes: Mutex::new(modes.into_iter().collect()),
@@ -111,6 +120,11 @@ impl Cloud {
             "https://localhost:{}/v1/chat/completions",
             self.address.port()
         )
+    }
+
+    /// From the next request on.
+    pub fn then(&self, mode: Mode) {
+        *self.state.modes.lock().unwrap() = VecDeque::from([mode]);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
