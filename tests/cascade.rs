@@ -159,7 +159,7 @@ async fn an_answer_in_doubt_is_given_by_the_cloud_and_one_that_is_sure_by_the_ed
         cloud.seen()[0].headers["authorization"],
         format!("Bearer {KEY}")
     );
-    let sure = "gearbox of conveyor 3 grinds and leaks oil";
+    let sure = "LATHE-66 printer 70 offline";
     let ask = json!({"id": "sure", "task": "classify-department", "input": sure,
                      "classification": "public"});
     plant.send(&ask);
@@ -169,7 +169,7 @@ async fn an_answer_in_doubt_is_given_by_the_cloud_and_one_that_is_sure_by_the_ed
         (&json!("edge"), &json!(true)),
         "{reply}"
     );
-    assert_eq!(cloud.seen().len(), 1);
+    assert_eq!(cloud.seen().len(), 1, "{reply}");
     assert!(!plant.appliance.log().contains(KEY));
 }
 
