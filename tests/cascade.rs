@@ -161,7 +161,7 @@ async fn an_answer_in_doubt_is_given_by_the_cloud_and_one_that_is_sure_by_the_ed
     );
     let sure = "LATHE-66 printer 70 offline";
     let ask = json!({"id": "sure", "task": "classify-department", "input": sure,
-                     "classification": "public"});
+                     "classification": "public", "complexity": 0.1});
     plant.send(&ask);
     let reply = plant.reply().await;
     assert_eq!(
