@@ -1,4 +1,5 @@
 //! `lineside calibrate`: finds out how far to believe a package's answers, and writes it down.
+//! What reviewers taught the running appliance is another matter: [`super::learned`].
 //!
 //! The package's gate suite goes through the engine for each variant of its model, as a device's
 //! requests would, and each task's right and wrong answers make a curve. The running service is
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use super::check::json;
 use super::models::complain;
+use super::reach::Target as Reach;
 use crate::config::EXIT_CODE;
 use crate::engine::exam::{self, ExamError, Sitting};
 use crate::engine::order::Book;
@@ -36,8 +38,22 @@ use crate::router::confidence::{Sample, Told, TooFew};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The package's folder.
-    #[arg(value_name = "PACKAGE")]
-    folder: PathBuf,
+    #[arg(value_name = "PACKAGE", required_unless_present = "learned")]
+    folder: Option<PathBuf>,
+    /// Show what reviewers taught the running appliance; no package is looked at.
+    #[arg(long, conflicts_with_all = ["folder", "risk_target", "same_number", "dry_run"])]
+    pub learned: bool,
+    /// Take the last change of this task back; the verdicts that led to it are dropped.
+    #[arg(long, value_name = "TASK", requires = "learned")]
+    pub undo: Option<String>,
+    /// The alarm of this task has been seen.
+    #[arg(
+        long,
+        value_name = "TASK",
+        requires = "learned",
+        conflicts_with = "undo"
+    )]
+    pub acknowledge: Option<String>,
     /// Tell which threshold keeps the share of wrong answers that stay on the edge to this, such
     /// as 0.05, and write it into the package beside those for the usual shares.
     #[arg(long, value_name = "SHARE", value_parser = target)]
@@ -48,9 +64,9 @@ pub struct Args {
     /// Tell what would be written, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// Which appliance, for what was learned; and the form of the output.
+    #[command(flatten)]
+    pub target: Reach,
 }
 
 fn target(share: &str) -> Result<Target, String> {
@@ -74,10 +90,13 @@ pub enum CalibrateError {
 
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> Result<u8, CalibrateError> {
-    let opened = Package::open(&args.folder);
+    let Some(folder) = &args.folder else {
+        return refuse("which package?");
+    };
+    let opened = Package::open(folder);
     let package = match opened.and_then(|package| package.verify().map(|()| package)) {
         Ok(package) => package,
-        Err(faults) => return Ok(complain(&faults, args.json)?),
+        Err(faults) => return Ok(complain(&faults, args.target.json)?),
     };
     let Some(gate) = package.gate() else {
         return refuse("the package has no gate suite: there is nothing to calibrate by");
@@ -111,7 +130,7 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         };
         Some(recalibrate(&package, found, number)?.manifest().seq)
     };
-    let text = if args.json {
+    let text = if args.target.json {
         let report = Report::of(&package, &findings, args, written);
         format!("{}\n", json(&report))
     } else {

@@ -29,6 +29,7 @@
 //! that is forgotten begins anew, which costs one tier change or one warm-up.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use super::{Decision, Router, Situation, Tier};
@@ -162,6 +163,14 @@ pub struct Shift {
     pub before: f64,
     /// The share that does now.
     pub now: f64,
+}
+
+impl fmt::Display for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| share * 100.0;
+        let (before, now) = (percent(self.before), percent(self.now));
+        write!(f, "{now:.0} % leave the edge, {before:.0} % before")
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

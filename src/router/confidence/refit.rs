@@ -307,7 +307,7 @@ fn level(blocks: &[Block], x: f64) -> f64 {
 }
 
 /// The greatest distance of two curves.
-fn apart(one: &Calibration, other: &Calibration) -> f64 {
+pub fn apart(one: &Calibration, other: &Calibration) -> f64 {
     let places = one.points().iter().chain(other.points());
     let off = places.map(|(x, _)| (one.probability(*x) - other.probability(*x)).abs());
     off.fold(0.0, f64::max)

@@ -22,7 +22,7 @@ pub const NOTHING: f32 = f32::INFINITY;
 
 /// What a site wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Wanted {
+pub enum Aim {
     /// As each task says.
     #[default]
     ByTask,
@@ -32,7 +32,7 @@ pub enum Wanted {
     Risk(Target),
 }
 
-impl Wanted {
+impl Aim {
     /// From what the site wrote. A target counts for more than a threshold: it is a promise.
     pub fn of(threshold: Option<f64>, risk_target: Option<f64>) -> Self {
         let target = risk_target.and_then(Target::new).map(Self::Risk);
@@ -61,11 +61,11 @@ impl Default for Thresholds {
 
 impl Thresholds {
     /// Those of a variant.
-    pub fn of(manifest: &Manifest, quantization: &str, wanted: Wanted) -> Self {
-        let (other, of): (f32, &dyn Fn(&str, f64) -> f32) = match wanted {
-            Wanted::ByTask => (USUAL, &|_, own| raised(own)),
-            Wanted::Threshold(threshold) => (threshold, &move |_, _| threshold),
-            Wanted::Risk(target) => (NOTHING, &move |name, _| {
+    pub fn of(manifest: &Manifest, quantization: &str, aim: Aim) -> Self {
+        let (other, of): (f32, &dyn Fn(&str, f64) -> f32) = match aim {
+            Aim::ByTask => (USUAL, &|_, own| raised(own)),
+            Aim::Threshold(threshold) => (threshold, &move |_, _| threshold),
+            Aim::Risk(target) => (NOTHING, &move |name, _| {
                 let points = manifest.risk(name, quantization);
                 let threshold = points.and_then(|it| it.threshold(target.share()));
                 threshold.map_or(NOTHING, raised)
@@ -134,12 +134,12 @@ mod tests {
     fn each_task_has_its_own_threshold_unless_the_site_says_otherwise() {
         let mut manifest = manifest();
         manifest.tasks[0].threshold = 0.8;
-        let by_task = Thresholds::of(&manifest, "Q8_0", Wanted::of(None, None));
+        let by_task = Thresholds::of(&manifest, "Q8_0", Aim::of(None, None));
         near(by_task.for_task(Some("triage")), 0.8);
         near(by_task.for_task(Some("extract")), 0.65);
         near(by_task.for_task(None), f64::from(USUAL));
         near(by_task.for_task(Some("nowhere")), f64::from(USUAL));
-        let site = Thresholds::of(&manifest, "Q8_0", Wanted::of(Some(0.9), None));
+        let site = Thresholds::of(&manifest, "Q8_0", Aim::of(Some(0.9), None));
         for task in [Some("triage"), Some("extract"), None] {
             near(site.for_task(task), 0.9);
         }
@@ -151,7 +151,7 @@ mod tests {
     fn a_target_is_looked_up_and_where_it_cannot_be_promised_nothing_is_sure_enough() {
         let manifest = manifest();
         let at = |quantization, target| {
-            Thresholds::of(&manifest, quantization, Wanted::of(None, Some(target)))
+            Thresholds::of(&manifest, quantization, Aim::of(None, Some(target)))
         };
         near(at("Q8_0", 0.05).for_task(Some("triage")), 0.95);
         near(at("Q8_0", 0.2).for_task(Some("triage")), 0.4);
