@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::risk::Target;
-use crate::package::Manifest;
+use crate::package::{Manifest, Task};
 
 /// Where nobody says anything else.
 pub const USUAL: f32 = 0.65;
@@ -62,20 +62,23 @@ impl Default for Thresholds {
 impl Thresholds {
     /// Those of a variant.
     pub fn of(manifest: &Manifest, quantization: &str, aim: Aim) -> Self {
-        let (other, of): (f32, &dyn Fn(&str, f64) -> f32) = match aim {
-            Aim::ByTask => (USUAL, &|_, own| raised(own)),
-            Aim::Threshold(threshold) => (threshold, &move |_, _| threshold),
-            Aim::Risk(target) => (NOTHING, &move |name, _| {
-                let points = manifest.risk(name, quantization);
+        let of = |task: &Task| match aim {
+            Aim::ByTask => raised(task.threshold),
+            Aim::Threshold(threshold) => threshold,
+            Aim::Risk(target) => {
+                let points = manifest.risk(&task.name, quantization);
                 let threshold = points.and_then(|it| it.threshold(target.share()));
                 threshold.map_or(NOTHING, raised)
-            }),
+            }
         };
         let tasks = manifest.tasks.iter();
-        let tasks = tasks.map(|task| (task.name.clone(), of(&task.name, task.threshold)));
         Self {
-            other,
-            tasks: tasks.collect(),
+            other: match aim {
+                Aim::ByTask => USUAL,
+                Aim::Threshold(threshold) => threshold,
+                Aim::Risk(_) => NOTHING,
+            },
+            tasks: tasks.map(|task| (task.name.clone(), of(task))).collect(),
         }
     }
 
