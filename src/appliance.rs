@@ -1,9 +1,11 @@
 //! The appliance as a whole: which tasks there are, in which order they start and end.
 //!
 //! ```text
-//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► broker ─► ready
+//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► uplink
+//!            ─► broker ─► ready
 //!  drain:  dispatcher (finishes what runs, sends what it can) ─► engine (its processes end)
-//!            ─► broker (says "offline", says goodbye) ─► store (last commit) ─► socket
+//!            ─► uplink (keeps its counters) ─► broker (says "offline", says goodbye)
+//!            ─► store (last commit) ─► socket
 //! ```
 //!
 //! The control socket comes first because it is also the lock: who cannot open it has a twin
@@ -13,6 +15,7 @@
 //! One time limit bounds the whole drain. What it cuts off is on the disk and is taken up at the
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
+mod cloud;
 mod inference;
 mod line;
 
@@ -32,13 +35,15 @@ use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
-use crate::dispatch::{Dispatch, Recovered, Setup};
+use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::package;
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
+use crate::uplink::Briefs;
+use crate::uplink::openai::SetupError;
 
 /// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -57,6 +62,7 @@ const STATE_DIR_MODE: u32 = 0o750;
 /// Runs the appliance until it is told to stop.
 pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result<()> {
     let notifier = Notifier::from_env().context("the service manager's socket")?;
+    let upstreams = cloud::settings(&settings)?;
     make_state_dir(&settings.state_dir)?;
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
@@ -65,6 +71,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
     let (spool_pulse, dispatch_pulse) = (pulse("spool"), pulse("dispatch"));
     let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
+    let uplink_pulse = pulse("uplink");
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let dispatch = Dispatch::new(setup(&settings), store.recovered, clock.now());
@@ -73,9 +80,12 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
     let (engine_events, engine_inlet) = mpsc::channel(CHANNEL);
     let (engine_commands, engine_outlet) = mpsc::channel(CHANNEL);
+    let (uplink_events, uplink_inlet) = mpsc::channel(CHANNEL);
+    let (uplink_commands, uplink_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
 
     let inference = inference::start(&settings, clock, engine_outlet, engine_events, engine_pulse);
+    let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let serving = tokio::spawn(socket.serve(inquiries));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
@@ -84,12 +94,14 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
         broker: broker_inlet,
         spool: store.events,
         engine: engine_inlet,
+        uplink: uplink_inlet,
         inquiries: inquiry_inlet,
     };
     let outlets = Outlets {
         broker: Outlet::new(broker_commands.clone()),
         spool: store.commands,
         engine: Outlet::new(engine_commands),
+        uplink: Outlet::new(uplink_commands),
     };
     announce_ready(&notifier, &settings);
     let dispatching = shell::run(
@@ -105,6 +117,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     dispatch_pulse.retire();
 
     inference.close().await;
+    uplink.close().await;
     line.close(&broker_commands, GOODBYE).await;
     drop(broker_commands);
     // The dispatcher's end closed the store's channel; its thread makes the last commit.
@@ -241,6 +254,7 @@ fn setup(settings: &Settings) -> Setup {
     // A package that cannot be read is none here; the engine says why.
     let folder = settings.model_package.as_deref();
     let manifest = folder.and_then(|folder| package::manifest_in(folder).ok());
+    let package = folder.and_then(|folder| package::Package::open(folder).ok());
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),
@@ -253,6 +267,12 @@ fn setup(settings: &Settings) -> Setup {
         },
         outbox_bytes: settings.spool.outbox_bytes,
         reply_expiry_s: settings.link.reply_expiry_s,
+        briefs: package.as_ref().map(Briefs::of).unwrap_or_default(),
+        patience: Patience {
+            cloud: cloud::patience(settings),
+            cloud_keep: settings.cloud_keep,
+            review_keep: settings.review.expires_after,
+        },
     }
 }
 
@@ -266,7 +286,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_unavailable = error.is::<SocketError>()
         || error.downcast_ref::<DiskError>().is_some()
         || line::is_unavailable(error);
-    if error.is::<TlsError>() {
+    if error.is::<TlsError>() || error.is::<SetupError>() {
         config::EXIT_CODE
     } else if is_unavailable {
         EXIT_UNAVAILABLE

@@ -10,6 +10,7 @@
 //!                │                  │                │               │               │
 //!  ┌─────────────▼──────────────────▼────────────────▼───────────────▼───────────────▼──┐
 //!  │ accept: read, known already?, gate      work: start, requeue, settle, deadlines     │
+//!  │ cascade: judge, pass on, provisional    away: errands to models elsewhere           │
 //!  │ store:  transactions under way, redo    post: letters until the broker has them     │
 //!  └─────────────┬──────────────────┬────────────────┬───────────────┬──────────────────┘
 //!                ▼                  ▼                ▼               ▼
@@ -21,6 +22,8 @@
 //! - acceptance: inbox record; PUBACK only after it (invariant 1);
 //! - outcome: outcome record, letters and the end of the inbox record in one transaction; the
 //!   reply leaves only after it (invariants 2 and 9);
+//! - a move to another tier: its record there, the end of the one here and the provisional letters
+//!   in one transaction, so that a request lies in exactly one tree;
 //! - start, requeue and delivery ride with the next transaction, or go after [`LAZY`]: losing
 //!   one to a power cut costs a repetition, never a request.
 //!
@@ -36,17 +39,25 @@
 
 mod accept;
 mod again;
+mod alarm;
 mod audit;
+mod away;
+mod cascade;
 mod inquiry;
+mod moves;
+mod persons;
 mod post;
 mod recover;
 mod refuse;
+mod settle;
 pub mod shell;
 mod store;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
+
+pub use persons::Ruling;
 
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
 pub use post::farewell;
@@ -55,12 +66,15 @@ pub use recover::Recovered;
 use crate::broker;
 use crate::clock::{Mono, Now, Wall};
 use crate::engine;
+use crate::intake::Late;
 use crate::intake::{AckToken, Code, Gate, GateLimits, Limits, Request, ReturnAddress, Topics};
 use crate::reply::{Condition, Connectivity};
-use crate::router::{Decision, Edge, Reach, Router, Situation, Strain};
-use crate::spool::PerTree;
+use crate::router::{Decision, Edge, Router};
+use crate::spool::forms::{Course, Draft, Passed, Waiting};
 use crate::spool::shell as spool;
-use crate::ticket::{Key, Known, Register, State, TicketNo, Window};
+use crate::spool::{PerTree, Tree};
+use crate::ticket::{Key, Known, Register, State, TicketNo, Why, Window};
+use crate::uplink;
 
 /// How long a step that nobody waits for may stay in memory.
 pub const LAZY: Duration = Duration::from_millis(100);
@@ -81,6 +95,8 @@ pub const MAX_QUESTIONS: usize = 1024;
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Crashes of the engine with the same request inside, after which it is not tried again.
 pub const MAX_CRASHES: u8 = 2;
+/// Reasons of one reply: a rule has a dozen conditions, and there are three tiers.
+pub const MAX_REASONS: usize = 24;
 /// When a store that fails may be well again.
 const STORE_RETRY_MS: u64 = 2000;
 
@@ -101,6 +117,31 @@ pub struct Setup {
     pub outbox_bytes: u64,
     /// How long a broker keeps a reply for a device that is away.
     pub reply_expiry_s: u32,
+    /// How requests read for a model elsewhere.
+    pub briefs: uplink::Briefs,
+    /// How long others may take.
+    pub patience: Patience,
+}
+
+/// How long those may take who are not the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A model elsewhere, before the device is told something else meanwhile.
+    pub cloud: Duration,
+    /// How long a request is kept for the cloud.
+    pub cloud_keep: Duration,
+    /// How long it is kept for a person.
+    pub review_keep: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            cloud: Duration::from_secs(2),
+            cloud_keep: Duration::from_hours(24),
+            review_keep: Duration::from_hours(24),
+        }
+    }
 }
 
 /// What is to be done now, in this order within each list.
@@ -112,6 +153,8 @@ pub struct Effects {
     pub spool: Vec<spool::Command>,
     /// For the engine.
     pub engine: Vec<engine::Command>,
+    /// For the uplink.
+    pub uplink: Vec<uplink::Command>,
     /// For those who asked at the appliance.
     pub answers: Vec<(SessionNo, Answer)>,
 }
@@ -122,6 +165,7 @@ impl Effects {
         self.broker.is_empty()
             && self.spool.is_empty()
             && self.engine.is_empty()
+            && self.uplink.is_empty()
             && self.answers.is_empty()
     }
 }
@@ -140,6 +184,9 @@ pub struct Dispatch {
     /// Requests that were not accepted after all, while their traces are being removed.
     leaving: BTreeMap<TicketNo, (Key, Option<Key>)>,
     engine: EngineView,
+    away: away::Away,
+    /// What was announced as missing.
+    reduced: Vec<&'static str>,
     store: store::Store,
     post: post::Post,
     link: Link,
@@ -157,12 +204,39 @@ pub struct Dispatch {
 struct Slip {
     state: State,
     priority: crate::intake::Priority,
+    /// The tree in which its record lies, or is about to.
+    home: Tree,
+    /// Whether it counts against what its client may have in flight.
+    gated: bool,
     crashes: u8,
     steps: u8,
-    /// When its time is up.
+    /// When time does something to it.
     due: Mono,
+    /// How long the device waits.
+    deadline: Mono,
+    /// Whether an answer is of use after that.
+    late: Late,
+    /// Where it was passed on.
+    trip: Option<Trip>,
     /// How often its record was looked for and not found.
     missed: u8,
+}
+
+/// What stays in memory of a ticket that was passed on.
+#[derive(Clone, Copy, Debug)]
+struct Trip {
+    /// How long it is kept.
+    expires: Mono,
+    /// Whether there is an answer that may have to do.
+    has_draft: bool,
+    /// Whether the device has a provisional reply.
+    told: bool,
+    /// Whether the device's deadline has passed.
+    overdue: bool,
+    /// When the device is to be told something although nobody has answered.
+    patience: Option<Mono>,
+    /// Errands in a row that brought nothing.
+    failures: u8,
 }
 
 /// A further address for an open request's reply.
@@ -189,11 +263,29 @@ struct Held {
     inbox: InboxRecord,
     /// To acknowledge when the acceptance is durable.
     acks: Vec<AckToken>,
-    /// Where it goes. Made when it is accepted, and anew when it comes back from the disk.
+    /// On which topic it came.
+    topic: Option<String>,
+    /// Where it goes. Made when it is accepted, and kept with its record.
     decision: Decision,
+    /// Whether the device has a provisional reply.
+    told: bool,
+    /// What goes with it to another tier.
+    case: Option<Box<Case>>,
+    /// Moves of its record that are on their way to the disk.
+    moving: u8,
 }
 
-/// How far the inbox record of a held request is.
+/// What goes with a request to another tier.
+#[derive(Debug)]
+struct Case {
+    why: Why,
+    /// The best answer so far.
+    draft: Option<Draft>,
+    since: Wall,
+    expires: Wall,
+}
+
+/// How far the record of a held request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InboxRecord {
     /// Not asked for yet.
@@ -254,6 +346,8 @@ impl Dispatch {
                 leasing: false,
                 pause: None,
             },
+            away: away::Away::default(),
+            reduced: Vec::new(),
             store: store::Store::default(),
             post: post::Post::default(),
             link: Link::Down,
@@ -303,7 +397,7 @@ impl Dispatch {
                 self.store.live = live;
                 self.on_committed(token, now);
             }
-            spool::Event::Refused { token, tree } => self.on_full(token, tree),
+            spool::Event::Refused { token, tree } => self.on_full(token, tree, now),
             spool::Event::Failed { token } => self.on_failed(token, now),
             spool::Event::Records { token, records } => self.on_records(token, records, now),
             spool::Event::Restored { live } => {
@@ -334,12 +428,22 @@ impl Dispatch {
         self.work(now);
     }
 
+    /// The uplink has news.
+    pub fn on_uplink(&mut self, event: uplink::Event, now: Now) {
+        match event {
+            uplink::Event::State(state) => self.away.state = state,
+            uplink::Event::Ended { ticket, result } => self.on_errand_ended(ticket, result, now),
+        }
+        self.work(now);
+    }
+
     /// Time has passed; see [`Dispatch::deadline`].
     pub fn on_timeout(&mut self, now: Now) {
         self.expire(now);
         self.renew(now);
         self.retire(now);
         self.flush_lazy_if_due(now);
+        self.away.wake(now);
         if self.engine.pause.is_some_and(|until| until <= now.mono) {
             self.engine.pause = None;
         }
@@ -366,6 +470,9 @@ impl Dispatch {
         let mut next = (self.renew_at, "leases to renew, outcomes to retire");
         if let Some((at, _)) = self.deadlines.first() {
             next = next.min((*at, "a request's time is up"));
+        }
+        if let Some(at) = self.away.wakes() {
+            next = next.min((at, "an errand to be offered again"));
         }
         if let Some(at) = self.store.lazy_due() {
             next = next.min((at, "steps to write"));
@@ -415,20 +522,11 @@ impl Dispatch {
 
     /// Where a request goes, as things stand.
     fn route(&self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
-        let router = &self.setup.router;
-        let situation = Situation {
-            topic,
-            minute: router.minute(now.wall),
-            broker: self.connectivity(),
-            edge: match self.engine.state {
-                engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
-                engine::State::Starting | engine::State::Ready { .. } => Edge::Open,
-            },
-            clouds: &[],
-            review: Reach::Absent,
-            strain: Strain::Nominal,
+        let edge = match self.engine.state {
+            engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
+            engine::State::Starting | engine::State::Ready { .. } => Edge::Open,
         };
-        router.admit(request, &situation)
+        self.route_with(request, topic, edge, now)
     }
 
     fn connectivity(&self) -> Connectivity {
@@ -444,6 +542,66 @@ impl Dispatch {
             connectivity: self.connectivity(),
             degraded: !matches!(self.engine.state, engine::State::Ready { .. })
                 || self.store.is_failing(),
+        }
+    }
+}
+
+impl Held {
+    /// The sealed record that it has in its tree.
+    fn record(&self, no: TicketNo) -> Vec<u8> {
+        let waiting = Waiting {
+            no,
+            accepted: self.accepted,
+            request: self.request.clone(),
+            topic: self.topic.clone(),
+            course: Some(Course {
+                route: self.decision.route.clone(),
+                degraded: self.decision.degraded,
+                owed: self.decision.owed.is_some(),
+                told: self.told,
+            }),
+        };
+        match self.case.as_deref() {
+            None => waiting.seal(),
+            Some(case) => Passed {
+                waiting,
+                why: case.why.clone(),
+                draft: case.draft.clone(),
+                since: case.since,
+                expires: case.expires,
+            }
+            .seal(),
+        }
+    }
+
+    /// The best answer so far.
+    fn draft(&self) -> Option<&Draft> {
+        self.case.as_ref()?.draft.as_ref()
+    }
+
+    /// Adds to what the reply tells of the way.
+    fn because(&mut self, reason: String) {
+        let reasons = &mut self.decision.route.reasons;
+        if reasons.len() < MAX_REASONS && !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+}
+
+impl Slip {
+    /// When time does something to it next.
+    fn alarm(&self) -> Mono {
+        let Some(trip) = &self.trip else {
+            return self.deadline;
+        };
+        let end = if trip.overdue {
+            trip.expires
+        } else {
+            self.deadline.min(trip.expires)
+        };
+        match trip.patience {
+            Some(patience) if !trip.told => end.min(patience),
+            Some(_) | None => end,
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct Request {
     pub priority: Priority,
     /// How long the device waits.
     pub deadline: Duration,
+    /// Whether an answer is of use after that.
+    pub late: Late,
     /// Upper limit for the answer.
     pub max_tokens: Option<u32>,
     /// JSON Schema that the answer must meet, as sent.
@@ -238,6 +240,16 @@ pub enum Priority {
     Low,
 }
 
+/// Whether an answer is of use after the deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// It is not: at the deadline there is an outcome.
+    #[default]
+    No,
+    /// It is: what the edge cannot answer well may take a cloud or a person the time it takes.
+    Yes,
+}
+
 /// Whether tokens are wanted as they come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stream {
@@ -366,6 +378,12 @@ pub enum Code {
     Schema,
     /// A rule of the site sends it nowhere.
     Policy,
+    /// Nobody who was asked elsewhere can answer it.
+    CloudFailed,
+    /// Nobody answered it in the time that it was kept for them.
+    Expired,
+    /// A person rejected it.
+    Rejected,
 }
 
 impl Code {
@@ -388,6 +406,9 @@ impl Code {
             Self::UnknownTask => "unknown_task",
             Self::Schema => "schema",
             Self::Policy => "policy",
+            Self::CloudFailed => "cloud_failed",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Replies: what became of a request, as the device reads it.
 //!
 //! A [`Reply`] is the domain's word; [`Reply::to_json`] its wire form. Every reply says who
-//! answered, by which rule, how sure, from which model, and whether it is final.
+//! answered, by which rule, how sure, from which model, and whether it is final. A provisional one
+//! is followed by a final one; it may be an answer, or only word that somebody else is asked.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,7 +30,7 @@ pub struct Reply {
     pub timing: Timing,
 }
 
-/// Answer or refusal.
+/// Answer, refusal, or word that one will follow.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// There is an answer.
@@ -39,6 +40,8 @@ pub enum Outcome {
         /// What it says, how sure, and from which model.
         completion: Completion,
     },
+    /// There is none yet, and somebody is still to give one.
+    Awaited,
     /// There is none.
     Refused {
         /// For programs.
@@ -51,10 +54,25 @@ pub enum Outcome {
 }
 
 /// Who answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The local model.
     Edge,
+    /// A model elsewhere.
+    Cloud(Elsewhere),
+    /// A person.
+    Human,
+}
+
+/// A model that is not on this appliance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// The name that the site gave it.
+    pub upstream: String,
+    /// What it is called there.
+    pub model: String,
+    /// How sure it was, where it told.
+    pub confidence: Option<f32>,
 }
 
 /// Whether more may follow.
@@ -62,6 +80,8 @@ pub enum Source {
 pub enum Finality {
     /// The last word.
     Final,
+    /// Another reply will follow.
+    Provisional,
 }
 
 /// How the appliance was when it decided.
@@ -161,11 +181,18 @@ struct WireRoute<'a> {
 }
 
 #[derive(Serialize)]
-struct WireModel<'a> {
-    package: &'a str,
-    seq: u64,
-    digest: &'a str,
-    prompt_version: &'a str,
+#[serde(untagged)]
+enum WireModel<'a> {
+    Here {
+        package: &'a str,
+        seq: u64,
+        digest: &'a str,
+        prompt_version: &'a str,
+    },
+    Elsewhere {
+        upstream: &'a str,
+        name: &'a str,
+    },
 }
 
 #[derive(Serialize)]
@@ -224,6 +251,7 @@ impl Reply {
             status: "refused",
             is_final: match self.finality {
                 Finality::Final => true,
+                Finality::Provisional => false,
             },
             text: None,
             json: None,
@@ -250,17 +278,34 @@ impl Reply {
         };
         let wire = match &self.outcome {
             Outcome::Answered { source, completion } => Wire {
-                status: "answered",
+                status: match self.finality {
+                    Finality::Final => "answered",
+                    Finality::Provisional => "provisional",
+                },
                 text: Some(&completion.text),
                 json: json_of(completion),
                 finish: Some(finish_word(completion.finish)),
                 choices: completion.choices.iter().map(WireChoice::of).collect(),
                 logprobs: completion.free.iter().copied().map(nats).collect(),
                 source: Some(source.word()),
-                confidence: Some(completion.confidence),
-                model: Some(WireModel::of(&completion.model)),
-                tokens: Some(WireTokens::of(completion.tokens)),
-                answered_from: Some(origin_word(completion.origin)),
+                confidence: match source {
+                    Source::Edge => Some(completion.confidence),
+                    Source::Cloud(elsewhere) => elsewhere.confidence,
+                    Source::Human => None,
+                },
+                model: WireModel::of(source, &completion.model),
+                tokens: match source {
+                    Source::Edge | Source::Cloud(_) => Some(WireTokens::of(completion.tokens)),
+                    Source::Human => None,
+                },
+                answered_from: match source {
+                    Source::Edge => Some(origin_word(completion.origin)),
+                    Source::Cloud(_) | Source::Human => None,
+                },
+                ..empty
+            },
+            Outcome::Awaited => Wire {
+                status: "provisional",
                 ..empty
             },
             Outcome::Refused {
@@ -316,20 +361,29 @@ fn tenths(ms: f64) -> f64 {
 
 impl Source {
     /// The word in the reply.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Edge => "edge",
+            Self::Cloud(_) => "cloud",
+            Self::Human => "human",
         }
     }
 }
 
 impl<'a> WireModel<'a> {
-    fn of(model: &'a Model) -> Self {
-        Self {
-            package: &model.package,
-            seq: model.seq,
-            digest: &model.digest,
-            prompt_version: &model.prompt_version,
+    fn of(source: &'a Source, model: &'a Model) -> Option<Self> {
+        match source {
+            Source::Edge => Some(Self::Here {
+                package: &model.package,
+                seq: model.seq,
+                digest: &model.digest,
+                prompt_version: &model.prompt_version,
+            }),
+            Source::Cloud(elsewhere) => Some(Self::Elsewhere {
+                upstream: &elsewhere.upstream,
+                name: &elsewhere.model,
+            }),
+            Source::Human => None,
         }
     }
 }
@@ -438,6 +492,56 @@ mod tests {
         assert_eq!(whole["urgency"], "now");
         assert_eq!(json(r#"{"urgency":"no"#, Form::Json), None);
         assert_eq!(json(r#"{"urgency":"now"}"#, Form::Text), None);
+    }
+
+    #[test]
+    fn a_provisional_reply_says_that_more_will_follow_and_an_answer_from_elsewhere_whose_it_is() {
+        let reply = |finality, outcome| {
+            let reply = Reply {
+                id: None,
+                outcome,
+                finality,
+                condition: ONLINE,
+                route: Route::default(),
+                timing: Timing::default(),
+            };
+            let json: serde_json::Value = serde_json::from_slice(&reply.to_json()).unwrap();
+            json
+        };
+        let answered = |source| Outcome::Answered {
+            source,
+            completion: Completion::default(),
+        };
+        let cloud = Source::Cloud(Elsewhere {
+            upstream: "plant".into(),
+            model: "large-1".into(),
+            confidence: None,
+        });
+        let json = reply(Finality::Provisional, answered(Source::Edge));
+        assert_eq!(
+            (&json["status"], &json["final"]),
+            (&"provisional".into(), &false.into())
+        );
+        let json = reply(Finality::Final, answered(cloud));
+        assert_eq!(
+            (&json["source"], &json["final"]),
+            (&"cloud".into(), &true.into())
+        );
+        assert_eq!(
+            json["model"],
+            serde_json::json!({"upstream": "plant", "name": "large-1"})
+        );
+        assert!(json.get("confidence").is_none(), "{json}");
+        let json = reply(Finality::Final, answered(Source::Human));
+        assert_eq!(
+            (&json["source"], json.get("model")),
+            (&"human".into(), None)
+        );
+        let json = reply(Finality::Provisional, Outcome::Awaited);
+        assert_eq!(
+            (&json["status"], json.get("text")),
+            (&"provisional".into(), None)
+        );
     }
 
     #[test]

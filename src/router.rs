@@ -30,6 +30,7 @@ pub mod confidence;
 pub mod estimate;
 pub mod explain;
 pub mod facts;
+pub mod judge;
 pub mod pattern;
 pub mod policy;
 pub mod reach;
@@ -37,6 +38,7 @@ pub mod rule;
 
 pub use estimate::Estimator;
 pub use facts::{Edge, Facts, Reach, Situation, Strain};
+pub use judge::{Bars, By, Judgement, Said, TaskBar};
 pub use pattern::{Minute, Window};
 pub use policy::{
     Accepts, Clearance, Cleared, Denied, Escalation, MAX_RULES, MAX_UPSTREAMS, Policy, ToCloud,
@@ -61,6 +63,8 @@ pub struct Router {
     pub context_tokens: u32,
     /// How far the site's clocks are ahead of UTC.
     pub ahead_minutes: i16,
+    /// How sure answers must be.
+    pub bars: Bars,
 }
 
 impl Default for Router {
@@ -71,6 +75,7 @@ impl Default for Router {
             estimator: Estimator::default(),
             context_tokens: u32::MAX,
             ahead_minutes: 0,
+            bars: Bars::default(),
         }
     }
 }

@@ -1,15 +1,24 @@
 //! A request's life: the durable state machine, its timeline, and who is known.
 //!
 //! ```text
-//!                       Requeued
-//!                  ┌───────────────┐
-//!                  ▼               │
-//!  ──Accepted──► Waiting ─Started─► Running
-//!                  │               │
-//!                  └───Settled─────┴──Settled──► Settled ──Delivered────► Delivered
-//!                                                   │                        │
-//!                                                   └─Undeliverable─► Lost ◄─┘
+//!                 ┌──Requeued──┐
+//!                 ▼            │
+//!  ──Accepted─► Waiting ─Started─► Running
+//!                 │   ▲            │
+//!                 │   └──StoodIn───┼──── Away, Asking
+//!                 ├──Passed────────┴──► Away ◄─Returned── Asking
+//!                 │                       └────Asked──────►┘
+//!                 └──ToPerson── Running, Away, Asking ──► Pending
+//!
+//!  Waiting, Running, Away, Asking, Pending ──Settled──► Settled ──Delivered────► Delivered
+//!                                                         │                        │
+//!                                                         └─Undeliverable─► Lost ◄─┘
 //! ```
+//!
+//! `Provisional` leaves a ticket where it is, and so does a `LateAnswer` after its outcome.
+//!
+//!
+//! `Provisional` leaves a ticket where it is, and so does a `LateAnswer` after its outcome.
 //!
 //! An edge is a [`What`]; [`State::after`] is the whole machine. Each edge is written to the
 //! disk as a [`Step`] (the first and the `Settled` one stand in the inbox and the outcome
@@ -22,6 +31,8 @@ mod register;
 
 pub use register::{Known, Register, Retired, Window};
 
+use std::fmt;
+
 use crate::clock::Wall;
 use crate::intake::{Client, Code, Digest, Priority, ReturnAddress};
 
@@ -32,9 +43,10 @@ pub struct TicketNo(pub u64);
 /// Steps that one ticket's trail may hold. A request that needs more was requeued without end,
 /// and the two-crash rule ends that long before.
 pub const MAX_STEPS: u64 = 32;
-/// Steps after which `Started` and `Requeued: busy` are no longer written down: what is left of
-/// the trail belongs to steps that a restart needs (second addresses, crashes) and to deliveries.
-pub const ROUTINE_STEPS: u64 = 20;
+/// Steps after which what may happen again and again (`Started`, `Requeued: busy`, `Asked`,
+/// `Returned`) is no longer written down: what is left of the trail belongs to steps that a restart
+/// needs (second addresses, crashes), to the way through the tiers and to deliveries.
+pub const ROUTINE_STEPS: u64 = 14;
 
 impl TicketNo {
     /// Where the record of the waiting request lies: the inbox is read in this order, so a
@@ -74,6 +86,12 @@ pub enum State {
     Waiting,
     /// Inside the engine.
     Running,
+    /// For a model elsewhere; not being asked about there.
+    Away,
+    /// Inside the uplink.
+    Asking,
+    /// A person is to answer.
+    Pending,
     /// It has its outcome; the reply is on its way.
     Settled,
     /// The broker has the reply.
@@ -83,7 +101,7 @@ pub enum State {
 }
 
 /// What happened to a ticket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// It was read, let in and made durable.
     Accepted,
@@ -93,6 +111,20 @@ pub enum What {
     Started,
     /// The engine gave it back.
     Requeued(Requeue),
+    /// A model elsewhere is to answer.
+    Passed(Why),
+    /// It is being asked.
+    Asked,
+    /// It was not answered there, for the reason of this word.
+    Returned(String),
+    /// The model on this appliance is to answer meanwhile.
+    StoodIn,
+    /// A person is to answer.
+    ToPerson(Why),
+    /// The device was told something, and that more will follow.
+    Provisional,
+    /// An answer from elsewhere came after the outcome.
+    LateAnswer,
     /// It has its outcome.
     Settled(Verdict),
     /// The broker took the reply.
@@ -110,6 +142,26 @@ pub enum Requeue {
     Crashed,
 }
 
+/// Why a request does not stay where it was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// A rule of this name sends it on.
+    Rule(String),
+    /// The answer before was not sure enough.
+    Doubt {
+        /// How sure it was.
+        confidence: f32,
+        /// How sure it had to be.
+        threshold: f32,
+    },
+    /// There is no answer to be had on the edge.
+    EdgeShut,
+    /// The edge has answered; another is to check it.
+    Verification,
+    /// Whoever was asked before cannot answer it, for the reason of this word.
+    Failed(String),
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -120,7 +172,7 @@ pub enum Verdict {
 }
 
 /// One line of a timeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// When.
     pub at: Wall,
@@ -141,21 +193,47 @@ impl State {
     pub fn after(self, what: &What) -> Result<Self, NoSuchStep> {
         match (self, what) {
             (Self::Waiting, What::Started) | (Self::Running, What::AlsoTo(_)) => Ok(Self::Running),
-            (Self::Waiting, What::Accepted | What::AlsoTo(_))
-            | (Self::Running, What::Requeued(_)) => Ok(Self::Waiting),
-            (Self::Waiting | Self::Running, What::Settled(_)) => Ok(Self::Settled),
+            (Self::Waiting, What::Accepted | What::AlsoTo(_) | What::Provisional)
+            | (Self::Running, What::Requeued(_))
+            | (Self::Away | Self::Asking, What::StoodIn) => Ok(Self::Waiting),
+            (Self::Waiting | Self::Running | Self::Asking, What::Passed(_))
+            | (Self::Asking, What::Returned(_))
+            | (Self::Away, What::AlsoTo(_) | What::Provisional) => Ok(Self::Away),
+            (Self::Away, What::Asked) | (Self::Asking, What::AlsoTo(_) | What::Provisional) => {
+                Ok(Self::Asking)
+            }
+            (Self::Waiting | Self::Running | Self::Away | Self::Asking, What::ToPerson(_))
+            | (Self::Pending, What::AlsoTo(_) | What::Provisional) => Ok(Self::Pending),
+            (
+                Self::Waiting | Self::Running | Self::Away | Self::Asking | Self::Pending,
+                What::Settled(_),
+            )
+            | (Self::Settled, What::LateAnswer) => Ok(Self::Settled),
             // A reply may go to several addresses; each may be taken or refused.
             (Self::Settled | Self::Delivered | Self::Lost, What::Delivered)
-            | (Self::Delivered, What::Undeliverable) => Ok(Self::Delivered),
-            (Self::Settled | Self::Lost, What::Undeliverable) => Ok(Self::Lost),
+            | (Self::Delivered, What::Undeliverable | What::LateAnswer) => Ok(Self::Delivered),
+            (Self::Settled | Self::Lost, What::Undeliverable) | (Self::Lost, What::LateAnswer) => {
+                Ok(Self::Lost)
+            }
             (
                 from @ (Self::Waiting
                 | Self::Running
+                | Self::Away
+                | Self::Asking
+                | Self::Pending
                 | Self::Settled
                 | Self::Delivered
                 | Self::Lost),
                 _,
             ) => Err(NoSuchStep { from }),
+        }
+    }
+
+    /// Whether it has no outcome yet.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Waiting | Self::Running | Self::Away | Self::Asking | Self::Pending => true,
+            Self::Settled | Self::Delivered | Self::Lost => false,
         }
     }
 }
@@ -169,10 +247,51 @@ impl What {
             Self::Started => "started",
             Self::Requeued(Requeue::Busy) => "requeued: engine busy",
             Self::Requeued(Requeue::Crashed) => "requeued: engine crashed",
+            Self::Passed(_) => "passed to the cloud",
+            Self::Asked => "cloud asked",
+            Self::Returned(_) => "cloud",
+            Self::StoodIn => "the edge stands in",
+            Self::ToPerson(_) => "passed to a person",
+            Self::Provisional => "provisional reply",
+            Self::LateAnswer => "late answer",
             Self::Settled(Verdict::Answered) => "answered",
             Self::Settled(Verdict::Refused(_)) => "refused",
             Self::Delivered => "delivered",
             Self::Undeliverable => "undeliverable",
+        }
+    }
+
+    /// The same with its reason, where it has one.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Passed(why) | Self::ToPerson(why) => format!("{}: {why}", self.word()),
+            Self::Returned(word) => format!("{}: {}", self.word(), word.replace('_', " ")),
+            Self::Accepted
+            | Self::AlsoTo(_)
+            | Self::Started
+            | Self::Requeued(_)
+            | Self::Asked
+            | Self::StoodIn
+            | Self::Provisional
+            | Self::LateAnswer
+            | Self::Settled(_)
+            | Self::Delivered
+            | Self::Undeliverable => self.word().into(),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => write!(f, "rule {rule}"),
+            Self::Doubt {
+                confidence,
+                threshold,
+            } => write!(f, "confidence {confidence:.2} < {threshold:.2}"),
+            Self::EdgeShut => f.write_str("the edge cannot take it"),
+            Self::Verification => f.write_str("to be verified"),
+            Self::Failed(word) => f.write_str(&word.replace('_', " ")),
         }
     }
 }
@@ -254,6 +373,40 @@ mod tests {
             assert!(state.after(&What::Settled(Verdict::Answered)).is_err());
             assert!(state.after(&What::Requeued(Requeue::Busy)).is_err());
         }
+    }
+
+    #[test]
+    fn every_tier_leads_to_an_outcome_and_only_what_is_away_is_asked() {
+        let why = || Why::Verification;
+        for state in [
+            State::Waiting,
+            State::Running,
+            State::Away,
+            State::Asking,
+            State::Pending,
+        ] {
+            let settled = state.after(&What::Settled(Verdict::Answered));
+            assert_eq!(settled, Ok(State::Settled), "{state:?}");
+            let asked = state.after(&What::Asked).is_ok();
+            assert_eq!(asked, state == State::Away, "{state:?}");
+        }
+        assert_eq!(State::Running.after(&What::Passed(why())), Ok(State::Away));
+        assert!(State::Pending.after(&What::Passed(why())).is_err());
+        assert!(State::Waiting.after(&What::LateAnswer).is_err());
+    }
+
+    #[test]
+    fn a_step_between_the_tiers_tells_its_reason() {
+        let doubt = Why::Doubt {
+            confidence: 0.413,
+            threshold: 0.65,
+        };
+        assert_eq!(
+            What::Passed(doubt).told(),
+            "passed to the cloud: confidence 0.41 < 0.65"
+        );
+        let limited = What::Returned("rate_limited".into());
+        assert_eq!(limited.told(), "cloud: rate limited");
     }
 
     #[test]

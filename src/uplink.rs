@@ -33,6 +33,7 @@
 //! absurd costs bounded time, memory and money.
 
 mod breaker;
+mod brief;
 pub mod chat;
 pub mod desk;
 pub mod keep;
@@ -42,6 +43,7 @@ pub mod openai;
 mod settings;
 pub mod shell;
 
+pub use brief::Briefs;
 pub use ledger::{Cost, Marks};
 pub use line::Billed;
 pub use settings::{Allotment, Budget, Limits, Price, Proxy, Settings, Upstream};
@@ -52,7 +54,7 @@ use crate::clock::{Mono, Wall};
 use crate::engine::protocol::Rule;
 use crate::engine::{Form, Tokens};
 use crate::intake::{Classification, Digest, Priority};
-use crate::router::{Clearance, ToCloud};
+use crate::router::{Clearance, Cleared, ToCloud};
 use crate::ticket::TicketNo;
 
 /// Errands inside at a time, those under way included: the rest waits in the spool.
@@ -80,20 +82,18 @@ pub struct Errand {
 }
 
 impl Errand {
-    /// An errand that may go where this clearance says. It is known by the clearance's ticket.
-    pub fn new(
-        clearance: Clearance<ToCloud>,
-        key: IdempotencyKey,
-        question: Question,
-        classification: Classification,
-        until: Mono,
-    ) -> Self {
+    /// An errand of what was cleared, to where it was cleared for. The question is worded from
+    /// that very request; see [`Briefs`].
+    pub fn new(cleared: Cleared<ToCloud>, question: Question, until: Mono) -> Self {
+        let (escalation, clearance) = cleared.into_parts();
+        let request = escalation.request;
+        let scope = request.client.scope();
         Self {
             ways: vec![clearance],
-            key,
+            key: IdempotencyKey::of(&scope, request.id.as_str(), request.content),
             question,
-            classification,
-            urgency: Priority::default(),
+            classification: request.classification,
+            urgency: request.priority,
             accepted: Wall::default(),
             until,
         }
@@ -225,6 +225,17 @@ pub enum Reach {
         /// When there is a new one.
         until: Mono,
     },
+}
+
+impl Reach {
+    /// The word in the status.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Resting { .. } => "resting",
+            Self::Spent { .. } => "spent",
+        }
+    }
 }
 
 /// Why an errand brought no answer. Each is a value to act on; see [`Fault::worth`].

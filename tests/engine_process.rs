@@ -25,7 +25,7 @@ use lineside::engine::supervise::{ActiveModel, Supervisor, Wanted};
 use lineside::engine::worker::BEAT;
 use lineside::engine::{Command, Completion, Event, Fault, Job, Report, State, memo};
 use lineside::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream,
 };
 use lineside::package::Package;
@@ -245,6 +245,7 @@ fn request(text: &str) -> Request {
         complexity: None,
         priority: Priority::Normal,
         deadline: PATIENCE,
+        late: Late::No,
         max_tokens: None,
         schema: None,
         stream: Stream::No,

@@ -20,7 +20,7 @@ use lineside::clock::Clock;
 use lineside::engine::Form;
 use lineside::engine::protocol::Rule;
 use lineside::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream, digest_of,
 };
 use lineside::router::{self, Accepts, Clearance, Escalation, Policy, ToCloud, Ways, Why};
@@ -115,6 +115,7 @@ fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
         complexity: None,
         priority: Priority::Normal,
         deadline: PATIENCE,
+        late: Late::No,
         max_tokens: None,
         schema: None,
         stream: Stream::No,

@@ -16,8 +16,8 @@ use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Withou
 use crate::engine::stockroom::Stockroom;
 use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
-use crate::package::{Manifest, Package};
-use crate::router::{Estimator, Router};
+use crate::package::{Manifest, Package, Task};
+use crate::router::{Bars, Estimator, Router, TaskBar};
 use crate::service::Pulse;
 
 /// Conversations at a time where nobody says: what a board of two to eight cores gains from.
@@ -98,7 +98,27 @@ pub fn router(settings: &Settings, manifest: Option<&Manifest>) -> Router {
         estimator: manifest.map(Estimator::of).unwrap_or_default(),
         context_tokens: context.unwrap_or(u32::MAX),
         ahead_minutes: settings.utc_offset_minutes,
+        bars: bars(settings, manifest),
     }
+}
+
+/// How sure answers must be: as the site says, else as the package does.
+fn bars(settings: &Settings, manifest: Option<&Manifest>) -> Bars {
+    let tasks = manifest.into_iter().flat_map(|manifest| &manifest.tasks);
+    let bar = |task: &Task| TaskBar {
+        threshold: narrow(task.threshold),
+        verify: task.verify,
+    };
+    Bars {
+        site: settings.confidence.threshold.map(narrow),
+        cloud: settings.cloud_threshold.map(narrow),
+        tasks: tasks.map(|task| (task.name.clone(), bar(task))).collect(),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]
+fn narrow(share: f64) -> f32 {
+    share as f32
 }
 
 impl Inference {

@@ -126,6 +126,8 @@ impl Checker<'_> {
             policy: policy?,
             utc_offset_minutes: file.appliance.utc_offset_minutes,
             clouds: clouds?,
+            cloud_threshold: file.cloud.threshold,
+            cloud_keep: Duration::from_secs(u64::from(file.cloud.keep_hours) * 3600),
             review: review?,
             confidence,
             console: console?,

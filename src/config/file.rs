@@ -168,6 +168,8 @@ pub(super) const KEYS: &[Key] = &[
     number("cloud.connect_timeout_ms", 10, 600_000, CLOUD_WAIT),
     number("cloud.timeout_ms", 10, 600_000, CLOUD_WAIT),
     number("cloud.requests_per_hour", 1, 1_000_000, "one must pass, and a bill has an end"),
+    key("cloud.threshold", Kind::Share),
+    number("cloud.keep_hours", 1, 8760, "a line must have a chance to come back, and a request an end"),
     key("cloud.more", Kind::Entries(&CLOUD_MORE)),
     key("review.local", Kind::Truth),
     key("review.remote", Kind::Truth),
@@ -454,6 +456,8 @@ pub(super) struct Cloud {
     pub(super) connect_timeout_ms: u64,
     pub(super) timeout_ms: u64,
     pub(super) requests_per_hour: u32,
+    pub(super) threshold: Option<f64>,
+    pub(super) keep_hours: u32,
     #[serde(default)]
     pub(super) more: Vec<Upstream>,
 }

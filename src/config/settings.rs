@@ -40,6 +40,10 @@ pub struct Settings {
     pub utc_offset_minutes: i16,
     /// Models elsewhere, in the order in which they stand in for each other.
     pub clouds: Vec<Upstream>,
+    /// How sure an answer from one of them must be; absent: as sure as one from here.
+    pub cloud_threshold: Option<f64>,
+    /// How long a request is kept for them.
+    pub cloud_keep: Duration,
     /// Who reviews.
     pub review: Review,
     /// When an answer is believed.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::cascade::Onward;
+use super::moves::Tell;
 use super::refuse::refusal_of;
 use super::store::{Again, Pending, Settling};
 use super::{
@@ -11,9 +13,9 @@ use crate::clock::Now;
 use crate::engine;
 use crate::intake::{self, Code, Message, Request, RequestId};
 use crate::router::Tier;
-use crate::spool::forms::{Filed, Waiting};
+use crate::spool::forms::Filed;
 use crate::spool::{Op, Room, Tree};
-use crate::ticket::{Key, Known, State, Step, TicketNo};
+use crate::ticket::{Key, Known, State, Step, TicketNo, What, Why};
 
 impl Dispatch {
     pub(super) fn on_message(&mut self, message: &Message, now: Now) {
@@ -128,16 +130,20 @@ impl Dispatch {
             Slip {
                 state: State::Waiting,
                 priority: request.priority,
+                home: Tree::Inbox,
+                gated: true,
                 crashes: 0,
                 steps: 0,
                 due,
+                deadline: due,
+                late: request.late,
+                trip: None,
                 missed: 0,
             },
         );
         if let Some(session) = again.session {
             self.callers.insert(no, vec![session]);
         }
-        let priority = request.priority;
         self.held.insert(
             no,
             Held {
@@ -148,41 +154,71 @@ impl Dispatch {
                 streamed: 0,
                 inbox: InboxRecord::Unwritten,
                 acks: again.ack.into_iter().collect(),
+                topic: again.topic,
                 request,
                 decision,
+                told: false,
+                case: None,
+                moving: 0,
             },
         );
         self.count("requests", "accepted");
         match tier {
             Tier::Refuse(code) => self.settle_by_rule(no, code, now),
-            // The dispatcher tells the router of no cloud and no person, so there is none here.
-            Tier::Edge | Tier::Cloud(_) | Tier::Review(_) => {
+            Tier::Edge => {
                 let at_once = self.engine.queued == 0 && self.has_free_slot();
-                self.write_inbox(no, priority, at_once, now);
+                self.write_first(no, at_once, now);
                 if at_once {
                     self.start(no, now);
                 } else {
                     self.engine.queued += 1;
                 }
             }
+            Tier::Cloud(_) => self.accept_elsewhere(no, Tree::Cloud, now),
+            Tier::Review(_) => self.accept_elsewhere(no, Tree::Review, now),
         }
     }
 
-    fn write_inbox(&mut self, no: TicketNo, priority: intake::Priority, leased: bool, now: Now) {
+    /// A rule sends it past the edge.
+    fn accept_elsewhere(&mut self, no: TicketNo, home: Tree, now: Now) {
+        let Some(held) = self.held.get(&no) else {
+            return;
+        };
+        let decision = &held.decision;
+        let why = match decision.stopgap {
+            None if decision.degraded => Why::EdgeShut,
+            Some(_) | None => Why::Rule(decision.route.rule.clone()),
+        };
+        let (what, keep) = if home == Tree::Cloud {
+            (What::Passed(why.clone()), self.setup.patience.cloud_keep)
+        } else {
+            (What::ToPerson(why.clone()), self.setup.patience.review_keep)
+        };
+        if !self.step(no, what, now) {
+            return;
+        }
+        let onward = Onward {
+            why,
+            draft: None,
+            tell: Tell::Later,
+        };
+        self.take_along(no, onward, keep, now);
+        if let Some(slip) = self.slips.get_mut(&no) {
+            slip.home = home;
+        }
+        self.write_first(no, false, now);
+    }
+
+    fn write_first(&mut self, no: TicketNo, leased: bool, now: Now) {
+        let (tree, seq) = self.home(no);
         let Some(held) = self.held.get_mut(&no) else {
             return;
         };
         held.inbox = InboxRecord::Writing;
-        let record = Waiting {
-            no,
-            accepted: held.accepted,
-            request: held.request.clone(),
-        }
-        .seal();
         let op = Op::Append {
-            tree: Tree::Inbox,
-            seq: no.inbox_seq(priority),
-            record,
+            tree,
+            seq,
+            record: held.record(no),
             room: Room::IfFree,
             leased_until: leased.then(|| now.mono.after(LEASE)),
         };
@@ -190,7 +226,7 @@ impl Dispatch {
     }
 
     /// The acceptance is on the disk.
-    pub(super) fn accepted(&mut self, no: TicketNo) {
+    pub(super) fn accepted(&mut self, no: TicketNo, now: Now) {
         let Some(held) = self.held.get_mut(&no) else {
             return;
         };
@@ -198,24 +234,30 @@ impl Dispatch {
         let acks = std::mem::take(&mut held.acks);
         self.acknowledge_all(acks);
         self.engine.pause = None;
-        if self
-            .slips
-            .get(&no)
-            .is_some_and(|slip| slip.state == State::Waiting)
-        {
-            self.held.remove(&no); // from here on it waits on the disk alone
+        match self.slips.get_mut(&no) {
+            Some(slip) if slip.state == State::Waiting => {
+                self.held.remove(&no); // from here on it waits on the disk alone
+            }
+            Some(slip) if matches!(slip.state, State::Away | State::Pending) => {
+                let gated = std::mem::take(&mut slip.gated);
+                if let Some(held) = self.held.get(&no).filter(|_| gated) {
+                    self.gate.leave(&held.request.client);
+                }
+                self.arrived(no, now);
+            }
+            Some(_) | None => {}
         }
     }
 
-    /// The acceptance failed. Where the outcome is on its way already, that one decides: it
-    /// carries all that is needed, and taking back half of it could leave a second outcome.
+    /// The acceptance failed. Where the outcome or a move is on its way already, that one decides:
+    /// it carries all that is needed, and taking back half of it could leave a second outcome.
     pub(super) fn not_accepted(&mut self, no: TicketNo, why: &'static str) {
         let settling = self
             .slips
             .get(&no)
             .is_some_and(|slip| slip.state == State::Settled);
         match self.held.get_mut(&no) {
-            Some(held) if settling => held.inbox = InboxRecord::Unwritten,
+            Some(held) if settling || held.moving > 0 => held.inbox = InboxRecord::Unwritten,
             Some(_) | None => self.withdraw(no, why, Vec::new()),
         }
     }
@@ -241,15 +283,31 @@ impl Dispatch {
                 self.out.engine.push(engine::Command::Cancel(no));
             }
             State::Waiting if held.inbox != InboxRecord::Unwritten => self.engine.queued -= 1,
-            State::Waiting | State::Settled | State::Delivered | State::Lost => {}
+            State::Waiting
+            | State::Away
+            | State::Asking
+            | State::Pending
+            | State::Settled
+            | State::Delivered
+            | State::Lost => {}
         }
         let request = held.request;
+        let seq = no.inbox_seq(request.priority);
         self.deadlines.remove(&(slip.due, no));
-        self.gate.leave(&request.client);
+        self.away.forget(seq);
+        if slip.gated {
+            self.gate.leave(&request.client);
+        }
         traces.push(Op::Ack {
             tree: Tree::Inbox,
-            seq: no.inbox_seq(request.priority),
+            seq,
         });
+        if slip.home != Tree::Inbox {
+            traces.push(Op::Ack {
+                tree: slip.home,
+                seq,
+            });
+        }
         traces.extend((0..u64::from(slip.steps)).map(|step| Op::Ack {
             tree: Tree::Trail,
             seq: no.trail_seq(step),
@@ -309,7 +367,9 @@ impl Dispatch {
         let (key, also) = (key(request), also_key(request));
         self.register
             .settle(no, key, also, now.wall, settling.steps);
-        self.gate.leave(&request.client);
+        if slip.gated {
+            self.gate.leave(&request.client);
+        }
         self.acknowledge_all(held.acks);
         for letter in settling.letters {
             self.post_letter(letter);

@@ -7,6 +7,7 @@
 //! ```
 
 use super::accept::trail_op;
+use super::moves::read_home;
 use super::refuse::refusal_of;
 use super::store::{Again, Pending};
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::clock::Now;
 use crate::intake::{Code, ReturnAddress};
-use crate::spool::forms::{Filed, Waiting};
+use crate::spool::forms::Filed;
 use crate::spool::{Op, Room, Tree};
 use crate::ticket::{State, Step, TicketNo, What};
 
@@ -30,14 +31,10 @@ impl Dispatch {
             return;
         }
         let Some(held) = self.held.get_mut(&no) else {
-            let priority = self
-                .slips
-                .get(&no)
-                .map(|slip| slip.priority)
-                .unwrap_or_default();
-            let seq = no.inbox_seq(priority);
-            self.question(Tree::Inbox, seq, again, |again| Pending::AgainOpen {
+            let (home, seq) = self.home(no);
+            self.question(home, seq, again, |again| Pending::AgainOpen {
                 no,
+                home,
                 again,
             });
             return;
@@ -59,11 +56,13 @@ impl Dispatch {
     pub(super) fn again_open_read(
         &mut self,
         no: TicketNo,
+        home: Tree,
         again: Again,
         record: Option<crate::spool::Numbered>,
         now: Now,
     ) {
-        let waiting = record.and_then(|(_, body)| Waiting::read(&body).ok());
+        let waiting = record.and_then(|(_, body)| read_home(home, &body).ok());
+        let waiting = waiting.map(|(waiting, _)| waiting);
         let open = self
             .slips
             .get(&no)
@@ -161,7 +160,12 @@ impl Dispatch {
                 self.acknowledge(again.ack);
             }
             // An earlier try failed and was refused; this one did not.
-            (Some(State::Waiting | State::Running), None) => {
+            (
+                Some(
+                    State::Waiting | State::Running | State::Away | State::Asking | State::Pending,
+                ),
+                None,
+            ) => {
                 self.add_address(no, again.request.reply.clone(), Some(step));
                 self.acknowledge(again.ack);
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::store::Pending;
 use super::{Dispatch, InboxRecord, MAX_ADDRESSES};
+use crate::spool::Tree;
 use crate::ticket::{State, TicketNo};
 
 impl Dispatch {
@@ -16,6 +17,7 @@ impl Dispatch {
         self.audit_keys()?;
         self.audit_held()?;
         self.audit_deadlines()?;
+        self.audit_away()?;
         self.audit_ways()
     }
 
@@ -24,8 +26,9 @@ impl Dispatch {
         same("waiting", self.engine.queued, in_state(State::Waiting))?;
         let running = u64::from(self.engine.running);
         same("running", running, in_state(State::Running))?;
-        let open = self.slips.len() as u64;
-        same("let in by the gate", u64::from(self.gate.open()), open)
+        same("asking", self.away.asking() as u64, in_state(State::Asking))?;
+        let gated = self.slips.values().filter(|slip| slip.gated).count() as u64;
+        same("let in by the gate", u64::from(self.gate.open()), gated)
     }
 
     fn audit_keys(&self) -> Result<(), String> {
@@ -57,7 +60,11 @@ impl Dispatch {
         for (no, slip) in &self.slips {
             let inbox = self.held.get(no).map(|held| held.inbox);
             let right = match slip.state {
-                State::Waiting => matches!(inbox, None | Some(InboxRecord::Writing)),
+                State::Waiting | State::Away | State::Pending => {
+                    matches!(inbox, None | Some(InboxRecord::Writing))
+                        || self.held.get(no).is_some_and(|held| held.moving > 0)
+                }
+                State::Asking => matches!(inbox, Some(InboxRecord::Written)),
                 State::Running => {
                     matches!(inbox, Some(InboxRecord::Writing | InboxRecord::Written))
                 }
@@ -83,9 +90,41 @@ impl Dispatch {
                     |pending: &Pending| matches!(pending, Pending::Expire(of) if of == no);
                 self.store.under_way().any(expiring)
             };
-            let open = matches!(slip.state, State::Waiting | State::Running);
+            let open = slip.state.is_open();
             if open && !self.deadlines.contains(&(slip.due, *no)) && !asked() {
                 return Err(format!("{no:?} is open and has no deadline"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever waits for the cloud is known to whoever sends it, and nobody else is.
+    fn audit_away(&self) -> Result<(), String> {
+        for (no, slip) in &self.slips {
+            let moving = self
+                .held
+                .get(no)
+                .is_some_and(|held| held.moving > 0 || held.inbox == InboxRecord::Writing);
+            let seq = no.inbox_seq(slip.priority);
+            let known = self.away.knows(*no, seq);
+            if slip.state == State::Away && !known && !moving {
+                return Err(format!("{no:?} waits for the cloud and nobody sends it"));
+            }
+            if self.away.is_asking(*no) != (slip.state == State::Asking) {
+                return Err(format!("{no:?} is {:?} and its errand is not", slip.state));
+            }
+            let away = matches!(slip.state, State::Away | State::Asking);
+            let home = match slip.state {
+                State::Waiting | State::Running => Tree::Inbox,
+                State::Away | State::Asking => Tree::Cloud,
+                State::Pending => Tree::Review,
+                State::Settled | State::Delivered | State::Lost => slip.home,
+            };
+            if slip.home != home || slip.trip.is_none() && (away || home == Tree::Review) {
+                return Err(format!(
+                    "{no:?} is {:?} and lies in {:?}",
+                    slip.state, slip.home
+                ));
             }
         }
         Ok(())

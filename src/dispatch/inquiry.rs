@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::moves::read_home;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
 use crate::intake::{Client, Topics};
+use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
-use crate::ticket::{Known, MAX_STEPS, Step, What};
+use crate::ticket::{Known, MAX_STEPS, State, Step, What};
+use crate::uplink;
 
 /// Names whoever asked, so that the answer finds the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +62,14 @@ pub struct StatusReport {
     pub running: u32,
     /// Of those, waiting on disk.
     pub waiting: u64,
+    /// Of those, waiting for a model elsewhere, or being asked there.
+    pub away: usize,
+    /// Of those, waiting for a person.
+    pub pending: usize,
+    /// Each model elsewhere, and whether it can be asked: `open`, `resting` or `spent`.
+    pub cloud: Vec<(String, &'static str)>,
+    /// What is missing now: `engine`, `cloud`.
+    pub reduced: Vec<&'static str>,
     /// Replies that the broker does not have yet.
     pub outbox: u64,
     /// Outcomes on record.
@@ -103,7 +114,8 @@ const MAX_TIMELINES: usize = 16;
 /// A piece of a timeline, read from the spool.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part {
-    Inbox,
+    /// The record of an open ticket, in this tree.
+    Home(Tree),
     Outcome,
     /// The last piece of a ticket.
     Trail,
@@ -159,6 +171,10 @@ impl Dispatch {
             open: self.slips.len(),
             running: self.engine.running,
             waiting: self.engine.queued,
+            away: self.count_in(&[State::Away, State::Asking]),
+            pending: self.count_in(&[State::Pending]),
+            cloud: self.clouds(),
+            reduced: self.missing(),
             outbox: self.post.waiting(),
             outcomes: self.register.settled_count(),
             bytes: Tree::ALL
@@ -170,6 +186,41 @@ impl Dispatch {
                 .iter()
                 .map(|((what, why), n)| (*what, *why, *n))
                 .collect(),
+        }
+    }
+
+    fn count_in(&self, states: &[State]) -> usize {
+        let slips = self.slips.values();
+        slips.filter(|slip| states.contains(&slip.state)).count()
+    }
+
+    fn clouds(&self) -> Vec<(String, &'static str)> {
+        let standing = |it: &uplink::Standing| (it.name.clone(), it.reach.word());
+        self.away.state.upstreams.iter().map(standing).collect()
+    }
+
+    /// What this appliance has and cannot use now.
+    fn missing(&self) -> Vec<&'static str> {
+        let engine = match self.engine.state {
+            engine::State::Absent | engine::State::Starting => Some("engine"),
+            engine::State::Ready { .. } => None,
+        };
+        let cloud = match self.cloud_reach() {
+            Some(Reach::Shut | Reach::Absent) => Some("cloud"),
+            Some(Reach::Open) | None => None,
+        };
+        engine.into_iter().chain(cloud).collect()
+    }
+
+    /// Says on the status topic when something begins or ceases to be missing.
+    pub(super) fn disclose(&mut self) {
+        let missing = self.missing();
+        if missing != self.reduced {
+            tracing::info!(reason = missing.join(", "), "what is missing has changed");
+            self.reduced = missing;
+            if self.is_online() {
+                self.announce();
+            }
         }
     }
 
@@ -192,6 +243,9 @@ impl Dispatch {
             version: &'static str,
             engine: &'static str,
             store: &'static str,
+            /// What is missing now; left out while nothing is.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            reduced: Vec<&'static str>,
         }
         let status = self.status();
         let message = Message {
@@ -201,6 +255,7 @@ impl Dispatch {
             version: env!("CARGO_PKG_VERSION"),
             engine: status.engine,
             store: status.store,
+            reduced: status.reduced,
         };
         serde_json::to_vec(&message).expect("plain words always serialize")
     }
@@ -231,9 +286,8 @@ impl Dispatch {
         for known in known {
             let (no, tree, seq, part) = match known {
                 Known::Open(no) => {
-                    let priority = self.slips.get(&no).map(|slip| slip.priority);
-                    let seq = no.inbox_seq(priority.unwrap_or_default());
-                    (no, Tree::Inbox, seq, Part::Inbox)
+                    let (home, seq) = self.home(no);
+                    (no, home, seq, Part::Home(home))
                 }
                 Known::Settled(no) => (no, Tree::Outcomes, no.0, Part::Outcome),
             };
@@ -258,8 +312,9 @@ impl Dispatch {
         draft.open_parts -= 1;
         let first = records.first().map(|(_, body)| body.as_slice());
         match part {
-            Part::Inbox => {
-                if let Some(Ok(waiting)) = first.map(Waiting::read) {
+            Part::Home(home) => {
+                let read = first.map(|body| read_home(home, body));
+                if let Some(Ok((waiting, _))) = read {
                     draft.current = begun(&waiting);
                 }
             }
@@ -338,7 +393,7 @@ fn ended(filed: &Filed) -> Timeline {
 fn line(at: Wall, what: &What) -> TimelineStep {
     TimelineStep {
         at_ms: at.0,
-        what: what.word().into(),
+        what: what.told(),
     }
 }
 
@@ -351,17 +406,26 @@ fn told(mut timeline: Timeline, trail: Vec<Step>) -> Timeline {
         .flatten();
     let (before, after): (Vec<_>, Vec<_>) = trail.into_iter().partition(|step| match step.what {
         What::Delivered | What::Undeliverable => false,
-        What::Accepted | What::AlsoTo(_) | What::Started | What::Requeued(_) | What::Settled(_) => {
-            true
-        }
+        What::LateAnswer => false,
+        What::Accepted
+        | What::AlsoTo(_)
+        | What::Started
+        | What::Requeued(_)
+        | What::Passed(_)
+        | What::Asked
+        | What::Returned(_)
+        | What::StoodIn
+        | What::ToPerson(_)
+        | What::Provisional
+        | What::Settled(_) => true,
     });
     let lines = |steps: Vec<Step>| steps.into_iter().map(|step| line(step.at, &step.what));
-    let mut state = match (&settled, before.last().map(|step| &step.what)) {
-        (Some(_), _) => "settled",
-        (None, Some(What::Started)) => "running",
-        (None, Some(_) | None) => "waiting",
+    let mut state = match settled {
+        Some(_) => "settled",
+        None => stands(before.iter().map(|step| &step.what)),
     };
-    if let Some(step) = after.last() {
+    let delivered = |step: &&Step| step.what != What::LateAnswer;
+    if let Some(step) = after.iter().rfind(delivered) {
         state = step.what.word();
     }
     timeline.steps.extend(lines(before));
@@ -369,4 +433,24 @@ fn told(mut timeline: Timeline, trail: Vec<Step>) -> Timeline {
     timeline.steps.extend(lines(after));
     timeline.state = state;
     timeline
+}
+
+/// Where an open request stands after these steps.
+fn stands<'a>(steps: impl DoubleEndedIterator<Item = &'a What>) -> &'static str {
+    for what in steps.rev() {
+        match what {
+            What::Started => return "running",
+            What::Passed(_) | What::Returned(_) => return "waiting for the cloud",
+            What::Asked => return "cloud asked",
+            What::ToPerson(_) => return "waiting for a person",
+            What::Accepted | What::Requeued(_) | What::StoodIn => return "waiting",
+            What::AlsoTo(_)
+            | What::Provisional
+            | What::LateAnswer
+            | What::Settled(_)
+            | What::Delivered
+            | What::Undeliverable => {}
+        }
+    }
+    "waiting"
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accept::{also_key, key};
-use super::{Also, Dispatch, MAX_ADDRESSES, Slip};
+use super::{Also, Dispatch, MAX_ADDRESSES, Slip, Trip};
 use crate::clock::{Now, Wall};
-use crate::intake::{Client, Priority, RequestId, ReturnAddress};
-use crate::spool::forms::{Filed, Letter, Waiting, read_step};
+use crate::intake::{Client, Late, Priority, RequestId, ReturnAddress};
+use crate::spool::forms::{Filed, Letter, Passed, Waiting, read_step};
 use crate::spool::{Disk, DiskError, Op, PerTree, Spool, Tree};
 use crate::ticket::{Key, MAX_STEPS, Requeue, State, TicketNo, What};
 
@@ -33,7 +33,18 @@ struct Open {
     priority: Priority,
     accepted: Wall,
     due: Wall,
+    late: Late,
     reply: ReturnAddress,
+    home: Tree,
+    passed: Option<Kept>,
+}
+
+/// What a record in another tree than the inbox says besides.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    expires: Wall,
+    has_draft: bool,
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -61,9 +72,15 @@ impl Recovered {
         };
         let mut unreadable = Vec::new();
         spool.each(Tree::Inbox, &mut |seq, body| match Waiting::read(body) {
-            Ok(waiting) => found.open.push(Open::of(waiting)),
+            Ok(waiting) => found.open.push(Open::of(waiting, Tree::Inbox, None)),
             Err(_) => unreadable.push((Tree::Inbox, seq)),
         })?;
+        for tree in [Tree::Cloud, Tree::Review] {
+            spool.each(tree, &mut |seq, body| match Passed::read(body) {
+                Ok(passed) => found.open.push(Open::passed(passed, tree)),
+                Err(_) => unreadable.push((tree, seq)),
+            })?;
+        }
         spool.each(Tree::Outcomes, &mut |seq, body| match Filed::read(body) {
             Ok(filed) => found.settled.push(Settled::of(&filed)),
             Err(_) => unreadable.push((Tree::Outcomes, seq)),
@@ -82,6 +99,13 @@ impl Recovered {
                     What::Accepted
                     | What::Started
                     | What::Requeued(Requeue::Busy)
+                    | What::Passed(_)
+                    | What::Asked
+                    | What::Returned(_)
+                    | What::StoodIn
+                    | What::ToPerson(_)
+                    | What::Provisional
+                    | What::LateAnswer
                     | What::Settled(_)
                     | What::Delivered
                     | What::Undeliverable,
@@ -105,7 +129,16 @@ impl Recovered {
 }
 
 impl Open {
-    fn of(waiting: Waiting) -> Self {
+    fn passed(passed: Passed, home: Tree) -> Self {
+        let kept = Kept {
+            expires: passed.expires,
+            has_draft: passed.draft.is_some(),
+            told: passed.waiting.course.as_ref().is_some_and(|it| it.told),
+        };
+        Self::of(passed.waiting, home, Some(kept))
+    }
+
+    fn of(waiting: Waiting, home: Tree, passed: Option<Kept>) -> Self {
         let request = waiting.request;
         Self {
             no: waiting.no,
@@ -114,6 +147,9 @@ impl Open {
             priority: request.priority,
             accepted: waiting.accepted,
             due: waiting.accepted.after(request.deadline),
+            late: request.late,
+            home,
+            passed,
             reply: request.reply,
             client: request.client,
         }
@@ -157,7 +193,7 @@ impl Dispatch {
             if !known.insert(open.no) {
                 // Its outcome is on record, and that is what counts.
                 redundant.push(Op::Ack {
-                    tree: Tree::Inbox,
+                    tree: open.home,
                     seq: open.no.inbox_seq(open.priority),
                 });
                 continue;
@@ -187,25 +223,55 @@ impl Dispatch {
 
     fn take_up(&mut self, open: &Open, trails: &BTreeMap<TicketNo, Trail>, now: Now) {
         self.register.open(open.no, open.key, open.also);
-        self.gate.resume(&open.client, now.mono);
+        if open.passed.is_none() {
+            self.gate.resume(&open.client, now.mono);
+        }
         let trail = trails.get(&open.no);
         // Time on the disk counts; a wall clock that went back since counts as no time.
         let waited = now.wall.since(open.accepted);
         let left = open.due.since(open.accepted).saturating_sub(waited);
-        let due = now.mono.after(left);
-        self.deadlines.insert((due, open.no));
-        self.engine.queued += 1;
+        let deadline = now.mono.after(left);
+        let state = match open.home {
+            Tree::Cloud => State::Away,
+            Tree::Review => State::Pending,
+            Tree::Inbox
+            | Tree::Outbox
+            | Tree::Telemetry
+            | Tree::Outcomes
+            | Tree::Trail
+            | Tree::Aside => State::Waiting,
+        };
+        let trip = open.passed.map(|kept| Trip {
+            expires: now.mono.after(kept.expires.since(now.wall)),
+            has_draft: kept.has_draft,
+            told: kept.told,
+            overdue: false,
+            patience: None,
+            failures: 0,
+        });
         self.slips.insert(
             open.no,
             Slip {
-                state: State::Waiting,
+                state,
+                home: open.home,
+                gated: open.passed.is_none(),
                 priority: open.priority,
                 crashes: trail.map_or(0, |trail| trail.crashes),
                 steps: trail.map_or(0, |trail| trail.steps),
-                due,
+                due: deadline,
+                deadline,
+                late: open.late,
+                trip,
                 missed: 0,
             },
         );
+        self.wind(open.no);
+        match state {
+            State::Waiting => self.engine.queued += 1,
+            State::Away => self.offer(open.no, now),
+            State::Pending => self.remember_person(open.no, now),
+            State::Running | State::Asking | State::Settled | State::Delivered | State::Lost => {}
+        }
         let mut also_to: Vec<Also> = Vec::new();
         for (step, address) in trail.into_iter().flat_map(|trail| trail.also_to.clone()) {
             let known = also_to.iter().any(|also| also.address == address);

@@ -14,7 +14,7 @@ use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
 use crate::clock::Clock;
 use crate::service::{Pulse, Stop};
 use crate::spool::shell as spool;
-use crate::{broker, engine};
+use crate::{broker, engine, uplink};
 
 /// The longest that the task sleeps: the watchdog wants to hear from it.
 const BEAT: Duration = Duration::from_millis(500);
@@ -40,6 +40,8 @@ pub struct Inlets {
     pub spool: mpsc::Receiver<spool::Event>,
     /// What was computed.
     pub engine: mpsc::Receiver<engine::Event>,
+    /// What was heard from elsewhere.
+    pub uplink: mpsc::Receiver<uplink::Event>,
     /// What people ask.
     pub inquiries: mpsc::Receiver<Inquirer>,
 }
@@ -54,6 +56,8 @@ pub struct Outlets {
     pub spool: std::sync::mpsc::Sender<spool::Command>,
     /// To the engine.
     pub engine: Outlet<engine::Command>,
+    /// To the uplink.
+    pub uplink: Outlet<uplink::Command>,
 }
 
 /// A bounded channel, and what it did not take yet.
@@ -139,6 +143,10 @@ pub async fn run(
                 Some(event) => dispatch.on_engine(event, clock.now()),
                 None => return End::Abandoned("the engine"),
             },
+            event = inlets.uplink.recv() => match event {
+                Some(event) => dispatch.on_uplink(event, clock.now()),
+                None => return End::Abandoned("the uplink"),
+            },
             Some(caller) = inlets.inquiries.recv() => {
                 next_session += 1;
                 let session = SessionNo(next_session);
@@ -155,6 +163,7 @@ pub async fn run(
             },
             () = outlets.broker.has_room() => {}
             () = outlets.engine.has_room() => {}
+            () = outlets.uplink.has_room() => {}
             () = sleep_until(clock.instant(wake).into()) => {
                 let now = clock.now();
                 if due <= now.mono {
@@ -185,6 +194,7 @@ impl Outlets {
             let _ = self.spool.send(command); // its thread is gone: so is its inlet, next turn
         }
         self.engine.extend(effects.engine);
+        self.uplink.extend(effects.uplink);
         self.broker.extend(effects.broker);
         for (session, answer) in effects.answers {
             if let Some(caller) = callers.remove(&session) {

@@ -13,7 +13,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Dispatch, LAZY, SessionNo, post::Envelope};
+use super::moves::Moving;
+use super::{Dispatch, LAZY, Ruling, SessionNo, post::Envelope};
 use crate::clock::{Mono, Now};
 use crate::intake::{AckToken, Code, Request};
 use crate::spool::shell::{Command, Token};
@@ -52,6 +53,8 @@ pub(super) enum Pending {
     Accept(TicketNo),
     /// An outcome becomes durable (and, where it came at once, the acceptance with it).
     Settle(Settling),
+    /// A record moves to another tree, or says more than before.
+    Move(Moving),
     /// A second address becomes durable.
     Join {
         no: TicketNo,
@@ -73,11 +76,19 @@ pub(super) enum Pending {
     /// Letters for the broker, and how many were asked for; after so many failures.
     LeaseOutbox { max: usize, failures: u64 },
     /// The record of an open request that came again.
-    AgainOpen { no: TicketNo, again: Again },
+    AgainOpen {
+        no: TicketNo,
+        home: Tree,
+        again: Again,
+    },
     /// The outcome of a settled request that came again.
     AgainSettled { no: TicketNo, again: Again },
     /// The record of a request whose time is up.
     Expire(TicketNo),
+    /// The record of a request that the cloud is to be asked about.
+    Errand(TicketNo),
+    /// The record of a request that a person ruled on.
+    Rule { no: TicketNo, ruling: Ruling },
     /// A part of a timeline.
     Trace {
         draft: u64,
@@ -129,10 +140,12 @@ impl Store {
 
     /// A letter that is not leased yet is being written.
     pub(super) fn has_letters_coming(&self) -> bool {
-        self.pending
-            .values()
-            .any(|pending| matches!(pending, Pending::Settle(_) | Pending::Copy { .. }))
-            || !self.redo.is_empty()
+        self.pending.values().any(|pending| {
+            matches!(
+                pending,
+                Pending::Settle(_) | Pending::Move(_) | Pending::Copy { .. }
+            )
+        }) || !self.redo.is_empty()
     }
 
     pub(super) fn questions(&self) -> usize {
@@ -245,8 +258,9 @@ impl Dispatch {
             return;
         };
         match pending {
-            Pending::Accept(no) => self.accepted(no),
+            Pending::Accept(no) => self.accepted(no, now),
             Pending::Settle(settling) => self.settled(settling, now),
+            Pending::Move(moving) => self.moved(moving, now),
             Pending::Join { no, step, again } => self.joined(no, step, again, now),
             Pending::Copy { letter, refuse } => {
                 self.acknowledge(refuse.ack);
@@ -261,23 +275,24 @@ impl Dispatch {
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
+            | Pending::Errand(_)
+            | Pending::Rule { .. }
             | Pending::Trace { .. } => unreachable_answer("a question was answered by a commit"),
         }
     }
 
-    pub(super) fn on_full(&mut self, token: Token, tree: Tree) {
+    pub(super) fn on_full(&mut self, token: Token, tree: Tree, now: Now) {
         let why = match tree {
             Tree::Inbox => "the disk's share for waiting requests is used up",
             Tree::Outbox => "the disk's share for replies is used up",
-            Tree::Cloud
-            | Tree::Review
-            | Tree::Telemetry
-            | Tree::Outcomes
-            | Tree::Trail
-            | Tree::Aside => "the disk's share is used up",
+            Tree::Cloud => "the disk's share for what waits for the cloud is used up",
+            Tree::Review => "the disk's share for what waits for a person is used up",
+            Tree::Telemetry | Tree::Outcomes | Tree::Trail | Tree::Aside => {
+                "the disk's share is used up"
+            }
         };
         if let Some(pending) = self.store.pending.remove(&token) {
-            self.came_to_nothing(pending, why);
+            self.came_to_nothing(pending, why, now);
         }
     }
 
@@ -296,36 +311,46 @@ impl Dispatch {
         let Some(pending) = self.store.pending.remove(&token) else {
             return;
         };
-        let redo = &mut self.store.redo;
         match pending {
             Pending::Settle(settling) if self.slips.contains_key(&settling.no) => {
                 let ops = settling.ops.clone();
                 let came_at_once = self.is_unaccepted(settling.no);
                 if came_at_once {
-                    self.came_to_nothing(Pending::Settle(settling), STORE_FAILS);
+                    self.came_to_nothing(Pending::Settle(settling), STORE_FAILS, now);
                 } else {
                     let redo = &mut self.store.redo;
                     redo.insert(token, (Pending::Settle(settling), ops));
                 }
             }
+            Pending::Move(moving) if self.is_kept(moving.no) => {
+                let ops = moving.ops.clone();
+                self.store.redo.insert(token, (Pending::Move(moving), ops));
+            }
             Pending::Lazy(ops) => {
-                redo.insert(token, (Pending::Lazy(Vec::new()), ops));
+                self.store
+                    .redo
+                    .insert(token, (Pending::Lazy(Vec::new()), ops));
             }
             Pending::Undo(ops) => {
-                redo.insert(token, (Pending::Undo(Vec::new()), ops));
+                self.store
+                    .redo
+                    .insert(token, (Pending::Undo(Vec::new()), ops));
             }
             Pending::Withdraw { no, ops } => {
                 let pending = Pending::Withdraw {
                     no,
                     ops: ops.clone(),
                 };
-                redo.insert(token, (pending, ops));
+                self.store.redo.insert(token, (pending, ops));
             }
             Pending::Retire(ops) => {
                 self.store.retiring = false;
-                redo.insert(token, (Pending::Undo(Vec::new()), ops));
+                self.store
+                    .redo
+                    .insert(token, (Pending::Undo(Vec::new()), ops));
             }
             pending @ (Pending::Settle(_)
+            | Pending::Move(_)
             | Pending::Accept(_)
             | Pending::Join { .. }
             | Pending::Copy { .. }
@@ -334,13 +359,16 @@ impl Dispatch {
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
-            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS),
+            | Pending::Errand(_)
+            | Pending::Rule { .. }
+            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
         }
     }
 
     /// A wish that was not granted: whoever waits is told, traces are removed.
-    fn came_to_nothing(&mut self, pending: Pending, why: &'static str) {
+    fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
         match pending {
+            Pending::Move(moving) => self.move_refused(moving, why, now),
             Pending::Accept(no) => self.not_accepted(no, why),
             Pending::Settle(settling) => {
                 for letter in &settling.letters {
@@ -373,6 +401,8 @@ impl Dispatch {
             | Pending::AgainOpen { .. }
             | Pending::AgainSettled { .. }
             | Pending::Expire(_)
+            | Pending::Errand(_)
+            | Pending::Rule { .. }
             | Pending::Trace { .. } => unreachable_answer("a question was refused"),
         }
     }
@@ -429,16 +459,19 @@ impl Dispatch {
                 self.letters_leased(records, max, now);
             }
             Pending::LeaseOutbox { .. } => self.letters_put_back(&records, now),
-            Pending::AgainOpen { no, again } => {
-                self.again_open_read(no, again, first(records), now);
+            Pending::AgainOpen { no, home, again } => {
+                self.again_open_read(no, home, again, first(records), now);
             }
             Pending::AgainSettled { no, again } => {
                 self.again_settled_read(no, again, first(records), now);
             }
             Pending::Expire(no) => self.expired_read(no, first(records), now),
+            Pending::Errand(no) => self.errand_read(no, first(records), now),
+            Pending::Rule { no, ruling } => self.ruled_read(no, ruling, first(records), now),
             Pending::Trace { draft, part } => self.trace_part(draft, part, &records),
             Pending::Accept(_)
             | Pending::Settle(_)
+            | Pending::Move(_)
             | Pending::Join { .. }
             | Pending::Copy { .. }
             | Pending::Lazy(_)
@@ -469,6 +502,12 @@ impl Dispatch {
         }
     }
 
+    /// Whether what becomes of this ticket's record must be written, however often it takes.
+    fn is_kept(&self, no: TicketNo) -> bool {
+        let accepted = |held: &super::Held| held.inbox != super::InboxRecord::Unwritten;
+        self.held.get(&no).is_some_and(accepted)
+    }
+
     fn is_unaccepted(&self, no: TicketNo) -> bool {
         self.slips
             .get(&no)
@@ -496,9 +535,12 @@ impl Pending {
             | Self::AgainOpen { .. }
             | Self::AgainSettled { .. }
             | Self::Expire(_)
+            | Self::Errand(_)
+            | Self::Rule { .. }
             | Self::Trace { .. } => true,
             Self::Accept(_)
             | Self::Settle(_)
+            | Self::Move(_)
             | Self::Join { .. }
             | Self::Copy { .. }
             | Self::Lazy(_)
@@ -510,7 +552,7 @@ impl Pending {
 }
 
 /// The operation that removes what `op` may have left.
-fn taken_back(op: &Op) -> Option<Op> {
+pub(super) fn taken_back(op: &Op) -> Option<Op> {
     match op {
         Op::Append { tree, seq, .. } => Some(Op::Ack {
             tree: *tree,

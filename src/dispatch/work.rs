@@ -1,28 +1,26 @@
-//! Between the inbox and the engine: start, requeue, settle, and what time does.
+//! Between the inbox and the engine: start, requeue, and what keeps both in order.
 
 use super::accept::trail_op;
-use super::store::{Pending, Settling};
-use super::{ASK_AGAIN, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
-use crate::clock::{Mono, Now};
+use super::store::Pending;
+use super::{ASK_AGAIN, Case, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
+use crate::clock::Now;
 use crate::engine::{Completion, Fault, Job};
-use crate::intake::{Code, Detail, ReturnAddress};
-use crate::reply::{Finality, Outcome, Reply, Source, Timing};
-use crate::spool::forms::{Filed, Waiting};
-use crate::spool::{Numbered, Op, Room, Tree};
+use crate::intake::Code;
+use crate::router::{Decision, Tier};
+use crate::spool::forms::Waiting;
+use crate::spool::{Numbered, Op, Tree};
 use crate::ticket::{ROUTINE_STEPS, Requeue, State, Step, TicketNo, What};
 
 /// Outcomes retired in one turn: bounds the transaction.
 const MAX_RETIRED: usize = 256;
-/// When a record that could not be looked at is looked at again.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
-/// Looks without a finding after which a record counts as gone.
-const MAX_MISSED: u8 = 3;
 
 impl Dispatch {
     /// Whatever can go on now, goes on: letters, and jobs for free slots.
     pub(super) fn work(&mut self, now: Now) {
         self.pump(now);
+        self.pump_cloud(now);
         self.retire_if_crowded(now);
+        self.disclose();
         let wants = self.engine.queued > 0 && !self.engine.leasing && self.engine.pause.is_none();
         if self.engine.state == engine::State::Absent && wants {
             self.lease_inbox(MAX_RETIRED, now);
@@ -65,10 +63,11 @@ impl Dispatch {
             let waiting = Waiting::read(&body);
             match (state, waiting) {
                 (Some(State::Waiting), Ok(waiting)) => {
-                    self.hold(waiting, now);
+                    self.hold(waiting, None, now);
                     if self.engine.state == engine::State::Absent {
                         self.engine.queued -= 1;
-                        self.settle_without_engine(no, now);
+                        let why = "this appliance has no engine that could answer";
+                        self.without_edge(no, Code::EngineUnavailable, why, now);
                     } else if self.has_free_slot() && self.phase == Phase::Serving {
                         self.engine.queued -= 1;
                         self.start(no, now);
@@ -80,9 +79,18 @@ impl Dispatch {
                     tracing::error!(ticket = no.0, error = %damage, "a request cannot be read");
                     self.lose(no, now);
                 }
-                // Being settled, or gone: its end is on the way to the disk.
+                // Being settled, passed on, or gone: its end here is on the way to the disk.
                 (
-                    Some(State::Running | State::Settled | State::Delivered | State::Lost) | None,
+                    Some(
+                        State::Running
+                        | State::Away
+                        | State::Asking
+                        | State::Pending
+                        | State::Settled
+                        | State::Delivered
+                        | State::Lost,
+                    )
+                    | None,
                     _,
                 ) => {}
             }
@@ -112,8 +120,20 @@ impl Dispatch {
     }
 
     /// Takes a request from the disk into memory.
-    fn hold(&mut self, waiting: Waiting, now: Now) {
-        let decision = self.route(&waiting.request, None, now);
+    pub(super) fn hold(&mut self, waiting: Waiting, case: Option<Case>, now: Now) {
+        let told = waiting.course.as_ref().is_some_and(|course| course.told);
+        let decision = match waiting.course {
+            Some(course) => Decision {
+                tier: Tier::Edge,
+                stopgap: None,
+                owed: course.owed.then(|| Tier::Cloud(String::new())),
+                onward: Vec::new(),
+                degraded: course.degraded,
+                route: course.route,
+            },
+            // A record of before that was kept.
+            None => self.route(&waiting.request, waiting.topic.as_deref(), now),
+        };
         self.held.entry(waiting.no).or_insert(Held {
             accepted: waiting.accepted,
             waited: now.wall.since(waiting.accepted),
@@ -122,8 +142,12 @@ impl Dispatch {
             streamed: 0,
             inbox: InboxRecord::Written,
             acks: Vec::new(),
+            topic: waiting.topic,
             request: waiting.request,
             decision,
+            told,
+            case: case.map(Box::new),
+            moving: 0,
         });
     }
 
@@ -138,7 +162,7 @@ impl Dispatch {
         let job = Job {
             ticket: no,
             request: held.request.clone(),
-            due: self.slips.get(&no).map_or(now.mono, |slip| slip.due),
+            due: self.slips.get(&no).map_or(now.mono, |slip| slip.deadline),
         };
         self.engine.running += 1;
         self.out.engine.push(engine::Command::Start(job));
@@ -146,7 +170,7 @@ impl Dispatch {
 
     /// Takes an edge of the ticket's state machine and writes it to the trail. False if the
     /// machine has no such edge, which is a defect that must not touch the ticket.
-    fn step(&mut self, no: TicketNo, what: What, now: Now) -> bool {
+    pub(super) fn step(&mut self, no: TicketNo, what: What, now: Now) -> bool {
         let Some(slip) = self.slips.get_mut(&no) else {
             return false;
         };
@@ -161,10 +185,21 @@ impl Dispatch {
         }
         let index = match what {
             What::Accepted | What::Settled(_) => return true,
-            What::Started | What::Requeued(Requeue::Busy) if crowded => return true,
+            What::Started | What::Requeued(Requeue::Busy) | What::Asked | What::Returned(_)
+                if crowded =>
+            {
+                return true;
+            }
             What::AlsoTo(_)
             | What::Started
             | What::Requeued(_)
+            | What::Passed(_)
+            | What::Asked
+            | What::Returned(_)
+            | What::StoodIn
+            | What::ToPerson(_)
+            | What::Provisional
+            | What::LateAnswer
             | What::Delivered
             | What::Undeliverable => self.next_step(no),
         };
@@ -189,7 +224,7 @@ impl Dispatch {
         match result {
             Ok(completion) => {
                 self.engine.pause = None;
-                self.settle_answered(no, completion, now);
+                self.edge_answered(no, completion, now);
             }
             Err(Fault::Busy) => {
                 self.requeue(no, Requeue::Busy, now);
@@ -197,7 +232,11 @@ impl Dispatch {
             }
             Err(Fault::Refused { code, message }) => {
                 self.engine.pause = None;
-                self.settle_refused(no, code, &message, None, now);
+                if code == Code::OverContext {
+                    self.without_edge(no, code, &message, now);
+                } else {
+                    self.settle_refused(no, code, &message, None, now);
+                }
             }
             Err(Fault::Crashed) => {
                 let crashes = self.slips.get_mut(&no).map_or(0, |slip| {
@@ -206,7 +245,7 @@ impl Dispatch {
                 });
                 if crashes >= MAX_CRASHES {
                     let why = "the engine died on this request more than once";
-                    self.settle_refused(no, Code::EngineFailed, why, None, now);
+                    self.without_edge(no, Code::EngineFailed, why, now);
                 } else {
                     self.requeue(no, Requeue::Crashed, now);
                 }
@@ -230,226 +269,9 @@ impl Dispatch {
         no.inbox_seq(priority.unwrap_or_default())
     }
 
-    fn settle_answered(&mut self, no: TicketNo, mut completion: Completion, now: Now) {
-        let request = self.held.get(&no).map(|held| &held.request);
-        if request.is_none_or(|request| request.detail == Detail::Whole) {
-            completion.free.clear();
-        }
-        let first_token_ms = f64::from(completion.first_token_ms);
-        let outcome = Outcome::Answered {
-            source: Source::Edge,
-            completion,
-        };
-        self.settle(no, outcome, Some(first_token_ms), now);
-    }
-
-    pub(super) fn settle_without_engine(&mut self, no: TicketNo, now: Now) {
-        let why = "this appliance has no engine that could answer";
-        self.settle_refused(no, Code::EngineUnavailable, why, None, now);
-    }
-
-    /// The router sends it nowhere.
-    pub(super) fn settle_by_rule(&mut self, no: TicketNo, code: Code, now: Now) {
-        if code != Code::Policy {
-            self.settle_without_engine(no, now);
-            return;
-        }
-        let rule = self.held.get(&no).map(|held| &held.decision.route.rule);
-        let rule = rule.map_or("", String::as_str);
-        let why = format!("rule {rule} of this appliance refuses it");
-        self.settle_refused(no, code, &why, None, now);
-    }
-
-    fn settle_refused(
-        &mut self,
-        no: TicketNo,
-        code: Code,
-        why: &str,
-        retry_after_ms: Option<u64>,
-        now: Now,
-    ) {
-        let outcome = Outcome::Refused {
-            code,
-            message: why.into(),
-            retry_after_ms,
-        };
-        self.settle(no, outcome, None, now);
-    }
-
-    /// Gives a ticket its outcome: outcome record, letters and the end of the inbox record in
-    /// one transaction.
-    fn settle(&mut self, no: TicketNo, outcome: Outcome, first_token: Option<f64>, now: Now) {
-        let verdict = match &outcome {
-            Outcome::Answered { .. } => crate::ticket::Verdict::Answered,
-            Outcome::Refused { code, .. } => crate::ticket::Verdict::Refused(*code),
-        };
-        if !self.held.contains_key(&no) || !self.step(no, What::Settled(verdict), now) {
-            return;
-        }
-        let mut condition = self.condition();
-        let Some(held) = self.held.get(&no) else {
-            return;
-        };
-        let word = verdict.word();
-        condition.degraded |= held.decision.degraded;
-        let route = held.decision.route.clone();
-        let (id, client) = (held.request.id.clone(), held.request.client.clone());
-        tracing::info!(
-            request_id = id.as_str(),
-            client = client.name(),
-            ticket = no.0,
-            rule = route.rule,
-            source = if word == "answered" { "edge" } else { "none" },
-            outcome = word,
-            "settled"
-        );
-        let reply = Reply {
-            id: Some(id.as_str().into()),
-            outcome,
-            finality: Finality::Final,
-            condition,
-            timing: held.timing(first_token, now),
-            route: route.clone(),
-        };
-        let first = held.request.reply.clone();
-        let (content, accepted, inbox) = (held.request.content, held.accepted, held.inbox);
-        let payload = reply.to_json();
-        let letters: Vec<_> = std::iter::once(first)
-            .chain(self.also_to(no))
-            .filter(|address| *address != ReturnAddress::Local)
-            .collect::<Vec<_>>()
-            .iter()
-            .filter_map(|address| {
-                let step = self.next_step(no);
-                self.letter(no, address, payload.clone(), step)
-            })
-            .collect();
-        let steps = self.slips.get(&no).map_or(0, |slip| u64::from(slip.steps));
-        let filed = Filed {
-            no,
-            scope: client.scope(),
-            id,
-            content,
-            accepted,
-            settled: now.wall,
-            verdict: word.into(),
-            rule: route.rule,
-            steps,
-            reply: payload,
-        };
-        // What was never promised may be refused; what was, has its room.
-        let room = match inbox {
-            InboxRecord::Unwritten => Room::IfFree,
-            InboxRecord::Writing | InboxRecord::Written => Room::Always,
-        };
-        let mut ops = vec![Op::Append {
-            tree: Tree::Outcomes,
-            seq: no.0,
-            record: filed.seal(),
-            room: Room::Always,
-            leased_until: None,
-        }];
-        ops.extend(letters.iter().map(|letter| letter.op(room, now)));
-        if inbox != InboxRecord::Unwritten {
-            ops.push(Op::Ack {
-                tree: Tree::Inbox,
-                seq: self.inbox_seq(no),
-            });
-        }
-        self.count("settled", word);
-        let settling = Settling {
-            no,
-            letters,
-            steps,
-            ops: ops.clone(),
-        };
-        self.decide(ops, Pending::Settle(settling));
-    }
-
-    /// Requests whose time is up.
-    pub(super) fn expire(&mut self, now: Now) {
-        while let Some((due, no)) = self.deadlines.first().copied() {
-            if due > now.mono {
-                break;
-            }
-            self.deadlines.remove(&(due, no));
-            match self.slips.get(&no).map(|slip| slip.state) {
-                Some(State::Running) => {
-                    self.engine.running -= 1;
-                    self.engine.pause = None;
-                    self.out.engine.push(engine::Command::Cancel(no));
-                    self.settle_late(no, now);
-                }
-                Some(State::Waiting) if self.held.contains_key(&no) => {
-                    self.engine.queued -= 1;
-                    self.settle_late(no, now);
-                }
-                Some(State::Waiting) if self.store.is_failing() => {
-                    self.look_again_at(no, now.mono.after(LOOK_AGAIN));
-                }
-                Some(State::Waiting) => {
-                    let seq = self.inbox_seq(no);
-                    self.ask(Tree::Inbox, seq, seq, 1, Pending::Expire(no));
-                }
-                Some(State::Settled | State::Delivered | State::Lost) | None => {}
-            }
-        }
-    }
-
-    fn settle_late(&mut self, no: TicketNo, now: Now) {
-        self.settle_refused(no, Code::Deadline, "time was up", None, now);
-    }
-
-    fn look_again_at(&mut self, no: TicketNo, at: Mono) {
-        if let Some(slip) = self.slips.get_mut(&no) {
-            slip.due = at;
-            self.deadlines.insert((at, no));
-        }
-    }
-
-    pub(super) fn expired_read(&mut self, no: TicketNo, record: Option<Numbered>, now: Now) {
-        match self.slips.get(&no).map(|slip| slip.state) {
-            Some(State::Waiting) => {}
-            Some(State::Running) => {
-                // It was started while we looked; its time is up all the same.
-                self.look_again_at(no, now.mono);
-                self.expire(now);
-                return;
-            }
-            Some(State::Settled | State::Delivered | State::Lost) | None => return,
-        }
-        match record.map(|(_, body)| Waiting::read(&body)) {
-            Some(Ok(waiting)) => {
-                self.hold(waiting, now);
-                self.engine.queued -= 1;
-                self.settle_late(no, now);
-            }
-            None if self.store.is_failing() => self.look_again_at(no, now.mono.after(LOOK_AGAIN)),
-            // An empty answer may be the first sign of a store that fails. A transaction brings
-            // that to light, even one without any operation; then it is looked for again.
-            None if self.is_missed(no) => {
-                self.commit(Vec::new(), Pending::Lazy(Vec::new()));
-                self.look_again_at(no, now.mono.after(LOOK_AGAIN));
-            }
-            Some(Err(_)) | None => self.lose(no, now),
-        }
-    }
-
-    fn is_missed(&mut self, no: TicketNo) -> bool {
-        self.slips.get_mut(&no).is_some_and(|slip| {
-            slip.missed += 1;
-            slip.missed < MAX_MISSED
-        })
-    }
-
-    fn also_to(&self, no: TicketNo) -> Vec<ReturnAddress> {
-        let also = self.addresses.get(&no).into_iter().flatten();
-        also.map(|also| also.address.clone()).collect()
-    }
-
     /// A request whose record is damaged can neither be answered nor refused, for nobody knows
     /// any more whose it was. It is set aside by the spool; here it stops being open.
-    fn lose(&mut self, no: TicketNo, _now: Now) {
+    pub(super) fn lose(&mut self, no: TicketNo, _now: Now) {
         tracing::error!(
             ticket = no.0,
             "an accepted request was lost to a damaged record"
@@ -457,9 +279,15 @@ impl Dispatch {
         self.count("lost", "damaged request");
         if let Some(slip) = self.slips.remove(&no) {
             self.deadlines.remove(&(slip.due, no));
-            self.gate.lose();
-            self.engine.queued -= 1;
+            if slip.gated {
+                self.gate.lose();
+            }
+            if slip.state == State::Waiting {
+                self.engine.queued -= 1;
+            }
+            self.away.forget(no.inbox_seq(slip.priority));
         }
+        self.forget_person(no);
         self.register.lose(no);
         self.held.remove(&no);
         self.addresses.remove(&no);
@@ -526,28 +354,5 @@ impl Dispatch {
         }
         self.store.retiring(true);
         self.commit(ops.clone(), Pending::Retire(ops));
-    }
-}
-
-impl Held {
-    fn timing(&self, first_token: Option<f64>, now: Now) -> Timing {
-        let ms = |span: std::time::Duration| span.as_secs_f64() * 1000.0;
-        let total = self.waited + now.mono.since(self.since);
-        let computing = self.started.map(|started| now.mono.since(started));
-        Timing {
-            queued: ms(total.saturating_sub(computing.unwrap_or_default())),
-            first_token,
-            total: ms(total),
-        }
-    }
-}
-
-impl crate::ticket::Verdict {
-    /// The word in records, logs and timelines.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Refused(code) => code.word(),
-        }
     }
 }

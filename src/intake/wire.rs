@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::values::Input;
 use super::{
-    Ask, Classification, Client, Code, Detail, Digest, Limits, MAX_ANSWER_TOKENS,
+    Ask, Classification, Client, Code, Detail, Digest, Late, Limits, MAX_ANSWER_TOKENS,
     MAX_CORRELATION_BYTES, MAX_ID_BYTES, MAX_JSON_DEPTH, MAX_NAME_BYTES, MAX_USER_PROPERTIES_BYTES,
     Message, Priority, Refusal, Request, RequestId, ReturnAddress, Stream, Topics, filter_matches,
     is_topic_name,
@@ -32,6 +32,7 @@ struct Wire {
     schema: Option<Box<RawValue>>,
     stream: Option<bool>,
     logprobs: Option<bool>,
+    late: Option<bool>,
     reply_to: Option<String>,
     client: Option<String>,
 }
@@ -66,7 +67,18 @@ pub fn read(
     limits: &Limits,
     now: Wall,
 ) -> Result<Request, Refusal> {
-    match understand(message, topics, limits, now) {
+    read_from(message, topics, limits, now, Late::Yes)
+}
+
+/// `patient` is who names no deadline and says nothing of late answers.
+fn read_from(
+    message: &Message,
+    topics: &Topics,
+    limits: &Limits,
+    now: Wall,
+    patient: Late,
+) -> Result<Request, Refusal> {
+    match understand(message, topics, limits, now, patient) {
         Ok(request) => Ok(request),
         Err(fault) => Err(fault.addressed(message, topics, limits)),
     }
@@ -107,6 +119,7 @@ fn understand(
     topics: &Topics,
     limits: &Limits,
     now: Wall,
+    patient: Late,
 ) -> Result<Request, Fault> {
     check_message(message, limits)?;
     let wire = parse(&message.payload)?;
@@ -140,6 +153,12 @@ fn understand(
     Ok(Request {
         reply: address_of(&wire, message, &id, topics, limits)?,
         deadline: deadline_of(&wire, message, limits)?,
+        late: match wire.late {
+            Some(true) => Late::Yes,
+            Some(false) => Late::No,
+            None if wire.deadline_ms.is_none() && message.expiry_s.is_none() => patient,
+            None => Late::No,
+        },
         priority: wire.priority.map_or_else(Priority::default, Priority::from),
         stream: match wire.stream {
             Some(true) => Stream::Yes,
@@ -571,7 +590,8 @@ pub fn read_local(
         payload: payload.to_vec(),
         ..Message::default()
     };
-    match read(&message, topics, limits, now) {
+    // Whoever sits there waits for one answer.
+    match read_from(&message, topics, limits, now, Late::No) {
         Ok(request) => Ok(Request {
             client: Client::Local,
             reply: ReturnAddress::Local,

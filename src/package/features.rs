@@ -92,6 +92,36 @@ impl Features {
         self.mean_entropy
     }
 
+    /// Its figures, for whoever stores them: product, least, mean, mean entropy, greatest entropy;
+    /// the margin; the choices.
+    pub fn figures(&self) -> ([f64; 5], Option<f64>, u32) {
+        let Self {
+            product,
+            least,
+            mean,
+            margin,
+            mean_entropy,
+            most_entropy,
+            choices,
+        } = *self;
+        let figures = [product, least, mean, mean_entropy, most_entropy];
+        (figures, margin, choices)
+    }
+
+    /// Of its figures, within limits whatever they are.
+    pub fn of_figures(figures: [f64; 5], margin: Option<f64>, choices: u32) -> Self {
+        let [product, least, mean, mean_entropy, most_entropy] = figures;
+        Self {
+            product: -nats(-product),
+            least: -nats(-least),
+            mean: -nats(-mean),
+            margin: margin.map(nats),
+            mean_entropy: nats(mean_entropy),
+            most_entropy: nats(most_entropy),
+            choices,
+        }
+    }
+
     /// The terms that a blend weighs: probabilities as log-odds, so that the nearness of two of
     /// them to certainty counts, not to each other.
     pub fn terms(&self) -> [f64; TERMS] {
@@ -215,6 +245,8 @@ mod tests {
             prop_assert!(it.terms().iter().all(|term| term.is_finite()), "{it:?}");
             prop_assert!((0.0..=1.0).contains(&it.product()));
             prop_assert!(it.mean_entropy().is_finite());
+            let (figures, margin, choices) = it.figures();
+            prop_assert_eq!(Features::of_figures(figures, margin, choices), it);
             let score = Blend::new(weights).unwrap().score(&it);
             prop_assert!((0.0..=1.0).contains(&score), "{score}");
         }

@@ -22,6 +22,8 @@ pub struct Task {
     pub max_tokens: u32,
     /// Calibrated confidence below which an answer escalates.
     pub threshold: f64,
+    /// Whether a model elsewhere is to check what this one answers.
+    pub verify: bool,
     /// The field of a JSON answer that asks for a person.
     pub needs_person_field: Option<String>,
 }

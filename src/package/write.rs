@@ -140,6 +140,9 @@ fn task(lines: &mut Lines, task: &Task) {
     lines.line("answer", format_args!("{{ {answer} }}"));
     lines.line("max_tokens", task.max_tokens);
     lines.line("threshold", number(task.threshold));
+    if task.verify {
+        lines.line("verify", true);
+    }
     if let Some(field) = &task.needs_person_field {
         lines.line("needs_person_field", text(field));
     }

@@ -132,6 +132,21 @@ impl Policy {
         decision
     }
 
+    /// Who may be asked after this tier, in order.
+    pub(super) fn onward(
+        &self,
+        after: Tier,
+        facts: &Facts<'_>,
+        situation: &Situation<'_>,
+    ) -> Vec<Tier> {
+        let cascade = Cascade {
+            ways: &self.ways,
+            situation,
+            classification: facts.classification,
+        };
+        cascade.settle(after).onward
+    }
+
     /// Clears an escalation for an upstream; gives it back where it may not go there.
     pub fn clear_for_cloud(
         &self,

@@ -3,12 +3,18 @@
 //! | Tree | Record | Number |
 //! | --- | --- | --- |
 //! | inbox | [`Waiting`] | [`TicketNo::inbox_seq`] |
+//! | cloud, review | [`Passed`] | the same |
 //! | outcomes | [`Filed`] | the ticket's number |
 //! | trail | [`Step`] | [`TicketNo::trail_seq`] |
 //! | outbox | [`Letter`] | counted by the dispatcher |
 //!
 //! The wire structs are private: postcard names no fields, so their order is the format, and a
-//! change is a new [`super::record::VERSION`].
+//! change is a new [`super::record::VERSION`]. What came to be known later stands behind: a record
+//! of before it ends earlier and reads as it did.
+
+mod passed;
+
+pub use passed::{Draft, Passed};
 
 use std::time::Duration;
 
@@ -17,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use super::record::{Damage, seal};
 use crate::clock::{Wall, millis};
 use crate::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream,
 };
-use crate::ticket::{Requeue, Step, TicketNo, What};
+use crate::reply::Route;
+use crate::ticket::{Requeue, Step, TicketNo, What, Why};
 
 /// An accepted request without an outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +38,23 @@ pub struct Waiting {
     pub accepted: Wall,
     /// What was asked.
     pub request: Request,
+    /// On which topic it came, where it came on one.
+    pub topic: Option<String>,
+    /// What was decided on it; none in a record of before that was kept.
+    pub course: Option<Course>,
+}
+
+/// What was decided on a request, as far as whoever takes it up again must keep to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// By which rule, for which reasons.
+    pub route: Route,
+    /// Whether the rule wanted somebody who is not there.
+    pub degraded: bool,
+    /// Whether a model elsewhere has the last word, as soon as it can be reached.
+    pub owed: bool,
+    /// Whether the device has a provisional reply.
+    pub told: bool,
 }
 
 /// What became of a request.
@@ -155,6 +179,23 @@ struct WireWaiting {
     content: [u8; 16],
 }
 
+/// What stands behind a waiting request.
+#[derive(Serialize, Deserialize)]
+struct WireBehind {
+    late: bool,
+    topic: Option<String>,
+    course: Option<WireCourse>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireCourse {
+    rule: String,
+    reasons: Vec<String>,
+    degraded: bool,
+    owed: bool,
+    told: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 struct WireFiled {
     no: u64,
@@ -193,6 +234,23 @@ enum WireWhat {
     RequeuedCrashed,
     Delivered,
     Undeliverable,
+    /// From here on behind the others: records of before them read as they did.
+    Passed(WireWhy),
+    Asked,
+    Returned(String),
+    StoodIn,
+    ToPerson(WireWhy),
+    Provisional,
+    LateAnswer,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireWhy {
+    Rule(String),
+    Doubt { confidence: f32, threshold: f32 },
+    EdgeShut,
+    Verification,
+    Failed(String),
 }
 
 fn encode<T: Serialize>(wire: &T) -> Vec<u8> {
@@ -209,8 +267,12 @@ fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Damage> {
 impl Waiting {
     /// The sealed record.
     pub fn seal(&self) -> Vec<u8> {
+        encode(&self.wire())
+    }
+
+    fn wire(&self) -> (WireWaiting, WireBehind) {
         let request = &self.request;
-        encode(&WireWaiting {
+        let waiting = WireWaiting {
             no: self.no.0,
             accepted_ms: self.accepted.0,
             id: WireId::of(&request.id),
@@ -243,13 +305,37 @@ impl Waiting {
             },
             reply: WireAddress::of(&request.reply),
             content: request.content.0,
-        })
+        };
+        let behind = WireBehind {
+            late: request.late == Late::Yes,
+            topic: self.topic.clone(),
+            course: self.course.as_ref().map(|course| WireCourse {
+                rule: course.route.rule.clone(),
+                reasons: course.route.reasons.clone(),
+                degraded: course.degraded,
+                owed: course.owed,
+                told: course.told,
+            }),
+        };
+        (waiting, behind)
     }
 
     /// From the body of a sealed record.
     pub fn read(body: &[u8]) -> Result<Self, Damage> {
-        let wire: WireWaiting = decode(body)?;
-        Ok(Self {
+        let (wire, rest) = postcard::take_from_bytes(body).map_err(|_| Damage::Content)?;
+        if rest.is_empty() {
+            let nothing = WireBehind {
+                late: false,
+                topic: None,
+                course: None,
+            };
+            return Ok(Self::of(wire, nothing));
+        }
+        Ok(Self::of(wire, decode(rest)?))
+    }
+
+    fn of(wire: WireWaiting, behind: WireBehind) -> Self {
+        Self {
             no: TicketNo(wire.no),
             accepted: Wall(wire.accepted_ms),
             request: Request {
@@ -278,6 +364,7 @@ impl Waiting {
                     WirePriority::Low => Priority::Low,
                 },
                 deadline: Duration::from_millis(wire.deadline_ms),
+                late: if behind.late { Late::Yes } else { Late::No },
                 max_tokens: wire.max_tokens,
                 schema: wire.schema,
                 stream: match wire.extras {
@@ -291,7 +378,17 @@ impl Waiting {
                 reply: wire.reply.into(),
                 content: Digest(wire.content),
             },
-        })
+            topic: behind.topic,
+            course: behind.course.map(|course| Course {
+                route: Route {
+                    rule: course.rule,
+                    reasons: course.reasons,
+                },
+                degraded: course.degraded,
+                owed: course.owed,
+                told: course.told,
+            }),
+        }
     }
 }
 
@@ -377,6 +474,13 @@ pub fn seal_step(step: &Step) -> Option<Vec<u8>> {
         What::Requeued(Requeue::Crashed) => WireWhat::RequeuedCrashed,
         What::Delivered => WireWhat::Delivered,
         What::Undeliverable => WireWhat::Undeliverable,
+        What::Passed(why) => WireWhat::Passed(WireWhy::of(why)),
+        What::Asked => WireWhat::Asked,
+        What::Returned(word) => WireWhat::Returned(word.clone()),
+        What::StoodIn => WireWhat::StoodIn,
+        What::ToPerson(why) => WireWhat::ToPerson(WireWhy::of(why)),
+        What::Provisional => WireWhat::Provisional,
+        What::LateAnswer => WireWhat::LateAnswer,
     };
     Some(encode(&WireStep {
         at_ms: step.at.0,
@@ -396,6 +500,13 @@ pub fn read_step(body: &[u8]) -> Result<Step, Damage> {
             WireWhat::RequeuedCrashed => What::Requeued(Requeue::Crashed),
             WireWhat::Delivered => What::Delivered,
             WireWhat::Undeliverable => What::Undeliverable,
+            WireWhat::Passed(why) => What::Passed(why.into()),
+            WireWhat::Asked => What::Asked,
+            WireWhat::Returned(word) => What::Returned(word),
+            WireWhat::StoodIn => What::StoodIn,
+            WireWhat::ToPerson(why) => What::ToPerson(why.into()),
+            WireWhat::Provisional => What::Provisional,
+            WireWhat::LateAnswer => What::LateAnswer,
         },
     })
 }
@@ -430,6 +541,42 @@ impl From<WireAddress> for ReturnAddress {
                 correlation,
                 user_properties,
             },
+        }
+    }
+}
+
+impl WireWhy {
+    fn of(why: &Why) -> Self {
+        match why.clone() {
+            Why::Rule(rule) => Self::Rule(rule),
+            Why::Doubt {
+                confidence,
+                threshold,
+            } => Self::Doubt {
+                confidence,
+                threshold,
+            },
+            Why::EdgeShut => Self::EdgeShut,
+            Why::Verification => Self::Verification,
+            Why::Failed(word) => Self::Failed(word),
+        }
+    }
+}
+
+impl From<WireWhy> for Why {
+    fn from(wire: WireWhy) -> Self {
+        match wire {
+            WireWhy::Rule(rule) => Self::Rule(rule),
+            WireWhy::Doubt {
+                confidence,
+                threshold,
+            } => Self::Doubt {
+                confidence,
+                threshold,
+            },
+            WireWhy::EdgeShut => Self::EdgeShut,
+            WireWhy::Verification => Self::Verification,
+            WireWhy::Failed(word) => Self::Failed(word),
         }
     }
 }

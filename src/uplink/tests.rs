@@ -8,7 +8,9 @@ use super::desk::{Call, CallNo, Desk, Outcome};
 use super::*;
 use crate::broker::Tls;
 use crate::clock::Now;
-use crate::intake::{Ask, Client, Detail, Request, RequestId, ReturnAddress, Stream, digest_of};
+use crate::intake::{
+    Ask, Client, Detail, Late, Request, RequestId, ReturnAddress, Stream, digest_of,
+};
 use crate::router::{self, Accepts, Escalation, Policy, Ways, Why};
 
 mod properties;
@@ -68,6 +70,7 @@ fn cleared(ticket: u64, text: &str, upstream: &str) -> Clearance<ToCloud> {
         complexity: None,
         priority: Priority::Normal,
         deadline: SECOND,
+        late: Late::No,
         max_tokens: None,
         schema: None,
         stream: Stream::No,

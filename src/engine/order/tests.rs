@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::protocol::{Finish, FreeChoice, Spent};
-use crate::intake::{self, Client, Detail, Digest, RequestId, ReturnAddress};
+use crate::intake::{self, Client, Detail, Digest, Late, RequestId, ReturnAddress};
 use crate::package::tests::made::TinyGguf;
 
 static PACKAGE: LazyLock<Package> = LazyLock::new(|| {
@@ -29,6 +29,7 @@ fn request(ask: intake::Ask) -> Request {
         complexity: None,
         priority: Priority::Normal,
         deadline: Duration::from_secs(1),
+        late: Late::No,
         max_tokens: None,
         schema: None,
         stream: Stream::No,
@@ -259,6 +260,7 @@ fn a_key_covers_all_that_an_answer_depends_on() {
         client: Client::Anonymous,
         priority: Priority::High,
         deadline: Duration::from_secs(9),
+        late: Late::No,
         ..base.clone()
     };
     assert_eq!(key(&base), key(&same));

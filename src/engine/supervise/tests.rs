@@ -14,7 +14,7 @@ use super::*;
 use crate::engine::protocol::{Done, Facts, Failure, Flash, KvType, Mapping, Without, WorkNo};
 use crate::engine::{Completion, Fault, Job, Origin};
 use crate::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream,
 };
 use crate::package::Package;
@@ -79,6 +79,7 @@ fn job(ticket: u64, text: &str, due: Mono) -> Job {
             complexity: None,
             priority: Priority::Normal,
             deadline: Duration::from_mins(1),
+            late: Late::No,
             max_tokens: None,
             schema: None,
             stream: Stream::No,

@@ -141,6 +141,7 @@ fn only_a_task_with_a_form_takes_values_and_each_takes_text() {
         answer: crate::package::Answer::Text,
         max_tokens: 1,
         threshold: 0.5,
+        verify: false,
         needs_person_field: None,
     };
     let values = Given::Values(r#"{"asset":"A","text":"t"}"#);

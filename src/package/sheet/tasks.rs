@@ -69,6 +69,7 @@ impl Page<'_> {
         };
         let max_tokens = self.number(part, "max_tokens", tokens);
         let threshold = self.share(part, "threshold");
+        let verify = self.optional(part, "verify", |page, part| page.yes(part, "verify"));
         let needs_person_field = self.optional(part, "needs_person_field", |page, part| {
             page.word(part, "needs_person_field")
         });
@@ -84,6 +85,7 @@ impl Page<'_> {
             answer: answer?,
             max_tokens: u32::try_from(max_tokens?).ok()?,
             threshold: threshold?,
+            verify: verify.is_some(),
             needs_person_field,
         })
     }

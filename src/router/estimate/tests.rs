@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Digest, Late, Priority, RequestId, ReturnAddress, Stream,
 };
 
 fn request(text: &str) -> Request {
@@ -20,6 +20,7 @@ fn request(text: &str) -> Request {
         complexity: None,
         priority: Priority::Normal,
         deadline: Duration::from_secs(1),
+        late: Late::No,
         max_tokens: Some(1),
         schema: None,
         stream: Stream::No,

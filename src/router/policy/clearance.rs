@@ -63,6 +63,7 @@
 use crate::engine::Completion;
 use crate::intake::{Classification, Digest, Request, digest_of};
 use crate::ticket::TicketNo;
+pub use crate::ticket::Why;
 
 /// A request that the edge alone is not to answer, on its way to somebody else.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,24 +76,6 @@ pub struct Escalation {
     pub draft: Option<Completion>,
     /// Why it does not stay.
     pub why: Why,
-}
-
-/// Why a request does not stay on the edge.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Why {
-    /// A rule of this name sends it on.
-    Rule(String),
-    /// The answer before was not sure enough.
-    Doubt {
-        /// How sure it was.
-        confidence: f32,
-        /// How sure it had to be.
-        threshold: f32,
-    },
-    /// There is no answer to be had on the edge.
-    EdgeShut,
-    /// The edge has answered; another is to check it.
-    Verification,
 }
 
 /// What a place accepts. It cannot be told to accept what is restricted.

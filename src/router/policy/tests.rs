@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::intake::{
-    Ask, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress, Stream, digest_of,
+    Ask, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress, Stream,
+    digest_of,
 };
 use crate::reply::Connectivity;
 use crate::router::facts::Strain;
@@ -16,7 +17,7 @@ use crate::router::rule::{Aspect, Bounds, High, Low, Tokens, When};
 use crate::router::{Estimator, Router};
 use crate::ticket::TicketNo;
 
-fn request(classification: Classification) -> Request {
+pub(in crate::router) fn request(classification: Classification) -> Request {
     sealed(Request {
         id: RequestId::Given("press7-1".into()),
         client: Client::Proven("press7".into()),
@@ -29,6 +30,7 @@ fn request(classification: Classification) -> Request {
         complexity: Some(0.0),
         priority: Priority::Normal,
         deadline: Duration::from_secs(2),
+        late: Late::No,
         max_tokens: None,
         schema: None,
         stream: Stream::No,
@@ -39,7 +41,7 @@ fn request(classification: Classification) -> Request {
 }
 
 /// The request as intake would have accepted it.
-fn sealed(request: Request) -> Request {
+pub(in crate::router) fn sealed(request: Request) -> Request {
     let content = digest_of(
         &request.ask,
         request.classification,
@@ -61,7 +63,7 @@ fn escalation(classification: Classification) -> Escalation {
 }
 
 /// An appliance with everything there is: a public cloud, one in the plant, persons everywhere.
-fn ways() -> Ways {
+pub(in crate::router) fn ways() -> Ways {
     Ways {
         upstreams: vec![
             Upstream {
@@ -78,7 +80,7 @@ fn ways() -> Ways {
     }
 }
 
-const ALL_OPEN: Situation<'static> = Situation {
+pub(in crate::router) const ALL_OPEN: Situation<'static> = Situation {
     topic: None,
     minute: Minute::MIDNIGHT,
     broker: Connectivity::Online,

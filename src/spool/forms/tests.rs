@@ -22,6 +22,7 @@ fn waiting() -> Waiting {
             complexity: Some(0.5),
             priority: Priority::High,
             deadline: Duration::from_secs(2),
+            late: Late::No,
             max_tokens: Some(128),
             schema: Some("{}".into()),
             stream: Stream::Yes,
@@ -262,6 +263,7 @@ prop_compose! {
         Request {
             id, client, ask, classification, risk, complexity, priority,
             deadline: Duration::from_millis(deadline_ms),
+            late: Late::No,
             max_tokens, schema, stream, detail, reply, content,
         }
     }

@@ -19,7 +19,7 @@ use lineside::engine::protocol::{
 use lineside::engine::supervise::{ActiveModel, ChildNo, Supervisor, Wanted};
 use lineside::engine::{Command, Event, Job};
 use lineside::intake::{
-    Ask, Classification, Client, Detail, Digest, Priority, Request, RequestId, ReturnAddress,
+    Ask, Classification, Client, Detail, Late, Digest, Priority, Request, RequestId, ReturnAddress,
     Stream,
 };
 use lineside::package::Package;
@@ -135,6 +135,7 @@ fn job(ticket: u64, text: u8, due: Mono, stream: bool) -> Job {
         complexity: None,
         priority: Priority::Normal,
         deadline: Duration::from_secs(60),
+        late: Late::No,
         max_tokens: None,
         schema: (text % 11 == 0).then(|| "{}".into()),
         stream: if stream { Stream::Yes } else { Stream::No },
