@@ -6,6 +6,7 @@ pub mod check;
 pub mod explain;
 pub mod models;
 mod reach;
+pub mod review;
 pub mod selfcheck;
 pub mod status;
 pub mod trace;

@@ -111,6 +111,25 @@ pub enum Told {
     Ruled(ItemId),
 }
 
+/// What the site decided about persons.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Site {
+    /// The forms that answers have.
+    pub forms: Forms,
+    /// What becomes of an item for which nobody was found in time.
+    pub at_expiry: Fallback,
+}
+
+/// What becomes of an item for which nobody was found in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Its draft is the answer, degraded; without a draft it is refused.
+    #[default]
+    Draft,
+    /// It is refused.
+    Refuse,
+}
+
 /// What a person says of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

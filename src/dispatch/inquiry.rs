@@ -13,7 +13,7 @@ use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, State, Step, What};
-use crate::uplink;
+use crate::{review, uplink};
 
 /// Names whoever asked, so that the answer finds the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum Inquiry {
     Status,
     /// What became of this id?
     Trace(String),
+    /// What waits for a person, and what one says.
+    Review(review::Asked),
 }
 
 /// An answer.
@@ -39,6 +41,8 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// To [`Inquiry::Trace`]; one for each client that used the id.
     Trace(Vec<Timeline>),
+    /// To [`Inquiry::Review`].
+    Review(Result<review::Told, review::Refusal>),
 }
 
 /// How the appliance is.
@@ -143,6 +147,7 @@ impl Dispatch {
                 self.out.answers.push((session, Answer::Status(report)));
             }
             Inquiry::Trace(id) => self.trace(session, &id),
+            Inquiry::Review(asked) => self.on_review(session, asked, now),
         }
         self.work(now);
     }

@@ -280,6 +280,11 @@ impl Desk {
         self.unpublished.extend(allowed.map(|item| item.head.no));
     }
 
+    /// Whether this ticket's item is here.
+    pub fn holds(&self, no: TicketNo) -> bool {
+        self.items.contains_key(&no)
+    }
+
     /// Items that wait.
     pub fn len(&self) -> usize {
         self.items.len()

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::Seen;
 use super::form::Wanted;
-use super::sheet::{Answer, Draft, Row, Sheet, told};
+use super::sheet::{Answer, Draft, Row, Sheet};
 use super::{ItemId, MAX_TEXT_BYTES, Named, Refusal, Reviewer, Verdict};
 use crate::clock::Now;
 use crate::router::{Cleared, ToReviewers};
@@ -141,8 +141,8 @@ pub fn open(
         row: Row::of(seen, now),
         question: escalation.request.ask.text().to_owned(),
         answer: Answer::of(wanted),
-        draft: escalation.draft.as_ref().map(Draft::of),
-        why: told(&escalation.why),
+        draft: (escalation.draft.as_ref()).map(|(source, it)| Draft::of(source, it)),
+        why: escalation.why.to_string(),
     };
     let wire = WireItem {
         v: VERSION,

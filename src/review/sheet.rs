@@ -10,7 +10,7 @@ use super::form::Wanted;
 use crate::clock::{Now, millis};
 use crate::engine::Completion;
 use crate::intake::Priority;
-use crate::router::Why;
+use crate::reply::Source;
 
 /// One line of the list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -116,14 +116,25 @@ impl Answer {
 }
 
 impl Draft {
-    /// What the model on this appliance said.
-    pub fn of(completion: &Completion) -> Self {
-        let model = &completion.model;
+    /// An answer as a reviewer sees it.
+    pub fn of(source: &Source, completion: &Completion) -> Self {
+        let own = &completion.model;
+        let (model, confidence) = match source {
+            Source::Edge => {
+                let model = format!("{}-{}", own.package, own.seq);
+                (Some(model), Some(completion.confidence))
+            }
+            Source::Cloud(elsewhere) => {
+                let model = format!("{} ({})", elsewhere.upstream, elsewhere.model);
+                (Some(model), elsewhere.confidence)
+            }
+            Source::Human => (None, None),
+        };
         Self {
             text: completion.text.clone(),
-            source: "edge".into(),
-            model: (!model.package.is_empty()).then(|| format!("{}-{}", model.package, model.seq)),
-            confidence: Some(completion.confidence),
+            source: source.word().into(),
+            model,
+            confidence,
         }
     }
 }
@@ -134,18 +145,5 @@ fn priority_word(priority: Priority) -> &'static str {
         Priority::High => "high",
         Priority::Normal => "normal",
         Priority::Low => "low",
-    }
-}
-
-/// Why a person is asked, in words.
-pub fn told(why: &Why) -> String {
-    match why {
-        Why::Rule(rule) => format!("rule {rule}"),
-        Why::Doubt {
-            confidence,
-            threshold,
-        } => format!("confidence {confidence:.2} < {threshold:.2}"),
-        Why::EdgeShut => "no model here could answer".into(),
-        Why::Verification => "an answer that is to be checked".into(),
     }
 }

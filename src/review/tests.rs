@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::intake::{
-    Ask, Classification, Client, Detail, Priority, RequestId, ReturnAddress, Stream,
+    Ask, Classification, Client, Detail, Late, Priority, RequestId, ReturnAddress, Stream,
 };
 
 /// A request of a client, whose text is this.
@@ -21,6 +21,7 @@ pub(super) fn request(client: &str, id: &str, text: &str) -> Request {
         complexity: None,
         priority: Priority::Normal,
         deadline: Duration::from_mins(1),
+        late: Late::Yes,
         max_tokens: None,
         schema: None,
         stream: Stream::No,

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::{Mono, Wall};
-use crate::engine::Completion;
+use crate::engine::{Completion, Model};
 use crate::intake::{Classification, Priority};
+use crate::reply::Source;
 use crate::review::Forms;
 use crate::review::desk::{Elsewhere, Head};
 use crate::review::tests::request;
@@ -53,11 +54,19 @@ fn cleared(no: u64) -> Cleared<ToReviewers> {
     let escalation = Escalation {
         ticket: TicketNo(no),
         request: request("press7", "a-1", "hums"),
-        draft: Some(Completion {
-            text: "go on".into(),
-            confidence: 0.41,
-            ..Completion::default()
-        }),
+        draft: Some((
+            Source::Edge,
+            Completion {
+                text: "go on".into(),
+                confidence: 0.41,
+                model: Model {
+                    package: "triage".into(),
+                    seq: 7,
+                    ..Model::default()
+                },
+                ..Completion::default()
+            },
+        )),
         why: Why::Doubt {
             confidence: 0.41,
             threshold: 0.65,
@@ -80,7 +89,10 @@ fn an_open_item_says_what_is_asked_and_what_was_answered() {
             "client": "press7", "priority": "high", "classification": "public",
             "accepted_ms": 50_000, "expires_ms": 90_000, "age_ms": 10_000,
             "question": "hums", "answer": {"kind": "text"},
-            "draft": {"text": "go on", "source": "edge", "confidence": json["draft"]["confidence"]},
+            "draft": {
+                "text": "go on", "source": "edge", "model": "triage-7",
+                "confidence": json["draft"]["confidence"],
+            },
             "why": "confidence 0.41 < 0.65",
         })
     );
@@ -153,7 +165,7 @@ fn what_is_no_verdict_is_refused_by_a_stable_word_that_quotes_nothing() {
             "bad_reviewer",
         ),
         (
-            json!({"verdict": "correct", "text": "CANARY".repeat(MAX_TEXT_BYTES)}),
+            json!({"verdict": "correct", "text": "CANARY".repeat(MAX_TEXT_BYTES / 5)}),
             "too_long",
         ),
     ] {
@@ -169,7 +181,7 @@ fn what_is_no_verdict_is_refused_by_a_stable_word_that_quotes_nothing() {
         } else {
             code
         };
-        assert_eq!(garble.code(), code, "{more} {garble}");
+        assert_eq!(garble.code(), code, "{garble}");
     }
     assert_eq!(read(b"\xff\xfe").unwrap_err().code(), "invalid");
     assert_eq!(read(b"").unwrap_err().code(), "invalid");
