@@ -38,6 +38,7 @@ use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::package::{self, Manifest};
+use crate::review::{self, Fallback, Forms};
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
@@ -282,6 +283,13 @@ fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {
         },
         outbox_bytes: settings.spool.outbox_bytes,
         reply_expiry_s: settings.link.reply_expiry_s,
+        review: review::Site {
+            forms: package.as_ref().map(Forms::of).unwrap_or_default(),
+            at_expiry: match settings.review.at_expiry {
+                config::Expiry::Draft => Fallback::Draft,
+                config::Expiry::Refuse => Fallback::Refuse,
+            },
+        },
         briefs: package.as_ref().map(Briefs::of).unwrap_or_default(),
         patience: Patience {
             cloud: cloud::patience(settings),

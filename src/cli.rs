@@ -7,6 +7,7 @@ pub mod explain;
 pub mod learned;
 pub mod models;
 mod reach;
+pub mod review;
 pub mod selfcheck;
 pub mod status;
 pub mod trace;

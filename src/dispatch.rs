@@ -58,8 +58,6 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-pub use persons::Ruling;
-
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
 pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
@@ -78,7 +76,7 @@ use crate::spool::forms::{Course, Draft, Passed, Waiting};
 use crate::spool::shell as spool;
 use crate::spool::{PerTree, Tree};
 use crate::ticket::{Key, Known, Register, State, TicketNo, Why, Window};
-use crate::uplink;
+use crate::{review, uplink};
 
 /// How long a step that nobody waits for may stay in memory.
 pub const LAZY: Duration = Duration::from_millis(100);
@@ -121,6 +119,8 @@ pub struct Setup {
     pub outbox_bytes: u64,
     /// How long a broker keeps a reply for a device that is away.
     pub reply_expiry_s: u32,
+    /// What persons may do with what waits for them.
+    pub review: review::Site,
     /// How requests read for a model elsewhere.
     pub briefs: uplink::Briefs,
     /// How long others may take.
@@ -194,6 +194,7 @@ pub struct Dispatch {
     away: away::Away,
     habits: Habits,
     learning: Learning,
+    persons: persons::Persons,
     /// What was announced as missing.
     reduced: Vec<&'static str>,
     store: store::Store,
@@ -358,6 +359,7 @@ impl Dispatch {
             away: away::Away::default(),
             habits: Habits::default(),
             learning: Learning::default(),
+            persons: persons::Persons::default(),
             reduced: Vec::new(),
             store: store::Store::default(),
             post: post::Post::default(),
@@ -381,6 +383,7 @@ impl Dispatch {
             broker::Event::Up(_) => {
                 self.link = Link::Up;
                 self.announce();
+                self.show_items_again();
             }
             broker::Event::Down { why } => {
                 tracing::warn!(error = why, "no broker");

@@ -40,6 +40,8 @@ enum Command {
     Ask(cli::ask::Args),
     /// Show what became of a request.
     Trace(cli::trace::Args),
+    /// Answer what waits for a person.
+    Review(cli::review::Args),
     /// Say where a request would go, by which rule, and what would change that.
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
@@ -91,6 +93,7 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
+        Command::Review(args) => finish(cli::review::command(&args).await),
         Command::Explain(args) => match cli::explain::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

@@ -7,8 +7,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::review;
 use crate::dispatch::shell::Inquirer;
 use crate::dispatch::{Answer, Inquiry, Lesson};
+use crate::review::Refusal;
 
 /// One command of the table.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,11 @@ pub const TABLE: &[Command] = &[
         name: "ask",
         about: "answer a request; needs request, as one that a device would publish",
     },
+    Command {
+        name: "review",
+        about: "what waits for a person; needs action (list, show, take, release, approve, \
+                correct or reject), and what that needs",
+    },
 ];
 
 /// How long a command may take unless the request itself sets a later deadline: a little more
@@ -58,6 +65,12 @@ struct Line {
     request: Option<Box<RawValue>>,
     undo: Option<String>,
     acknowledge: Option<String>,
+    action: Option<String>,
+    reviewer: Option<String>,
+    text: Option<String>,
+    reason: Option<String>,
+    after: Option<String>,
+    max: Option<usize>,
 }
 
 /// A line as it goes out.
@@ -91,6 +104,12 @@ pub enum CommandError {
         /// What it needs.
         what: &'static str,
     },
+    /// No such action.
+    #[error("no action '{0}'; there are {all}", all = review::ACTIONS.join(", "))]
+    UnknownAction(String),
+    /// The desk of items that wait for a person says no.
+    #[error(transparent)]
+    Review(#[from] Refusal),
     /// The appliance did not answer in time, or is going down.
     #[error("the appliance did not answer")]
     NoAnswer,
@@ -103,6 +122,8 @@ impl CommandError {
             Self::Syntax(_) => "syntax",
             Self::Unknown(_) => "unknown_command",
             Self::Missing { .. } => "missing_argument",
+            Self::UnknownAction(_) => "unknown_action",
+            Self::Review(refusal) => refusal.code(),
             Self::NoAnswer => "no_answer",
         }
     }
@@ -168,6 +189,18 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
             let payload = request.get().as_bytes().to_vec();
             Ok(Understood::Inquiry(Inquiry::Ask(payload)))
         }
+        "review" => {
+            let asked = review::asked(review::Said {
+                action: line.action,
+                id: line.id,
+                reviewer: line.reviewer,
+                text: line.text,
+                reason: line.reason,
+                after: line.after,
+                max: line.max,
+            })?;
+            Ok(Understood::Inquiry(Inquiry::Review(asked)))
+        }
         _ => Err(CommandError::Unknown(line.cmd)),
     }
 }
@@ -178,7 +211,7 @@ async fn inquire(
 ) -> Result<Box<RawValue>, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
-        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) => PATIENCE,
+        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) => PATIENCE,
     };
     let (answer, waiting) = oneshot::channel();
     let sent = inquiries.send(Inquirer { inquiry, answer });
@@ -193,6 +226,8 @@ async fn inquire(
         Ok(Ok(Answer::Status(report))) => Ok(raw(&report)),
         Ok(Ok(Answer::Trace(timelines))) => Ok(raw(&timelines)),
         Ok(Ok(Answer::Learned(lessons))) => Ok(raw(&lessons)),
+        Ok(Ok(Answer::Review(Ok(told)))) => Ok(review::told(told)),
+        Ok(Ok(Answer::Review(Err(refusal)))) => Err(refusal.into()),
         Ok(Err(_)) | Err(_) => Err(CommandError::NoAnswer),
     }
 }
@@ -213,7 +248,7 @@ fn help() -> Vec<HelpLine> {
         .collect()
 }
 
-fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
+pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("reports of words and numbers always serialize")
 }
 
@@ -230,6 +265,7 @@ mod tests {
                     Inquiry::Trace(_) | Inquiry::Status | Inquiry::Learned(_) => {
                         Answer::Trace(Vec::new())
                     }
+                    Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
                 };
                 let _ = caller.answer.send(answer);
             }

@@ -29,6 +29,11 @@ impl Dispatch {
             self.acknowledge(message.ack); // a retained topic being cleared
             return;
         }
+        let for_verdicts = message.topic == self.setup.topics.review_verdict();
+        if for_verdicts && !self.setup.router.policy.ways().remote_review.is_nothing() {
+            self.on_remote_verdict(message, now);
+            return;
+        }
         match intake::read(message, &self.setup.topics, &self.setup.limits, now.wall) {
             Ok(request) => {
                 let again = Again {
@@ -366,6 +371,7 @@ impl Dispatch {
             return;
         };
         let request = &held.request;
+        self.ruled_durably(no, request);
         self.addresses.remove(&no);
         self.deadlines.remove(&(slip.due, no));
         let (key, also) = (key(request), also_key(request));

@@ -14,7 +14,7 @@ use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, State, Step, What};
-use crate::uplink;
+use crate::{review, uplink};
 
 /// Names whoever asked, so that the answer finds the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub enum Inquiry {
     Trace(String),
     /// What was learnt of reviewers?
     Learned(Lesson),
+    /// What waits for a person, and what one says.
+    Review(review::Asked),
 }
 
 /// An answer.
@@ -44,6 +46,8 @@ pub enum Answer {
     Trace(Vec<Timeline>),
     /// To [`Inquiry::Learned`].
     Learned(Lessons),
+    /// To [`Inquiry::Review`].
+    Review(Result<review::Told, review::Refusal>),
 }
 
 /// How the appliance is.
@@ -152,6 +156,7 @@ impl Dispatch {
                 let lessons = self.on_lesson(&lesson, now);
                 self.out.answers.push((session, Answer::Learned(lessons)));
             }
+            Inquiry::Review(asked) => self.on_review(session, asked, now),
         }
         self.work(now);
     }

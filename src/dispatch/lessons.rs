@@ -101,7 +101,7 @@ impl Dispatch {
 
     /// A person has given the answer, which says whether the edge's was right. One that the edge
     /// did not give teaches nothing, nor one under a schema of its own.
-    pub fn learn(&mut self, no: TicketNo, answer: &Completion, reviewer: &str, now: Now) {
+    pub(super) fn learn(&mut self, no: TicketNo, answer: &Completion, reviewer: &str, now: Now) {
         let Some(held) = self.held.get(&no).filter(|it| it.request.schema.is_none()) else {
             return;
         };
