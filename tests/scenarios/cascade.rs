@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lineside::broker::Session;
-use lineside::dispatch::{Inquiry, Ruling};
+use lineside::dispatch::Inquiry;
 use lineside::engine::State;
 use lineside::intake::{Classification, Message};
+use lineside::review::Verdict;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::forms::read_step;
 use lineside::ticket::TicketNo;
@@ -166,7 +167,10 @@ fn what_the_edge_is_sure_of_stays_and_says_so() {
     let mut world = world(Others::Both, To::Edge);
     ask(&mut world, request(SURE, HURRIED));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["status"]), (&"edge".into(), &"answered".into()));
+    assert_eq!(
+        (&end["source"], &end["status"]),
+        (&"edge".into(), &"answered".into())
+    );
     assert!(reasons(&end).contains("confidence 0.90 >= 0.65"), "{end}");
     assert!(world.cloud.asked.is_empty() && provisional(&world).is_empty());
     world.run_until_quiet();
@@ -178,7 +182,10 @@ fn what_the_edge_doubts_the_cloud_answers_and_the_device_hears_one_reply() {
     script(&mut world, [Ok(("large", Some(0.9)))]);
     ask(&mut world, request(UNSURE, HURRIED));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["text"]), (&"cloud".into(), &"large".into()));
+    assert_eq!(
+        (&end["source"], &end["text"]),
+        (&"cloud".into(), &"large".into())
+    );
     assert_eq!(end["model"]["upstream"], "main");
     assert!(reasons(&end).contains("confidence 0.30 < 0.65"), "{end}");
     assert!(provisional(&world).is_empty());
@@ -198,10 +205,16 @@ fn a_cloud_that_takes_its_time_is_preceded_by_what_the_edge_says() {
     assert!(replies(&world).is_empty());
     run_for(&mut world, Duration::from_secs(1));
     let first = &provisional(&world)[0];
-    assert_eq!((&first["source"], &first["status"]), (&"edge".into(), &"provisional".into()));
+    assert_eq!(
+        (&first["source"], &first["status"]),
+        (&"edge".into(), &"provisional".into())
+    );
     run_for(&mut world, Duration::from_secs(1));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["text"]), (&"cloud".into(), &"large".into()));
+    assert_eq!(
+        (&end["source"], &end["text"]),
+        (&"cloud".into(), &"large".into())
+    );
     assert!(end.get("confidence").is_none(), "{end}");
     world.run_until_quiet();
 }
@@ -213,7 +226,10 @@ fn without_a_line_the_edge_s_best_goes_out_at_once_and_the_cloud_s_answer_follow
     world.drain_queues();
     ask(&mut world, request(UNSURE, WAITS));
     let first = &provisional(&world)[0];
-    assert_eq!((&first["degraded"], &first["source"]), (&true.into(), &"edge".into()));
+    assert_eq!(
+        (&first["degraded"], &first["source"]),
+        (&true.into(), &"edge".into())
+    );
     run_for(&mut world, Duration::from_mins(1));
     assert_open(&world);
     world.crash();
@@ -233,7 +249,10 @@ fn at_its_deadline_a_hurried_request_gets_the_best_there_is_and_a_late_answer_is
     ask(&mut world, request(UNSURE, HURRIED));
     run_for(&mut world, Duration::from_secs(6));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["degraded"]), (&"edge".into(), &true.into()));
+    assert_eq!(
+        (&end["source"], &end["degraded"]),
+        (&"edge".into(), &true.into())
+    );
     assert!(reasons(&end).contains("the deadline passed before the cloud answered"));
     run_for(&mut world, Duration::from_secs(5));
     assert_eq!(outcome(&world), end, "it is not delivered");
@@ -266,7 +285,10 @@ fn at_its_deadline_a_patient_request_hears_that_more_will_follow() {
     ask(&mut world, request(SURE, WAITS));
     run_for(&mut world, Duration::from_secs(6));
     let first = &provisional(&world)[0];
-    assert_eq!((&first["status"], first.get("text")), (&"provisional".into(), None));
+    assert_eq!(
+        (&first["status"], first.get("text")),
+        (&"provisional".into(), None)
+    );
     run_for(&mut world, Duration::from_secs(5));
     assert_eq!(outcome(&world)["text"], "at last");
     world.run_until_quiet();
@@ -319,13 +341,19 @@ fn a_busy_uplink_is_asked_again_and_the_device_hears_nothing_of_it() {
 fn a_request_without_budget_is_not_offered_before_there_is_one() {
     let mut world = world(Others::Cloud, To::Edge);
     let after = Duration::from_mins(3);
-    script(&mut world, [Err(Fault::Budget { after }), Ok(("large", None))]);
+    script(
+        &mut world,
+        [Err(Fault::Budget { after }), Ok(("large", None))],
+    );
     ask(&mut world, request(UNSURE, WAITS));
     run_for(&mut world, Duration::from_mins(2));
     assert_eq!(world.cloud.asked.len(), 1);
     run_for(&mut world, Duration::from_mins(2));
     assert_eq!(world.cloud.asked.len(), 2);
-    assert_eq!(world.cloud.asked[0], world.cloud.asked[1], "one key for both");
+    assert_eq!(
+        world.cloud.asked[0], world.cloud.asked[1],
+        "one key for both"
+    );
     assert_eq!(outcome(&world)["text"], "large");
     world.run_until_quiet();
 }
@@ -342,7 +370,10 @@ fn what_the_cloud_can_never_answer_goes_to_a_person_or_ends_with_what_there_is()
         script(&mut alone, [Err(fault.clone())]);
         ask(&mut alone, request(UNSURE, WAITS));
         let end = outcome(&alone);
-        assert_eq!((&end["source"], &end["degraded"]), (&"edge".into(), &true.into()));
+        assert_eq!(
+            (&end["source"], &end["degraded"]),
+            (&"edge".into(), &true.into())
+        );
         alone.run_until_quiet();
 
         let mut both = world(Others::Both, To::Edge);
@@ -350,12 +381,13 @@ fn what_the_cloud_can_never_answer_goes_to_a_person_or_ends_with_what_there_is()
         ask(&mut both, request(UNSURE, WAITS));
         assert_eq!(provisional(&both).len(), 1, "{fault}");
         assert_eq!(both.disk.borrow().durable.review.len(), 1, "{fault}");
-        both.turn(|dispatch, now| {
-            dispatch.ruled(TicketNo(1), Ruling::Correct("by hand".into()), now);
-        });
+        both.rule(Verdict::Correct("by hand".into()));
         run_for(&mut both, SOON);
         let end = outcome(&both);
-        assert_eq!((&end["source"], &end["text"]), (&"human".into(), &"by hand".into()));
+        assert_eq!(
+            (&end["source"], &end["text"]),
+            (&"human".into(), &"by hand".into())
+        );
         both.run_until_quiet();
     }
 }
@@ -366,11 +398,18 @@ fn what_a_rule_sends_to_the_cloud_the_edge_answers_first_where_the_cloud_does_no
     script(&mut world, [Err(Fault::Unreachable), Ok(("large", None))]);
     ask(&mut world, request(SURE, WAITS));
     let first = &provisional(&world)[0];
-    assert_eq!((&first["source"], &first["degraded"]), (&"edge".into(), &true.into()));
+    assert_eq!(
+        (&first["source"], &first["degraded"]),
+        (&"edge".into(), &true.into())
+    );
     run_for(&mut world, Duration::from_secs(3));
     assert_eq!(outcome(&world)["text"], "large");
     world.run_until_quiet();
-    assert!(trail(&world).iter().any(|step| step == "the edge stands in"));
+    assert!(
+        trail(&world)
+            .iter()
+            .any(|step| step == "the edge stands in")
+    );
 }
 
 #[test]
@@ -430,10 +469,13 @@ fn a_doubtful_restricted_answer_is_a_matter_for_the_persons_here() {
     ask(&mut world, Message { payload, ..message });
     assert!(world.cloud.asked.is_empty());
     assert_eq!(world.disk.borrow().durable.review.len(), 1);
-    world.turn(|dispatch, now| dispatch.ruled(TicketNo(1), Ruling::Approve, now));
+    world.rule(Verdict::Approve);
     run_for(&mut world, SOON);
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["status"]), (&"human".into(), &"answered".into()));
+    assert_eq!(
+        (&end["source"], &end["status"]),
+        (&"human".into(), &"answered".into())
+    );
     world.run_until_quiet();
 }
 
@@ -444,9 +486,15 @@ fn what_the_cloud_agrees_to_is_confirmed_and_what_it_does_not_is_corrected() {
         script(&mut world, [Ok((said, Some(0.9)))]);
         ask(&mut world, request(VERIFIED, WAITS));
         let first = &provisional(&world)[0];
-        assert_eq!((&first["text"], &first["degraded"]), (&"answer 1".into(), &false.into()));
+        assert_eq!(
+            (&first["text"], &first["degraded"]),
+            (&"answer 1".into(), &false.into())
+        );
         let end = outcome(&world);
-        assert_eq!((&end["source"], &end["text"]), (&source.into(), &said.into()));
+        assert_eq!(
+            (&end["source"], &end["text"]),
+            (&source.into(), &said.into())
+        );
         world.run_until_quiet();
     }
 }
@@ -463,8 +511,7 @@ fn a_doubtful_answer_of_the_cloud_goes_to_a_person_and_without_one_it_is_the_las
     script(&mut both, [Ok(("hardly", Some(0.2)))]);
     ask(&mut both, request(UNSURE, WAITS));
     assert_eq!(provisional(&both)[0]["text"], "hardly");
-    let why = Ruling::Reject("not to be answered".into());
-    both.turn(|dispatch, now| dispatch.ruled(TicketNo(1), why, now));
+    both.rule(Verdict::Reject("not to be answered".into()));
     run_for(&mut both, SOON);
     assert_eq!(outcome(&both)["error"]["code"], "rejected");
     both.run_until_quiet();
@@ -477,7 +524,10 @@ fn what_nobody_rules_on_ends_with_what_there_is() {
     assert_open(&world);
     run_for(&mut world, Duration::from_mins(11));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["degraded"]), (&"edge".into(), &true.into()));
+    assert_eq!(
+        (&end["source"], &end["degraded"]),
+        (&"edge".into(), &true.into())
+    );
     world.run_until_quiet();
 
     let mut world = self::world(Others::Persons, To::Review);
@@ -543,7 +593,11 @@ fn what_is_missing_is_told_when_it_begins_and_when_it_ends() {
     run_for(&mut world, SOON);
     assert_eq!(reduced(&world), ["cloud"]);
     let last = |world: &World| world.broker.last_status.clone();
-    assert!(last(&world).contains(r#""reduced":["cloud"]"#), "{}", last(&world));
+    assert!(
+        last(&world).contains(r#""reduced":["cloud"]"#),
+        "{}",
+        last(&world)
+    );
     world.cloud.set_up(true);
     run_for(&mut world, SOON);
     assert!(!last(&world).contains("reduced"), "{}", last(&world));
@@ -557,7 +611,10 @@ fn a_full_tree_for_the_cloud_leaves_the_device_with_what_there_is() {
     let mut world = world_of(plan);
     ask(&mut world, request(UNSURE, WAITS));
     let end = outcome(&world);
-    assert_eq!((&end["source"], &end["degraded"]), (&"edge".into(), &true.into()));
+    assert_eq!(
+        (&end["source"], &end["degraded"]),
+        (&"edge".into(), &true.into())
+    );
     world.run_until_quiet();
 }
 
