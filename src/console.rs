@@ -16,4 +16,5 @@
 
 pub mod client;
 pub mod commands;
+pub mod review;
 pub mod socket;

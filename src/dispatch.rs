@@ -44,6 +44,7 @@ mod audit;
 mod away;
 mod cascade;
 mod inquiry;
+mod lessons;
 mod memory;
 mod moves;
 mod persons;
@@ -59,7 +60,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
-pub use persons::Ruling;
+pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
 pub use recover::Recovered;
 
@@ -70,11 +71,13 @@ use crate::clock::{Mono, Now};
 use crate::engine;
 use crate::intake::{Code, Gate, GateLimits, Limits, Request, Topics};
 use crate::reply::{Condition, Connectivity};
+use crate::router::affinity::Habits;
+use crate::router::confidence::learning::Learning;
 use crate::router::{Decision, Edge, Router};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
 use crate::ticket::{Key, Known, Register, TicketNo, Window};
-use crate::uplink;
+use crate::{review, uplink};
 
 /// How long a step that nobody waits for may stay in memory.
 pub const LAZY: Duration = Duration::from_millis(100);
@@ -117,6 +120,8 @@ pub struct Setup {
     pub outbox_bytes: u64,
     /// How long a broker keeps a reply for a device that is away.
     pub reply_expiry_s: u32,
+    /// What persons may do with what waits for them.
+    pub review: review::Site,
     /// How requests read for a model elsewhere.
     pub briefs: uplink::Briefs,
     /// How long others may take.
@@ -157,6 +162,8 @@ pub struct Effects {
     pub uplink: Vec<uplink::Command>,
     /// For those who asked at the appliance.
     pub answers: Vec<(SessionNo, Answer)>,
+    /// What was learnt of reviewers, to be kept in place of what was.
+    pub learnt: Option<Vec<u8>>,
 }
 
 impl Effects {
@@ -167,6 +174,7 @@ impl Effects {
             && self.engine.is_empty()
             && self.uplink.is_empty()
             && self.answers.is_empty()
+            && self.learnt.is_none()
     }
 }
 
@@ -185,6 +193,9 @@ pub struct Dispatch {
     leaving: BTreeMap<TicketNo, (Key, Option<Key>)>,
     engine: EngineView,
     away: away::Away,
+    habits: Habits,
+    learning: Learning,
+    persons: persons::Persons,
     /// What was announced as missing.
     reduced: Vec<&'static str>,
     store: store::Store,
@@ -250,6 +261,9 @@ impl Dispatch {
                 pause: None,
             },
             away: away::Away::default(),
+            habits: Habits::default(),
+            learning: Learning::default(),
+            persons: persons::Persons::default(),
             reduced: Vec::new(),
             store: store::Store::default(),
             post: post::Post::default(),
@@ -273,6 +287,7 @@ impl Dispatch {
             broker::Event::Up(_) => {
                 self.link = Link::Up;
                 self.announce();
+                self.show_items_again();
             }
             broker::Event::Down { why } => {
                 tracing::warn!(error = why, "no broker");
@@ -429,7 +444,7 @@ impl Dispatch {
     }
 
     /// Where a request goes, as things stand.
-    fn route(&self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
+    fn route(&mut self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
         let edge = match self.engine.state {
             engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
             engine::State::Starting | engine::State::Ready { .. } => Edge::Open,

@@ -21,6 +21,7 @@ mod choices;
 pub mod constraint;
 mod desk;
 pub mod exam;
+pub mod fits;
 mod floor;
 mod foresight;
 mod guess;

@@ -65,10 +65,12 @@ pub mod broker;
 
 pub mod spool;
 
-// The decisions, and the way out to models elsewhere.
+// The decisions, and the ways to models elsewhere and to persons.
 pub mod router;
 
 pub mod uplink;
+
+pub mod review;
 
 pub mod dispatch;
 

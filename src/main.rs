@@ -40,11 +40,14 @@ enum Command {
     Ask(cli::ask::Args),
     /// Show what became of a request.
     Trace(cli::trace::Args),
+    /// Answer what waits for a person.
+    Review(cli::review::Args),
     /// Say where a request would go, by which rule, and what would change that.
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
-    /// Find out how far to believe a package's answers, by its gate suite.
+    /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
+    /// taught the running appliance.
     Calibrate(cli::calibrate::Args),
     /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
@@ -90,6 +93,7 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Status(args) => finish(cli::status::command(&args).await),
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
+        Command::Review(args) => finish(cli::review::command(&args).await),
         Command::Explain(args) => match cli::explain::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
@@ -98,6 +102,7 @@ async fn carry_out(command: Command) -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Calibrate(args) if args.learned => finish(cli::learned::command(&args).await),
         Command::Calibrate(args) => match cli::calibrate::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

@@ -326,6 +326,16 @@ impl Key {
         Self(Digest::of(&[b"content", scope.as_bytes(), &content.0]).0)
     }
 
+    /// The key that these bytes are.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The range of keys of one id, whoever the client.
     fn range_of(id: &str) -> std::ops::RangeInclusive<Self> {
         let (mut low, mut high) = ([0; 16], [u8::MAX; 16]);

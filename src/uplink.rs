@@ -12,7 +12,7 @@
 //!
 //! [`desk`] decides: which errand goes next, which way, when again. A *line* is one upstream with
 //! all that stands between it and an errand: its [`breaker`], its budget in the [`ledger`], its
-//! pace. [`chat`] makes an answer or a fault of what came back, [`fits`] holds it against what
+//! pace. [`chat`] makes an answer or a fault of what came back, [`fits`](crate::engine::fits) holds it against what
 //! was wanted, [`shell`] moves, [`openai`] speaks the protocol.
 //!
 //! What waits, waits in the spool. In here are only errands that can go now or in a moment: what
@@ -36,12 +36,10 @@ mod breaker;
 mod brief;
 pub mod chat;
 pub mod desk;
-pub mod fits;
 pub mod keep;
 mod ledger;
 mod line;
 pub mod openai;
-mod schema;
 mod settings;
 pub mod shell;
 

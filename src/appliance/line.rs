@@ -139,7 +139,7 @@ fn link_of(settings: &Settings) -> Link {
         max_packet_bytes: config.max_packet_bytes,
         receive_maximum: config.receive_maximum,
         session_expiry_s: config.session_expiry_s,
-        subscriptions: settings.topics.subscriptions(),
+        subscriptions: subscriptions(settings),
         will: Some(Will {
             topic: last_word.topic,
             payload: last_word.payload,
@@ -147,6 +147,15 @@ fn link_of(settings: &Settings) -> Link {
         }),
         role: Role::Owner,
     }
+}
+
+/// What the appliance listens to; to verdicts only where there are reviewers elsewhere.
+fn subscriptions(settings: &Settings) -> Vec<String> {
+    let mut filters = settings.topics.subscriptions();
+    if !settings.review.remote.is_nothing() {
+        filters.push(settings.topics.review_verdict());
+    }
+    filters
 }
 
 /// Measures the echo once at the start: a slow one is nearly always a setting, and hard to find

@@ -13,13 +13,13 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Target {
     /// The configuration file of the running appliance.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Its control socket, where it is not the one of the configuration.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 

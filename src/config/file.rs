@@ -174,6 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     key("review.local", Kind::Truth),
     key("review.remote", Kind::Truth),
     key("review.accepts", Kind::Texts),
+    key("review.expiry", Kind::Word(&["draft", "refuse"])),
     number("review.expires_hours", 1, 8760, "a person must have a chance, and an item an end"),
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
@@ -484,6 +485,7 @@ pub(super) struct Review {
     pub(super) remote: bool,
     pub(super) accepts: Vec<String>,
     pub(super) expires_hours: u32,
+    pub(super) expiry: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

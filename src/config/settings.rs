@@ -354,6 +354,17 @@ pub struct Review {
     pub remote: Accepts,
     /// How long an item waits for them.
     pub expires_after: Duration,
+    /// What becomes of it then.
+    pub at_expiry: Expiry,
+}
+
+/// What becomes of an item for which nobody was found in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Its draft is the answer; without one it is refused.
+    Draft,
+    /// It is refused.
+    Refuse,
 }
 
 /// When an answer is believed.

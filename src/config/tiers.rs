@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::Checker;
 use super::file::{self, File};
-use super::settings::{Confidence, Proxy, Review, Upstream, is_level};
+use super::settings::{Confidence, Expiry, Proxy, Review, Upstream, is_level};
 use super::{keys, secret};
 use crate::intake::Classification;
 use crate::router::{Accepts, MAX_UPSTREAMS, Ways};
@@ -324,6 +324,10 @@ pub(super) fn review(checker: &mut Checker<'_>, review: &file::Review) -> Option
         local: review.local,
         remote,
         expires_after: Duration::from_secs(u64::from(review.expires_hours) * 3600),
+        at_expiry: match review.expiry.as_str() {
+            "refuse" => Expiry::Refuse,
+            _ => Expiry::Draft,
+        },
     })
 }
 

@@ -7,8 +7,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::review;
 use crate::dispatch::shell::Inquirer;
-use crate::dispatch::{Answer, Inquiry};
+use crate::dispatch::{Answer, Inquiry, Lesson};
+use crate::review::Refusal;
 
 /// One command of the table.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +36,17 @@ pub const TABLE: &[Command] = &[
         about: "what became of a request; needs id",
     },
     Command {
+        name: "learned",
+        about: "what reviewers taught, by task; with undo or acknowledge, which need a task",
+    },
+    Command {
         name: "ask",
         about: "answer a request; needs request, as one that a device would publish",
+    },
+    Command {
+        name: "review",
+        about: "what waits for a person; needs action (list, show, take, release, approve, \
+                correct or reject), and what that needs",
     },
 ];
 
@@ -52,6 +63,14 @@ struct Line {
     cmd: String,
     id: Option<String>,
     request: Option<Box<RawValue>>,
+    undo: Option<String>,
+    acknowledge: Option<String>,
+    action: Option<String>,
+    reviewer: Option<String>,
+    text: Option<String>,
+    reason: Option<String>,
+    after: Option<String>,
+    max: Option<usize>,
 }
 
 /// A line as it goes out.
@@ -85,6 +104,12 @@ pub enum CommandError {
         /// What it needs.
         what: &'static str,
     },
+    /// No such action.
+    #[error("no action '{0}'; there are {all}", all = review::ACTIONS.join(", "))]
+    UnknownAction(String),
+    /// The desk of items that wait for a person says no.
+    #[error(transparent)]
+    Review(#[from] Refusal),
     /// The appliance did not answer in time, or is going down.
     #[error("the appliance did not answer")]
     NoAnswer,
@@ -97,6 +122,8 @@ impl CommandError {
             Self::Syntax(_) => "syntax",
             Self::Unknown(_) => "unknown_command",
             Self::Missing { .. } => "missing_argument",
+            Self::UnknownAction(_) => "unknown_action",
+            Self::Review(refusal) => refusal.code(),
             Self::NoAnswer => "no_answer",
         }
     }
@@ -142,6 +169,18 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
             })?;
             Ok(Understood::Inquiry(Inquiry::Trace(id)))
         }
+        "learned" => {
+            let lesson = match (line.undo, line.acknowledge) {
+                (None, None) => Lesson::Show,
+                (Some(task), None) => Lesson::Undo(task),
+                (None, Some(task)) => Lesson::Acknowledge(task),
+                (Some(_), Some(_)) => {
+                    let why = "undo or acknowledge, one of them at a time";
+                    return Err(CommandError::Syntax(why.into()));
+                }
+            };
+            Ok(Understood::Inquiry(Inquiry::Learned(lesson)))
+        }
         "ask" => {
             let request = line.request.ok_or(CommandError::Missing {
                 cmd: "ask",
@@ -149,6 +188,18 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
             })?;
             let payload = request.get().as_bytes().to_vec();
             Ok(Understood::Inquiry(Inquiry::Ask(payload)))
+        }
+        "review" => {
+            let asked = review::asked(review::Said {
+                action: line.action,
+                id: line.id,
+                reviewer: line.reviewer,
+                text: line.text,
+                reason: line.reason,
+                after: line.after,
+                max: line.max,
+            })?;
+            Ok(Understood::Inquiry(Inquiry::Review(asked)))
         }
         _ => Err(CommandError::Unknown(line.cmd)),
     }
@@ -160,7 +211,7 @@ async fn inquire(
 ) -> Result<Box<RawValue>, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
-        Inquiry::Status | Inquiry::Trace(_) => PATIENCE,
+        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) => PATIENCE,
     };
     let (answer, waiting) = oneshot::channel();
     let sent = inquiries.send(Inquirer { inquiry, answer });
@@ -174,6 +225,9 @@ async fn inquire(
             .ok_or(CommandError::NoAnswer),
         Ok(Ok(Answer::Status(report))) => Ok(raw(&report)),
         Ok(Ok(Answer::Trace(timelines))) => Ok(raw(&timelines)),
+        Ok(Ok(Answer::Learned(lessons))) => Ok(raw(&lessons)),
+        Ok(Ok(Answer::Review(Ok(told)))) => Ok(review::told(told)),
+        Ok(Ok(Answer::Review(Err(refusal)))) => Err(refusal.into()),
         Ok(Err(_)) | Err(_) => Err(CommandError::NoAnswer),
     }
 }
@@ -194,7 +248,7 @@ fn help() -> Vec<HelpLine> {
         .collect()
 }
 
-fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
+pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("reports of words and numbers always serialize")
 }
 
@@ -208,7 +262,10 @@ mod tests {
             while let Some(caller) = asked.recv().await {
                 let answer = match caller.inquiry {
                     Inquiry::Ask(payload) => Answer::Reply(payload),
-                    Inquiry::Trace(_) | Inquiry::Status => Answer::Trace(Vec::new()),
+                    Inquiry::Trace(_) | Inquiry::Status | Inquiry::Learned(_) => {
+                        Answer::Trace(Vec::new())
+                    }
+                    Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
                 };
                 let _ = caller.answer.send(answer);
             }

@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::engine;
 use crate::intake::{self, Code, Message, Request, RequestId};
 use crate::router::Tier;
+use crate::router::affinity::Went;
 use crate::spool::forms::Filed;
 use crate::spool::{Op, Room, Tree};
 use crate::ticket::{Key, Known, State, Step, TicketNo, What, Why};
@@ -26,6 +27,11 @@ impl Dispatch {
         }
         if message.retained && message.payload.is_empty() {
             self.acknowledge(message.ack); // a retained topic being cleared
+            return;
+        }
+        let for_verdicts = message.topic == self.setup.topics.review_verdict();
+        if for_verdicts && !self.setup.router.policy.ways().remote_review.is_nothing() {
+            self.on_remote_verdict(message, now);
             return;
         }
         match intake::read(message, &self.setup.topics, &self.setup.limits, now.wall) {
@@ -163,6 +169,9 @@ impl Dispatch {
             },
         );
         self.count("requests", "accepted");
+        if let Some(went) = Went::by_rule(&tier) {
+            self.went(no, went, now);
+        }
         match tier {
             Tier::Refuse(code) => self.settle_by_rule(no, code, now),
             Tier::Edge => {
@@ -362,6 +371,7 @@ impl Dispatch {
             return;
         };
         let request = &held.request;
+        self.ruled_durably(no, request);
         self.addresses.remove(&no);
         self.deadlines.remove(&(slip.due, no));
         let (key, also) = (key(request), also_key(request));

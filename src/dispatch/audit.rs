@@ -18,6 +18,7 @@ impl Dispatch {
         self.audit_held()?;
         self.audit_deadlines()?;
         self.audit_away()?;
+        self.audit_desk()?;
         self.audit_ways()
     }
 

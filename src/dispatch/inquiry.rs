@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::lessons::{Lesson, Lessons};
 use super::moves::read_home;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
@@ -13,7 +14,7 @@ use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
 use crate::ticket::{Known, MAX_STEPS, State, Step, What};
-use crate::uplink;
+use crate::{review, uplink};
 
 /// Names whoever asked, so that the answer finds the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,10 @@ pub enum Inquiry {
     Status,
     /// What became of this id?
     Trace(String),
+    /// What was learnt of reviewers?
+    Learned(Lesson),
+    /// What waits for a person, and what one says.
+    Review(review::Asked),
 }
 
 /// An answer.
@@ -39,6 +44,10 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// To [`Inquiry::Trace`]; one for each client that used the id.
     Trace(Vec<Timeline>),
+    /// To [`Inquiry::Learned`].
+    Learned(Lessons),
+    /// To [`Inquiry::Review`].
+    Review(Result<review::Told, review::Refusal>),
 }
 
 /// How the appliance is.
@@ -143,6 +152,11 @@ impl Dispatch {
                 self.out.answers.push((session, Answer::Status(report)));
             }
             Inquiry::Trace(id) => self.trace(session, &id),
+            Inquiry::Learned(lesson) => {
+                let lessons = self.on_lesson(&lesson, now);
+                self.out.answers.push((session, Answer::Learned(lessons)));
+            }
+            Inquiry::Review(asked) => self.on_review(session, asked, now),
         }
         self.work(now);
     }

@@ -1,30 +1,90 @@
-//! Persons: what is kept for them, and what they rule.
+//! Persons: what waits for them, and what they say.
+//!
+//! ```text
+//!  to_person ─► record moves to Tree::Review ─► remember_person ─► desk
+//!                                                                   │
+//!  control socket, page, console ──┐                                ▼
+//!                                  ├─► Asked ─► desk ─► record ─► ruled ─► outcome ─► whoever ruled
+//!  …/review/verdict (see remote) ──┘                                          (when it is durable)
+//! ```
+//!
+//! Purpose: the one port through which persons see and settle requests ([`Dispatch::on_review`]).
+//! The desk knows who has what; the texts are read from the disk each time they are looked at.
+//!
+//! Invariants: a reviewer hears that a verdict counts only after the outcome is on the disk; an item
+//! is on the desk exactly while its ticket waits for a person.
+//!
+//! How it fails: by a [`Refusal`]; the item stays where it is.
 
-use super::Dispatch;
+mod remote;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
 use super::cascade::Onward;
 use super::store::Pending;
-use crate::clock::Now;
+use super::{Answer, Dispatch, MAX_QUESTIONS, SessionNo};
+use crate::broker::ParcelId;
+use crate::clock::{Now, Wall};
 use crate::engine::Completion;
-use crate::intake::Code;
+use crate::intake::{AckToken, Code, Request};
 use crate::reply::Source;
-use crate::spool::forms::Draft;
+use crate::review::desk::{Elsewhere, From, Head};
+use crate::review::sheet::{Answer as Form, Draft as Shown};
+use crate::review::{
+    Asked, Desk, Fallback, ItemId, Named, Refusal, Reviewer, Row, Sheet, Told, Verdict,
+};
+use crate::spool::forms::{Draft, Passed};
 use crate::spool::{Numbered, Tree};
-use crate::ticket::{State, TicketNo, What};
+use crate::ticket::{Known, State, TicketNo, What};
 
-/// What a person rules on a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// The best answer so far is right.
-    Approve,
-    /// This is the answer.
-    Correct(String),
-    /// There is no answer to this, for this reason.
-    Reject(String),
+/// What the dispatcher keeps of persons.
+#[derive(Debug, Default)]
+pub(super) struct Persons {
+    desk: Desk,
+    /// Whose verdict a ticket's outcome is, while that is on its way to the disk.
+    rulers: BTreeMap<TicketNo, Ruler>,
+    /// Items that are being read, to be published.
+    reading: BTreeSet<TicketNo>,
+    /// Messages to reviewers elsewhere that the broker does not have yet.
+    publishing: BTreeSet<ParcelId>,
+    /// Items of which they are to be told that they wait no more.
+    withdrawn: VecDeque<ItemId>,
+}
+
+/// Who gave a verdict, and is told what became of it.
+#[derive(Clone, Debug)]
+pub(super) enum Ruler {
+    /// Somebody at the appliance.
+    Here(SessionNo),
+    /// Somebody elsewhere.
+    Elsewhere {
+        ack: Option<AckToken>,
+        correlation: Option<Vec<u8>>,
+    },
+}
+
+/// A verdict, until it is carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Ruling {
+    pub id: ItemId,
+    pub by: Reviewer,
+    pub verdict: Verdict,
+    pub ruler: Ruler,
 }
 
 impl Dispatch {
     /// A person is to answer: the record moves to them.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "it goes to one; nothing is converted"
+    )]
     pub(super) fn to_person(&mut self, no: TicketNo, onward: Onward, now: Now) {
+        if !self.persons.desk.has_room() {
+            self.count("review", "desk full");
+            let why = "too much waits for persons already";
+            self.settle_with_draft(no, why, Code::Busy, now);
+            return;
+        }
         let keep = self.setup.patience.review_keep;
         if !self.step(no, What::ToPerson(onward.why.clone()), now) {
             return;
@@ -34,20 +94,175 @@ impl Dispatch {
         self.relocate(no, Tree::Review, tell, now);
     }
 
-    /// A person ruled on it. Nothing is done where it has left them meanwhile.
-    pub fn ruled(&mut self, no: TicketNo, ruling: Ruling, now: Now) {
-        let pending = self.slips.get(&no).map(|slip| slip.state) == Some(State::Pending);
-        if !pending || self.held.get(&no).is_some_and(|held| held.moving > 0) {
+    /// A request waits for a person, durably.
+    pub(super) fn remember_person(&mut self, no: TicketNo, now: Now) {
+        let Some(held) = self.held.get(&no) else {
             return;
+        };
+        let expires = held.case.as_ref().map_or(now.wall, |case| case.expires);
+        let head = head_of(no, &held.request, held.accepted, expires);
+        self.put_on_desk(head, now);
+    }
+
+    /// The same for one that the disk brought back.
+    pub(super) fn put_on_desk(&mut self, mut head: Head, now: Now) {
+        let ways = self.setup.router.policy.ways();
+        if ways.remote_review.takes(head.classification) {
+            head.elsewhere = Elsewhere::Allowed;
         }
-        if self.held.contains_key(&no) {
-            self.settle_ruled(no, ruling, now);
-        } else {
-            let (tree, seq) = self.home(no);
-            self.ask(tree, seq, seq, 1, Pending::Rule { no, ruling });
+        self.persons.desk.put(head, now);
+    }
+
+    /// It does not any more.
+    pub(super) fn forget_person(&mut self, no: TicketNo) {
+        if let Some(head) = self.persons.desk.remove(no)
+            && head.elsewhere == Elsewhere::Allowed
+        {
+            self.withdraw_item(head.id);
         }
     }
 
+    /// Somebody at the appliance wants something of the desk.
+    pub(super) fn on_review(&mut self, session: SessionNo, asked: Asked, now: Now) {
+        let told = match asked {
+            Asked::List { after, max } => {
+                let page = self.persons.desk.list(after, max, now);
+                Some(Ok(Told::Listed {
+                    rows: page.items.iter().map(|seen| Row::of(seen, now)).collect(),
+                    total: page.total,
+                    next: page.next,
+                }))
+            }
+            Asked::Show(named) => self.show(session, &named, None, now),
+            Asked::Take(named, by) => self.show(session, &named, Some(&by), now),
+            Asked::GiveBack(named, by) => Some(self.give_back(&named, &by, now)),
+            Asked::Rule(named, by, verdict) => {
+                let ruler = Ruler::Here(session);
+                self.on_verdict(&named, by, verdict, ruler, From::Here, now);
+                None
+            }
+        };
+        if let Some(told) = told {
+            self.out.answers.push((session, Answer::Review(told)));
+        }
+    }
+
+    fn give_back(&mut self, named: &Named, by: &Reviewer, now: Now) -> Result<Told, Refusal> {
+        let (no, id) = self.item(named, From::Here)?;
+        self.persons.desk.give_back(no, by, now)?;
+        Ok(Told::GivenBack(id))
+    }
+
+    /// The item that is meant, or what became of it.
+    fn item(&self, named: &Named, from: From) -> Result<(TicketNo, ItemId), Refusal> {
+        match self.persons.desk.find(named, from) {
+            Ok(head) => Ok((head.no, head.id)),
+            Err(Refusal::Unknown) => Err(self.gone(named)),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Whether an item that is not on the desk was settled. By its name alone, which tells nothing of
+    /// what was asked.
+    fn gone(&self, named: &Named) -> Refusal {
+        let known = named.whole().and_then(|id| self.register.find(id.key()));
+        let settled = match known {
+            Some(Known::Settled(_)) => true,
+            Some(Known::Open(no)) => self.slips.get(&no).is_some_and(|it| !it.state.is_open()),
+            None => false,
+        };
+        if settled {
+            Refusal::Settled
+        } else {
+            Refusal::Unknown
+        }
+    }
+
+    /// Reads an item for somebody, who takes it first where a name is given.
+    fn show(
+        &mut self,
+        session: SessionNo,
+        named: &Named,
+        taker: Option<&Reviewer>,
+        now: Now,
+    ) -> Option<Result<Told, Refusal>> {
+        let no = match self.item(named, From::Here) {
+            Ok((no, _)) => no,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if self.store.questions() >= MAX_QUESTIONS {
+            return Some(Err(Refusal::Store));
+        }
+        if let Some(by) = taker
+            && let Err(refusal) = self.persons.desk.take(no, by, now)
+        {
+            return Some(Err(refusal));
+        }
+        let (tree, seq) = self.home(no);
+        self.ask(tree, seq, seq, 1, Pending::Show { no, session });
+        None
+    }
+
+    /// The record of an item that somebody looks at.
+    pub(super) fn shown_read(
+        &mut self,
+        no: TicketNo,
+        session: SessionNo,
+        record: Option<Numbered>,
+        now: Now,
+    ) {
+        let seen = self.persons.desk.seen(no, now);
+        let read = record.and_then(|(_, body)| Passed::read(&body).ok());
+        let told = match (seen, read) {
+            (Some(seen), Some(passed)) => {
+                let request = &passed.waiting.request;
+                let wanted = self.setup.review.forms.wanted(request);
+                Ok(Told::Sheet(Box::new(Sheet {
+                    row: Row::of(&seen, now),
+                    question: request.ask.text().to_owned(),
+                    answer: Form::of(&wanted),
+                    draft: passed.draft.as_ref().map(shown),
+                    why: passed.why.to_string(),
+                })))
+            }
+            (None, _) => Err(Refusal::Settled), // while it was read
+            (Some(_), None) => Err(Refusal::Store),
+        };
+        self.out.answers.push((session, Answer::Review(told)));
+    }
+
+    /// Somebody says what is to become of an item.
+    fn on_verdict(
+        &mut self,
+        named: &Named,
+        by: Reviewer,
+        verdict: Verdict,
+        ruler: Ruler,
+        from: From,
+        now: Now,
+    ) {
+        let found = self.item(named, from).and_then(|(no, id)| {
+            self.persons.desk.may_rule(no, &by, now)?;
+            verdict.check()?;
+            let crowded = self.store.questions() >= MAX_QUESTIONS;
+            (!crowded).then_some((no, id)).ok_or(Refusal::Store)
+        });
+        match found {
+            Ok((no, id)) => {
+                let ruling = Ruling {
+                    id,
+                    by,
+                    verdict,
+                    ruler,
+                };
+                let (tree, seq) = self.home(no);
+                self.ask(tree, seq, seq, 1, Pending::Rule { no, ruling });
+            }
+            Err(refusal) => self.tell_ruler(ruler, named.whole(), Err(refusal)),
+        }
+    }
+
+    /// The record of an item that is to be settled: whatever has happened meanwhile counts.
     pub(super) fn ruled_read(
         &mut self,
         no: TicketNo,
@@ -55,53 +270,176 @@ impl Dispatch {
         record: Option<Numbered>,
         now: Now,
     ) {
+        let Ruling {
+            id,
+            by,
+            verdict,
+            ruler,
+        } = ruling;
+        let refusal = match self.rule(no, &by, verdict, record, now) {
+            Ok(()) => {
+                self.persons.rulers.insert(no, ruler);
+                return;
+            }
+            Err(Refusal::Unknown) => Refusal::Settled, // while it was read
+            Err(refusal) => refusal,
+        };
+        self.let_go(no);
+        self.tell_ruler(ruler, Some(id), Err(refusal));
+    }
+
+    fn rule(
+        &mut self,
+        no: TicketNo,
+        by: &Reviewer,
+        verdict: Verdict,
+        record: Option<Numbered>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.persons.desk.may_rule(no, by, now)?;
         let pending = self.slips.get(&no).map(|slip| slip.state) == Some(State::Pending);
-        if !pending {
-            return;
+        let moving = self.held.get(&no).is_some_and(|held| held.moving > 0);
+        if !pending || moving {
+            return Err(Refusal::Store);
         }
-        if self.held.contains_key(&no) || self.recall(no, Tree::Review, record, now) {
-            self.settle_ruled(no, ruling, now);
+        if !self.held.contains_key(&no) && !self.recall(no, Tree::Review, record, now) {
+            return Err(Refusal::Store);
+        }
+        let word = verdict.word();
+        match verdict {
+            Verdict::Approve => {
+                let answer = self.approved(no)?;
+                self.settle_by_hand(no, answer, by, "a person approved it", now);
+            }
+            Verdict::Correct(text) => {
+                let answer = self.corrected(no, &text)?;
+                self.settle_by_hand(no, answer, by, "a person corrected it", now);
+            }
+            Verdict::Reject(reason) => {
+                self.settle_refused(no, Code::Rejected, &reason, None, now);
+            }
+        }
+        self.count("verdicts", word);
+        Ok(())
+    }
+
+    fn approved(&self, no: TicketNo) -> Result<Completion, Refusal> {
+        let held = self.held.get(&no).ok_or(Refusal::Store)?;
+        let draft = held.draft().ok_or(Refusal::NoDraft)?;
+        Ok(draft.completion.clone())
+    }
+
+    fn corrected(&self, no: TicketNo, text: &str) -> Result<Completion, Refusal> {
+        let held = self.held.get(&no).ok_or(Refusal::Store)?;
+        let wanted = self.setup.review.forms.wanted(&held.request);
+        Ok(Completion {
+            text: wanted.fitted(text)?,
+            form: wanted.form(),
+            ..Completion::default()
+        })
+    }
+
+    fn settle_by_hand(
+        &mut self,
+        no: TicketNo,
+        answer: Completion,
+        by: &Reviewer,
+        said: &str,
+        now: Now,
+    ) {
+        self.learn(no, &answer, by.as_str(), now);
+        if let Some(held) = self.held.get_mut(&no) {
+            held.because(said.into());
+        }
+        let answer = Draft {
+            source: Source::Human,
+            completion: answer,
+            features: None,
+        };
+        self.settle_answered(no, answer, None, now);
+    }
+
+    /// An outcome is on the disk: whoever ruled hears of it.
+    pub(super) fn ruled_durably(&mut self, no: TicketNo, request: &Request) {
+        if let Some(ruler) = self.persons.rulers.remove(&no) {
+            let id = ItemId::of(request);
+            self.tell_ruler(ruler, Some(id), Ok(()));
         }
     }
 
-    fn settle_ruled(&mut self, no: TicketNo, ruling: Ruling, now: Now) {
-        let draft = self.held.get(&no).and_then(|held| held.draft()).cloned();
-        let form = draft.as_ref().map(|draft| draft.completion.form);
-        let by_hand = |completion: Completion| Draft {
-            source: Source::Human,
-            completion,
-            features: None,
-        };
-        match (ruling, draft) {
-            (Ruling::Approve, Some(draft)) => {
-                self.settle_answered(no, by_hand(draft.completion), None, now);
+    fn tell_ruler(&mut self, ruler: Ruler, id: Option<ItemId>, result: Result<(), Refusal>) {
+        match (ruler, id) {
+            (Ruler::Here(session), Some(id)) => {
+                let told = result.map(|()| Told::Ruled(id));
+                self.out.answers.push((session, Answer::Review(told)));
             }
-            (Ruling::Correct(text), _) => {
-                let completion = Completion {
-                    text,
-                    form: form.unwrap_or_default(),
-                    ..Completion::default()
-                };
-                self.settle_answered(no, by_hand(completion), None, now);
+            (Ruler::Here(session), None) => {
+                let refusal = result.err().unwrap_or(Refusal::Unknown);
+                self.out
+                    .answers
+                    .push((session, Answer::Review(Err(refusal))));
             }
-            (Ruling::Reject(why), _) => {
-                self.settle_refused(no, Code::Rejected, &why, None, now);
+            (Ruler::Elsewhere { ack, correlation }, id) => {
+                let outcome = result.map_err(|refusal| (refusal.code(), refusal.to_string()));
+                self.publish_result(id, outcome, correlation);
+                self.acknowledge(ack);
             }
-            (Ruling::Approve, None) => {
-                self.let_go(no); // there is nothing to approve
+        }
+    }
+
+    /// Says what does not add up: an item is on the desk exactly while its ticket waits for a person
+    /// and its record lies where it is to lie.
+    pub(super) fn audit_desk(&self) -> Result<(), String> {
+        for (no, slip) in &self.slips {
+            let arrived = self.held.get(no).is_none_or(|held| held.moving == 0);
+            let waits = slip.state == State::Pending && arrived;
+            let listed = self.persons.desk.holds(*no);
+            let moves = slip.state == State::Pending && !arrived;
+            if listed != waits && !(listed && moves) {
+                return Err(format!("{no:?} is {:?}; on the desk: {listed}", slip.state));
             }
+        }
+        let listed = self.persons.desk.len();
+        let pending = self.slips.values().filter(|it| it.state == State::Pending);
+        let most = pending.count();
+        if listed > most {
+            return Err(format!("{listed} on the desk, {most} wait for a person"));
+        }
+        let gone = |no: &&TicketNo| !self.slips.contains_key(no);
+        match self.persons.rulers.keys().find(gone) {
+            Some(no) => Err(format!("{no:?} is gone and somebody waits for its outcome")),
+            None => Ok(()),
         }
     }
 
     /// Nobody ruled on it in the time that it was kept.
     pub(super) fn person_too_late(&mut self, no: TicketNo, now: Now) {
         let why = "no person answered in the time that it was kept";
-        self.settle_with_draft(no, why, Code::Expired, now);
+        self.count("review", "expired");
+        match self.setup.review.at_expiry {
+            Fallback::Draft => self.settle_with_draft(no, why, Code::Expired, now),
+            Fallback::Refuse => self.settle_refused(no, Code::Expired, why, None, now),
+        }
     }
+}
 
-    /// A request waits for a person, durably.
-    pub(super) fn remember_person(&mut self, _no: TicketNo, _now: Now) {}
+/// What the desk knows of a request.
+pub(super) fn head_of(no: TicketNo, request: &Request, accepted: Wall, expires: Wall) -> Head {
+    Head {
+        no,
+        id: ItemId::of(request),
+        request: request.id.as_str().to_owned(),
+        client: request.client.name().to_owned(),
+        task: request.ask.task().map(str::to_owned),
+        priority: request.priority,
+        classification: request.classification,
+        accepted,
+        expires,
+        elsewhere: Elsewhere::Never,
+    }
+}
 
-    /// It does not any more.
-    pub(super) fn forget_person(&mut self, _no: TicketNo) {}
+/// A draft as a reviewer sees it.
+fn shown(draft: &Draft) -> Shown {
+    Shown::of(&draft.source, &draft.completion)
 }

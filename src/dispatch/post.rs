@@ -312,6 +312,7 @@ impl Dispatch {
         if id == STATUS {
             return;
         }
+        self.on_item_parcel(id);
         if let Some(acks) = self.post.volatile.remove(&id) {
             if result.is_err() {
                 self.count("undeliverable", "refusal");

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accept::{also_key, key};
+use super::persons::head_of;
 use super::{Also, Dispatch, MAX_ADDRESSES, Slip, Trip};
 use crate::clock::{Now, Wall};
 use crate::intake::{Client, Late, Priority, RequestId, ReturnAddress};
+use crate::review::desk::Head;
 use crate::spool::forms::{Filed, Letter, Passed, Waiting, read_step};
 use crate::spool::{Disk, DiskError, Op, PerTree, Spool, Tree};
 use crate::ticket::{Key, MAX_STEPS, Requeue, State, TicketNo, What};
@@ -37,11 +39,14 @@ struct Open {
     reply: ReturnAddress,
     home: Tree,
     passed: Option<Kept>,
+    /// What the desk is to know of it.
+    head: Option<Head>,
 }
 
 /// What a record in another tree than the inbox says besides.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
+    since: Wall,
     expires: Wall,
     has_draft: bool,
     told: bool,
@@ -131,11 +136,22 @@ impl Recovered {
 impl Open {
     fn passed(passed: Passed, home: Tree) -> Self {
         let kept = Kept {
+            since: passed.since,
             expires: passed.expires,
             has_draft: passed.draft.is_some(),
             told: passed.waiting.course.as_ref().is_some_and(|it| it.told),
         };
-        Self::of(passed.waiting, home, Some(kept))
+        let waiting = &passed.waiting;
+        let head = head_of(
+            waiting.no,
+            &waiting.request,
+            waiting.accepted,
+            passed.expires,
+        );
+        Self {
+            head: (home == Tree::Review).then_some(head),
+            ..Self::of(passed.waiting, home, Some(kept))
+        }
     }
 
     fn of(waiting: Waiting, home: Tree, passed: Option<Kept>) -> Self {
@@ -150,6 +166,7 @@ impl Open {
             late: request.late,
             home,
             passed,
+            head: None,
             reply: request.reply,
             client: request.client,
         }
@@ -242,7 +259,10 @@ impl Dispatch {
             | Tree::Aside => State::Waiting,
         };
         let trip = open.passed.map(|kept| Trip {
-            expires: now.mono.after(kept.expires.since(now.wall)),
+            // As above: time on the disk counts, and what is left is never more than all of it.
+            expires: now
+                .mono
+                .after((kept.expires.since(kept.since)).saturating_sub(now.wall.since(kept.since))),
             has_draft: kept.has_draft,
             told: kept.told,
             overdue: false,
@@ -269,7 +289,11 @@ impl Dispatch {
         match state {
             State::Waiting => self.engine.queued += 1,
             State::Away => self.offer(open.no, now),
-            State::Pending => self.remember_person(open.no, now),
+            State::Pending => {
+                if let Some(head) = open.head.clone() {
+                    self.put_on_desk(head, now);
+                }
+            }
             State::Running | State::Asking | State::Settled | State::Delivered | State::Lost => {}
         }
         let mut also_to: Vec<Also> = Vec::new();

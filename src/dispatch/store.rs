@@ -14,7 +14,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::moves::Moving;
-use super::{Dispatch, LAZY, Ruling, SessionNo, post::Envelope};
+use super::persons::Ruling;
+use super::{Dispatch, LAZY, SessionNo, post::Envelope};
 use crate::clock::{Mono, Now};
 use crate::intake::{AckToken, Code, Request};
 use crate::spool::shell::{Command, Token};
@@ -89,6 +90,10 @@ pub(super) enum Pending {
     Errand(TicketNo),
     /// The record of a request that a person ruled on.
     Rule { no: TicketNo, ruling: Ruling },
+    /// The record of an item that somebody looks at.
+    Show { no: TicketNo, session: SessionNo },
+    /// The record of an item that reviewers elsewhere are to see.
+    Publish(TicketNo),
     /// A part of a timeline.
     Trace {
         draft: u64,
@@ -277,6 +282,8 @@ impl Dispatch {
             | Pending::Expire(_)
             | Pending::Errand(_)
             | Pending::Rule { .. }
+            | Pending::Show { .. }
+            | Pending::Publish(_)
             | Pending::Trace { .. } => unreachable_answer("a question was answered by a commit"),
         }
     }
@@ -361,6 +368,8 @@ impl Dispatch {
             | Pending::Expire(_)
             | Pending::Errand(_)
             | Pending::Rule { .. }
+            | Pending::Show { .. }
+            | Pending::Publish(_)
             | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
         }
     }
@@ -403,6 +412,8 @@ impl Dispatch {
             | Pending::Expire(_)
             | Pending::Errand(_)
             | Pending::Rule { .. }
+            | Pending::Show { .. }
+            | Pending::Publish(_)
             | Pending::Trace { .. } => unreachable_answer("a question was refused"),
         }
     }
@@ -468,6 +479,8 @@ impl Dispatch {
             Pending::Expire(no) => self.expired_read(no, first(records), now),
             Pending::Errand(no) => self.errand_read(no, first(records), now),
             Pending::Rule { no, ruling } => self.ruled_read(no, ruling, first(records), now),
+            Pending::Show { no, session } => self.shown_read(no, session, first(records), now),
+            Pending::Publish(no) => self.publish_read(no, first(records), now),
             Pending::Trace { draft, part } => self.trace_part(draft, part, &records),
             Pending::Accept(_)
             | Pending::Settle(_)
@@ -537,6 +550,8 @@ impl Pending {
             | Self::Expire(_)
             | Self::Errand(_)
             | Self::Rule { .. }
+            | Self::Show { .. }
+            | Self::Publish(_)
             | Self::Trace { .. } => true,
             Self::Accept(_)
             | Self::Settle(_)

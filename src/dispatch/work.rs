@@ -19,6 +19,7 @@ impl Dispatch {
     pub(super) fn work(&mut self, now: Now) {
         self.pump(now);
         self.pump_cloud(now);
+        self.pump_items();
         self.retire_if_crowded(now);
         self.disclose();
         let wants = self.engine.queued > 0 && !self.engine.leasing && self.engine.pause.is_none();

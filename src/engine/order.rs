@@ -374,7 +374,8 @@ impl Entry {
     }
 }
 
-fn rule_of(rule: package::Rule<'_>) -> Rule {
+/// A package's rule, as the engine is told it.
+pub fn rule_of(rule: package::Rule<'_>) -> Rule {
     match rule {
         package::Rule::Grammar(text) => Rule::Grammar(text.to_owned()),
         package::Rule::Schema(text) => Rule::Schema(text.to_owned()),

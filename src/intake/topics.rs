@@ -121,6 +121,21 @@ impl Topics {
         self.own("status")
     }
 
+    /// Where reviewers elsewhere are shown what waits for a person.
+    pub fn review_item(&self) -> String {
+        self.own("review/item")
+    }
+
+    /// Where they say what is to become of it.
+    pub fn review_verdict(&self) -> String {
+        self.own("review/verdict")
+    }
+
+    /// Where they are told what became of that.
+    pub fn review_result(&self) -> String {
+        self.own("review/verdict/result")
+    }
+
     /// Where the self-test of the line talks to itself.
     pub fn echo(&self) -> String {
         self.own("echo")

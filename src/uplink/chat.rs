@@ -18,10 +18,10 @@ use serde_json::value::RawValue;
 
 use super::desk::Outcome;
 use super::line::Billed;
-use super::{Fault, Garble, Misfit, Question, fits};
+use super::{Fault, Garble, Misfit, Question};
 use crate::clock::Wall;
-use crate::engine::Tokens;
 use crate::engine::protocol::Rule;
+use crate::engine::{Tokens, fits};
 
 /// Tokens that a server may put around the texts of a request: its template, its own system text.
 const TEMPLATE_TOKENS: u64 = 256;

@@ -13,16 +13,17 @@ use std::time::Duration;
 use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{
-    Answer, Dispatch, Effects, Inquiry, Patience, Recovered, Ruling, SessionNo, Setup,
+    Answer, Dispatch, Effects, Inquiry, Patience, Recovered, SessionNo, Setup,
 };
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::package::Package;
+use lineside::review::{Asked, ItemId, Named, Reviewer, Site, Verdict};
 use lineside::router::pattern::NamePattern;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
-use lineside::ticket::Window;
+use lineside::spool::{self, Caps, Op, PerTree, Spool, Tree};
+use lineside::ticket::{TicketNo, Window};
 use lineside::uplink::Briefs;
 
 use crate::broker::{Broker, Fate};
@@ -87,6 +88,7 @@ impl Plan {
                 },
                 outbox_bytes: 1 << 19,
                 reply_expiry_s: 3600,
+                review: Site::default(),
                 briefs: briefs(),
                 patience: Patience {
                     cloud: Duration::from_secs(2),
@@ -513,9 +515,9 @@ impl World {
         let live = spool.live();
         for (token, verdict) in tokens.into_iter().zip(verdicts) {
             self.from_spool.push_back(match verdict {
-                Verdict::Committed => FromSpool::Committed { token, live },
-                Verdict::Full(tree) => FromSpool::Refused { token, tree },
-                Verdict::Failed => {
+                spool::Verdict::Committed => FromSpool::Committed { token, live },
+                spool::Verdict::Full(tree) => FromSpool::Refused { token, tree },
+                spool::Verdict::Failed => {
                     self.spool_failing = true;
                     FromSpool::Failed { token }
                 }
@@ -605,16 +607,37 @@ impl World {
     pub(crate) fn person_turn(&mut self) {
         let waiting: Vec<_> = self.disk.borrow().durable.review.keys().copied().collect();
         let no = match waiting.len() {
-            0 => lineside::ticket::TicketNo(self.rng.u64(1..20)),
+            0 => return,
             n => waiting[self.rng.usize(0..n)],
         };
-        let ruling = match self.rng.u8(0..3) {
-            0 if self.moody => Ruling::Approve,
-            1 => Ruling::Reject("no".into()),
-            _ => Ruling::Correct("by hand".into()),
+        let verdict = match self.rng.u8(0..3) {
+            0 if self.moody => Verdict::Approve,
+            1 => Verdict::Reject("no".into()),
+            _ => Verdict::Correct("by hand".into()),
         };
-        self.note(|| format!("a person rules on {}: {ruling:?}", no.0));
-        self.turn(|dispatch, now| dispatch.ruled(no, ruling, now));
+        let taken = self.rng.u8(0..4) == 0;
+        if let Some(named) = self.named(no) {
+            let one = Reviewer::named("one").expect("a name");
+            let other = Reviewer::named("other").expect("a name");
+            if taken && self.moody {
+                self.inquire(Inquiry::Review(Asked::Take(named.clone(), one)));
+            }
+            self.inquire(Inquiry::Review(Asked::Rule(named, other, verdict)));
+        }
+    }
+
+    /// What a reviewer calls the item of this ticket.
+    fn named(&self, no: TicketNo) -> Option<Named> {
+        let disk = self.disk.borrow();
+        let passed = disk.durable.review.get(&no)?;
+        Some(ItemId::of(&passed.waiting.request).into())
+    }
+
+    /// Somebody here rules on the only ticket.
+    pub(crate) fn rule(&mut self, verdict: Verdict) {
+        let named = self.named(TicketNo(1)).expect("it waits for a person");
+        let by = Reviewer::named("anna").expect("a name");
+        self.inquire(Inquiry::Review(Asked::Rule(named, by, verdict)));
     }
 
     pub(crate) fn broker_turn(&mut self, fate: Fate) {
@@ -1026,6 +1049,8 @@ fn brief_answer(answer: &Answer) -> String {
     match answer {
         Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
         Answer::Status(_) => "status".into(),
+        Answer::Learned(_) => "what was learnt".into(),
+        Answer::Review(told) => format!("review: {told:?}").chars().take(80).collect(),
         Answer::Trace(lines) => format!("trace of {}", lines.len()),
     }
 }

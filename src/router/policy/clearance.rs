@@ -62,6 +62,7 @@
 
 use crate::engine::Completion;
 use crate::intake::{Classification, Digest, Request, digest_of};
+use crate::reply::Source;
 use crate::ticket::TicketNo;
 pub use crate::ticket::Why;
 
@@ -72,8 +73,8 @@ pub struct Escalation {
     pub ticket: TicketNo,
     /// What was asked.
     pub request: Request,
-    /// What the edge made of it, where it tried.
-    pub draft: Option<Completion>,
+    /// The best answer so far, and who gave it.
+    pub draft: Option<(Source, Completion)>,
     /// Why it does not stay.
     pub why: Why,
 }

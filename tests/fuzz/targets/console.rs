@@ -7,12 +7,24 @@ use libfuzzer_sys::fuzz_target;
 use lineside::console::commands::carry_out;
 use lineside::dispatch::shell::Inquirer;
 use lineside::dispatch::{Answer, Inquiry};
+use lineside::review::Refusal;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-const CODES: [&str; 3] = ["syntax", "unknown_command", "missing_argument"];
+const CODES: [&str; 10] = [
+    "syntax",
+    "unknown_command",
+    "missing_argument",
+    "unknown_action",
+    "bad_id",
+    "bad_cursor",
+    "bad_reviewer",
+    "empty",
+    "too_long",
+    "settled",
+];
 
 thread_local! {
     static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
@@ -27,6 +39,7 @@ async fn answer(mut asked: mpsc::Receiver<Inquirer>) {
                 Answer::Reply(b"{}".to_vec())
             }
             Inquiry::Status | Inquiry::Trace(_) => Answer::Trace(Vec::new()),
+            Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
         };
         let _ = caller.answer.send(answer);
     }

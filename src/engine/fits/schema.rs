@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value, json};
 
-use super::fits::follows;
+use super::follows;
 use crate::engine::protocol::Rule;
 
 /// Schemas inside schemas, references counted.

@@ -1,22 +1,24 @@
 //! Whether an answer is of the form that was asked for.
 //!
-//! The same rules as on the appliance, but answers are not held to them while they are written,
-//! so what comes is looked at as a whole:
+//! For answers that were not written here: by a model elsewhere, or by a person. The rules are
+//! those of the appliance, but nobody was held to them word by word, so what comes is looked at as
+//! a whole:
 //!
 //! - choices: the text, without blanks and quotes around it, is one of them, whatever the case;
-//! - a schema: the text is JSON that the schema lets through, see [`super::schema`]; spaces and
+//! - a schema: the text is JSON that the schema lets through, see [`schema`]; spaces and
 //!   the order of properties are free, and a code fence around it is taken off;
 //! - a grammar or a regular expression: the text is followed byte by byte with the engine's own
 //!   automaton; of JSON also without spaces.
 //!
 //! How it fails: it does not. A rule that cannot be followed lets nothing through.
 
+mod schema;
+
 use serde_json::Value;
 
-use super::schema;
-use crate::engine::Form;
-use crate::engine::constraint::{Compiler, Pieces, Vocabulary};
-use crate::engine::protocol::Rule;
+use super::Form;
+use super::constraint::{Compiler, Pieces, Vocabulary};
+use super::protocol::Rule;
 
 /// Token numbers of a vocabulary of bytes: each byte is its own, and the end comes behind.
 const END: u32 = 256;
@@ -85,7 +87,7 @@ fn without_spaces(json: &str) -> String {
 }
 
 /// Whether the engine's own automaton, given the bytes one by one, comes to an end.
-pub(super) fn follows(text: &str, rule: &Rule) -> bool {
+fn follows(text: &str, rule: &Rule) -> bool {
     let mut bytes: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
     bytes.push(Vec::new());
     let pieces = Pieces {
