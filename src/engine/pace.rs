@@ -77,6 +77,11 @@ impl Pace {
         tokens
     }
 
+    /// What one more token in a pass costs, in microseconds.
+    pub(super) fn token_us(&self) -> f64 {
+        self.token
+    }
+
     /// Passes of one token in a second.
     pub(super) fn tokens_per_s(&self) -> f64 {
         1e6 / (self.fixed + self.token).max(1e-3)
