@@ -376,6 +376,75 @@ fn beginnings_are_evicted_under_pressure_and_the_answers_stay_the_same() {
     assert_eq!(engine.answer(work).unwrap().tokens.cached, 0);
 }
 
+/// A chat turn with this many sentences before the message.
+fn long_instruction(number: usize, sentences: usize) -> Instruction {
+    let sentence = "Say which department has to come, and nothing else. ";
+    Instruction {
+        head: format!(
+            "<|im_start|>system\nLine {number}. {}<|im_end|>\n<|im_start|>user\n",
+            sentence.repeat(sentences)
+        ),
+        tail: "<|im_end|>\n<|im_start|>assistant\n".into(),
+        rule: Rule::Choices(vec!["mechanical".into(), "electrical".into()]),
+        max_tokens: 8,
+    }
+}
+
+#[test]
+fn long_beginnings_that_nobody_uses_leave_the_cache_and_come_back_without_being_computed() {
+    const LINES: usize = 6;
+    let package = bundled();
+    let mut engine = Engine::load(Load {
+        model: support::model(&package).to_string_lossy().into_owned(),
+        adapter: None,
+        draft: None,
+        options: ALONE(),
+        instructions: (0..LINES).map(|line| long_instruction(line, 18)).collect(),
+    })
+    .unwrap();
+    let ask = |engine: &mut Engine, line: usize| {
+        let work = engine.work(line, &format!("{MESSAGE} {line}"));
+        engine.answer(work).unwrap()
+    };
+    let fresh: Vec<_> = (0..LINES).map(|line| ask(&mut engine, line)).collect();
+    let cached = |done: &Done| done.tokens.cached;
+    assert!(fresh.iter().all(|done| cached(done) == 0));
+    let idle_beat = |engine: &mut Engine| loop {
+        if let Some(FromEngine::Beat(beat)) = engine.hear()
+            && beat.running == 0
+        {
+            break beat;
+        }
+    };
+    let begun = idle_beat(&mut engine).computed;
+    let mut own = 0;
+    // How much is bearable follows from how fast the machine is just now.
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    loop {
+        let mut all = 0;
+        for (line, fresh) in fresh.iter().enumerate() {
+            let done = ask(&mut engine, line);
+            assert_eq!((&done.text, &done.choices), (&fresh.text, &fresh.choices));
+            assert!(done.tokens.cached > 200, "{done:?}");
+            own += u64::from(done.tokens.computed);
+            all += done.tokens.cached;
+        }
+        let beat = idle_beat(&mut engine);
+        assert_eq!(
+            beat.computed,
+            begun + own,
+            "nothing but messages was computed"
+        );
+        if beat.cache_used < all {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < until,
+            "they never left: {beat:?}"
+        );
+    }
+}
+
 #[test]
 fn a_saved_beginning_warms_a_new_engine_and_changes_no_answer() {
     let inputs: Vec<_> = inputs(true).into_iter().step_by(5).collect();

@@ -16,6 +16,7 @@
 //! fails the talks in it and nothing else, and the cache is built anew.
 
 mod order;
+mod park;
 mod pass;
 mod state;
 
@@ -181,6 +182,7 @@ impl<'m> Floor<'m> {
                 self.set_threads(self.chosen);
             }
             ToEngine::Evict { free_tokens } => {
+                self.shelf.drop_kept();
                 let most = self.options.cache_tokens as usize;
                 let wanted = most.saturating_sub(free_tokens as usize);
                 while self.used() > wanted && self.evict_one(now) {}
@@ -283,6 +285,8 @@ impl<'m> Floor<'m> {
             self.empty(sequence);
         }
         self.admit(now);
+        self.park_beginnings(now);
+        self.bring_back_beginnings();
         self.share_beginnings();
         if self.allowance.sequences == 0 {
             return None;

@@ -1,6 +1,6 @@
 //! What a pass says about the next token, and what can be guessed without one.
 //!
-//! [`Weighed`] reads a row of logits. [`Guesses`] proposes how a free text goes on, by what stood
+//! [`Weighed`] reads a row of logits. [`likely`] proposes how a free text goes on, by what stood
 //! behind the same words before: factory answers repeat their messages. A guess is checked in
 //! the pass that computes the token before it; if it is what the model would have said, it cost
 //! no pass of its own, and if not, nothing changes but the time that it took.
@@ -15,11 +15,8 @@ const LANES: usize = 8;
 const SAME: usize = 3;
 /// Tokens guessed at a time, at most: beyond, a pass costs more than it may save.
 pub(super) const MAX_GUESSED: usize = 8;
-/// Tokens without a guess after the first one that was all wrong. Each further one doubles it.
-const FIRST_REST: u32 = 16;
-/// Tokens without a guess at most: the wrong guesses of a task that never repeats itself cost
-/// less than a hundredth then, and one that begins to is noticed within some answers.
-const MAX_REST: u32 = 512;
+/// Weight of a guess in the running share of those that were right: the memory of an answer.
+const FRESH: f64 = 1.0 / 16.0;
 
 /// A row of logits.
 #[derive(Clone, Copy, Debug)]
@@ -171,54 +168,46 @@ fn likeliest(logits: &[f32], is_allowed: impl Fn(u32) -> bool) -> Option<u32> {
     best
 }
 
-/// How eagerly a task's free texts are guessed ahead, by how often that went well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Guesses {
-    length: usize,
-    rest: u32,
-    next_rest: u32,
+/// How a line may go on: as it did behind the same words before.
+pub(super) fn likely(line: &[u32], at_most: usize) -> &[u32] {
+    if at_most == 0 || line.len() <= SAME {
+        return &[];
+    }
+    let (before, same) = line.split_at(line.len() - SAME);
+    let found = before.windows(SAME).rposition(|window| window == same);
+    let Some(found) = found else {
+        return &[];
+    };
+    let from = found + SAME;
+    &line[from..line.len().min(from + at_most)]
 }
 
-impl Default for Guesses {
-    fn default() -> Self {
-        Self {
-            length: 2,
-            rest: 0,
-            next_rest: FIRST_REST,
-        }
-    }
+/// How well a task's free texts can be guessed ahead.
+///
+/// That costs nothing to find out: what would have been guessed is held against what the model
+/// says, whether or not it was computed ahead. It is computed only where it pays: a guess costs
+/// one more token in its pass and saves a pass if it is right, and all those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(super) struct Guesses {
+    /// The share of guesses that were right lately.
+    accuracy: f64,
 }
 
 impl Guesses {
-    /// How the line may go on.
-    pub(super) fn propose<'l>(&self, line: &'l [u32], at_most: usize) -> &'l [u32] {
-        let length = self.length.min(at_most);
-        if self.rest > 0 || length == 0 || line.len() <= SAME {
-            return &[];
-        }
-        let (before, same) = line.split_at(line.len() - SAME);
-        let found = before.windows(SAME).rposition(|window| window == same);
-        let Some(found) = found else {
-            return &[];
+    /// How many guesses pay, where one more token in a pass costs this share of a pass with one.
+    pub(super) fn that_pay(self, token_share: f64) -> usize {
+        let mut all_right = 1.0;
+        let pays = |_: &usize| {
+            all_right *= self.accuracy;
+            all_right > token_share
         };
-        let from = found + SAME;
-        &line[from..line.len().min(from + length)]
+        (1..=MAX_GUESSED).take_while(pays).count()
     }
 
-    /// Of so many guesses, so many were right.
-    pub(super) fn learn(&mut self, guessed: usize, right: usize) {
-        if guessed == 0 {
-            self.rest = self.rest.saturating_sub(1);
-        } else if right == guessed {
-            self.length = (self.length * 2).min(MAX_GUESSED);
-            self.next_rest = FIRST_REST;
-        } else {
-            self.length = (self.length / 2).max(1);
-            if right == 0 {
-                self.rest = self.next_rest;
-                self.next_rest = (self.next_rest * 2).min(MAX_REST);
-            }
-        }
+    /// What would have been guessed was right, or was not.
+    pub(super) fn learn(&mut self, was_right: bool) {
+        let sample = if was_right { 1.0 } else { 0.0 };
+        self.accuracy += FRESH * (sample - self.accuracy);
     }
 }
 
@@ -287,45 +276,40 @@ mod tests {
 
     #[test]
     fn what_stood_behind_the_same_words_is_proposed() {
-        let guesses = Guesses::default();
         let line = [1, 2, 3, 4, 5, 9, 9, 1, 2, 3];
-        assert_eq!(guesses.propose(&line, 8), [4, 5]);
-        assert_eq!(guesses.propose(&line, 1), [4]);
-        assert!(guesses.propose(&line[..9], 8).is_empty());
+        assert_eq!(likely(&line, 2), [4, 5]);
+        assert_eq!(likely(&line, 1), [4]);
+        assert!(likely(&line[..9], 8).is_empty());
     }
 
     #[test]
-    fn luck_makes_bold_and_a_miss_makes_pause() {
+    fn guesses_are_computed_as_soon_as_they_pay_and_no_longer() {
         let mut guesses = Guesses::default();
-        guesses.learn(2, 2);
-        guesses.learn(4, 4);
-        assert_eq!(guesses.length, 8);
-        guesses.learn(8, 0);
-        assert_eq!(guesses.length, 4);
-        assert_eq!(pause_of(&mut guesses), FIRST_REST);
-    }
-
-    fn pause_of(guesses: &mut Guesses) -> u32 {
-        let line = [1, 2, 3, 4, 5, 9, 9, 1, 2, 3];
-        let mut pause = 0;
-        while guesses.propose(&line, 8).is_empty() {
-            guesses.learn(0, 0);
-            pause += 1;
-        }
-        pause
+        assert_eq!(guesses.that_pay(0.1), 0, "nothing is known of them");
+        let needed = |guesses: &mut Guesses, share| {
+            let mut right = 0;
+            while guesses.that_pay(share) == 0 {
+                guesses.learn(true);
+                right += 1;
+            }
+            right
+        };
+        let (cheap, dear) = (needed(&mut guesses, 0.2), needed(&mut guesses, 0.8));
+        assert!(
+            (1..8).contains(&cheap) && (8..40).contains(&dear),
+            "{cheap} {dear}"
+        );
+        (0..100).for_each(|_| guesses.learn(true));
+        assert_eq!(guesses.that_pay(0.2), MAX_GUESSED);
+        (0..40).for_each(|_| guesses.learn(false));
+        assert_eq!(guesses.that_pay(0.2), 0);
     }
 
     #[test]
-    fn who_is_always_wrong_guesses_less_and_less_until_a_guess_is_right() {
-        let mut guesses = Guesses::default();
-        for pause in [FIRST_REST, FIRST_REST * 2, FIRST_REST * 4] {
-            guesses.learn(2, 0);
-            assert_eq!(pause_of(&mut guesses), pause);
-        }
-        (0..20).for_each(|_| guesses.learn(1, 0));
-        assert_eq!(pause_of(&mut guesses), MAX_REST);
-        guesses.learn(1, 1);
-        guesses.learn(1, 0);
-        assert_eq!(pause_of(&mut guesses), FIRST_REST);
+    fn where_half_of_them_are_right_few_are_computed_and_only_if_they_are_cheap() {
+        let half = Guesses { accuracy: 0.5 };
+        assert_eq!(half.that_pay(0.6), 0);
+        assert_eq!(half.that_pay(0.3), 1);
+        assert_eq!(half.that_pay(0.1), 3);
     }
 }

@@ -77,6 +77,16 @@ impl Pace {
         tokens
     }
 
+    /// What one more token in a pass costs, as a share of a pass with one.
+    pub(super) fn token_share(&self) -> f64 {
+        self.token / (self.fixed + self.token).max(1e-3)
+    }
+
+    /// What one more token in a pass costs, in microseconds.
+    pub(super) fn token_us(&self) -> f64 {
+        self.token
+    }
+
     /// Passes of one token in a second.
     pub(super) fn tokens_per_s(&self) -> f64 {
         1e6 / (self.fixed + self.token).max(1e-3)

@@ -7,19 +7,29 @@
 //! ```text
 //!            claim                 filled               claim, release
 //!   (none) ────────► Filling ────────────────► Ready ◄────────────────┐
-//!                       │  spoiled               │  evict, spoiled    │
-//!                       ▼                        ▼                    │
-//!                     Empty, if it is pinned; gone, if not ───────────┘ (claim: Filling again)
+//!                     ▲ │  spoiled             │ │ park               │
+//!                     │ │                      │ └──────► Empty, and its state is kept
+//!                     │ ▼                      ▼              │ claim: Filling, until the
+//!                     │ Empty, if it is pinned; gone, if not  │ state is back in the cache
+//!                     └────────────────────────────────┴──────┘
 //! ```
 //!
-//! Pure: it moves no token. Invariants: a beginning in use is never evicted; a pinned one keeps
-//! its place, though not its tokens.
+//! Parked is what nobody uses now while others are answered: each of their tokens would be
+//! compared with each of its cells, only to find that they do not concern it. With a small model
+//! that costs more than the model itself. A state that was kept once stays kept as long as the
+//! beginning has its place, for its tokens never change: to park it again costs nothing.
+//!
+//! Pure: it moves no token. Invariants: a beginning in use is never evicted or parked; a pinned
+//! one keeps its place, though not its tokens; kept states are at most [`MAX_KEPT_BYTES`].
 
 use std::time::Duration;
 
 /// How long a beginning that belongs to no instruction is kept unused: every pass looks over its
 /// tokens, and who comes back later than that reads them again once.
 const LOOSE_KEPT: Duration = Duration::from_mins(1);
+/// Bytes of kept states: some ten thousand tokens of the models that gain from it. A board that
+/// has no room for so much serves no model whose states are as large.
+pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// A beginning's place on the shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +55,8 @@ pub(super) struct Beginning {
     pub sequence: u32,
     /// How far it is.
     pub fill: Fill,
+    kept: Option<Vec<u8>>,
+    too_large: bool,
     pinned: bool,
     users: u32,
     uses: u64,
@@ -80,8 +92,8 @@ impl Shelf {
 
     /// Whether somebody has these tokens computed, or on the way.
     pub(super) fn has(&self, tokens: &[u32]) -> bool {
-        let place = self.find(tokens);
-        place.is_some_and(|place| self.at(place).fill != Fill::Empty)
+        let place = self.find(tokens).map(|place| self.at(place));
+        place.is_some_and(|it| it.fill != Fill::Empty || it.kept.is_some())
     }
 
     /// Somebody wants to begin with these tokens. None if there is no place.
@@ -138,13 +150,60 @@ impl Shelf {
         })
     }
 
+    /// One that somebody waits for and whose state is kept: to be brought back.
+    pub(super) fn to_bring_back(&self) -> Option<(Place, &Beginning)> {
+        let waits = |it: &Beginning| it.users > 0 && it.fill == Fill::Filling(0);
+        let mut waiting = self.all().filter(|(_, it)| waits(it) && it.kept.is_some());
+        waiting.next()
+    }
+
+    /// Whom to park so that unused beginnings have no more than so many tokens in the cache: those
+    /// that are worth least.
+    pub(super) fn to_park(&self, near: usize, now: Duration) -> Option<(Place, &Beginning)> {
+        let idle = |it: &Beginning| it.users == 0 && it.fill == Fill::Ready;
+        let unused = self.all().filter(|(_, it)| idle(it));
+        if unused.clone().map(|(_, it)| it.tokens.len()).sum::<usize>() <= near {
+            return None;
+        }
+        unused
+            .filter(|(_, it)| it.kept.is_some() || !it.too_large)
+            .min_by(|a, b| a.1.worth(now).total_cmp(&b.1.worth(now)))
+    }
+
+    /// Bytes that a state may have to be kept.
+    pub(super) fn room_to_keep(&self) -> usize {
+        let kept = self.all().filter_map(|(_, it)| it.kept.as_deref());
+        MAX_KEPT_BYTES.saturating_sub(kept.map(<[u8]>::len).sum())
+    }
+
+    /// The state of a beginning, to be kept; none where it is too large for that.
+    pub(super) fn keep(&mut self, place: Place, state: Option<Vec<u8>>) {
+        let beginning = self.at_mut(place);
+        beginning.too_large = state.is_none();
+        beginning.kept = state;
+    }
+
+    /// It leaves the cache, and its state is kept; tells its sequence, which is to be emptied.
+    pub(super) fn park(&mut self, place: Place) -> u32 {
+        let beginning = self.at_mut(place);
+        debug_assert!(beginning.users == 0 && beginning.kept.is_some());
+        beginning.fill = Fill::Empty;
+        beginning.sequence
+    }
+
+    /// States are kept no longer: memory is short.
+    pub(super) fn drop_kept(&mut self) {
+        let all = self.places.iter_mut().flatten();
+        all.for_each(|beginning| beginning.kept = None);
+    }
+
     /// Those that are computed.
     #[cfg(test)]
     fn ready(&self) -> impl Iterator<Item = (Place, &Beginning)> {
         self.all().filter(|(_, it)| it.fill == Fill::Ready)
     }
 
-    fn all(&self) -> impl Iterator<Item = (Place, &Beginning)> {
+    fn all(&self) -> impl Iterator<Item = (Place, &Beginning)> + Clone {
         let places = self.places.iter().enumerate();
         places.filter_map(|(index, it)| Some((Place(index), it.as_ref()?)))
     }
@@ -209,6 +268,8 @@ impl Shelf {
             tokens,
             sequence,
             fill: Fill::Empty,
+            kept: None,
+            too_large: false,
             pinned: false,
             users: 0,
             uses: 0,
@@ -235,6 +296,11 @@ impl Shelf {
 }
 
 impl Beginning {
+    /// Its state, where it is kept.
+    pub(super) fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_deref()
+    }
+
     /// Tokens in the cache, or about to be.
     fn held(&self) -> usize {
         match self.fill {
@@ -344,6 +410,36 @@ mod tests {
         assert_eq!(shelf.let_go(later), Some(sequence));
         assert_eq!(shelf.let_go(later), None);
         assert!(shelf.has(&[7, 8]));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_parked_beyond_what_is_bearable_and_comes_back_for_who_waits() {
+        let mut shelf = Shelf::new(vec![0, 1, 2]);
+        let cheap = ready(&mut shelf, &[1; 10], 1);
+        let dear = ready(&mut shelf, &[2; 10], 9);
+        let used = shelf.claim(&[3; 10], NOW).unwrap();
+        shelf.filled(used, 10);
+        assert_eq!(shelf.to_park(20, NOW).map(|it| it.0), None);
+        assert_eq!(shelf.to_park(19, NOW).map(|it| it.0), Some(cheap));
+        shelf.keep(cheap, Some(vec![7; 5]));
+        shelf.park(cheap);
+        assert_eq!(shelf.room_to_keep(), MAX_KEPT_BYTES - 5);
+        assert_eq!(shelf.tokens(), 20, "it is no longer in the cache");
+        assert!(shelf.has(&[1; 10]), "and yet it need not be computed");
+        assert!(shelf.to_bring_back().is_none(), "nobody waits for it");
+        assert_eq!(shelf.claim(&[1; 10], NOW), Some(cheap));
+        let (place, beginning) = shelf.to_bring_back().unwrap();
+        assert_eq!((place, beginning.kept()), (cheap, Some(&[7; 5][..])));
+        shelf.filled(cheap, 10);
+        assert!(shelf.to_bring_back().is_none());
+        shelf.keep(dear, None);
+        assert_eq!(
+            shelf.to_park(0, NOW).map(|it| it.0),
+            None,
+            "too large to keep"
+        );
+        shelf.drop_kept();
+        assert_eq!(shelf.room_to_keep(), MAX_KEPT_BYTES);
     }
 
     #[test]

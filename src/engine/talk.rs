@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::choices::{Ballot, Twig, Walk};
 use super::constraint::{Constraint, RuleFault};
 use super::desk::Slip;
-use super::guess::{Guesses, MAX_GUESSED, Weighed};
+use super::guess::{Guesses, MAX_GUESSED, Weighed, likely};
 use super::native::{Batch, Logits};
 use super::protocol::{Done, Finish, FreeChoice, Spent, Without};
 use super::shelf::Place;
@@ -96,6 +96,8 @@ pub(super) struct Loaded {
     /// Rows whose logits were asked for: of the line's last token, then of each guess or twig.
     rows: Vec<usize>,
     guessed: Vec<u32>,
+    /// What would have been guessed first, where no guess was sent.
+    silent: Option<u32>,
     /// Whether the guesses are those of somebody else.
     foreseen: bool,
 }
@@ -212,8 +214,15 @@ impl Talk {
     }
 
     /// Puts what comes next into a pass that should take so many tokens more, and can take no
-    /// more than `most`: a tree comes whole or not at all, and so goes a little beyond.
-    pub(super) fn load(&mut self, batch: &mut Batch, room: usize, most: usize) -> Loaded {
+    /// more than `most`: a tree comes whole or not at all, and so goes a little beyond. Of a pass
+    /// with one token, one more costs `token_share`.
+    pub(super) fn load(
+        &mut self,
+        batch: &mut Batch,
+        room: usize,
+        most: usize,
+        token_share: f64,
+    ) -> Loaded {
         let pending = self.line.len() - self.seen;
         let ballot = match &self.opening.guide {
             Guide::Ballot(ballot) => Some(Rc::clone(ballot)),
@@ -238,7 +247,7 @@ impl Talk {
             }
         }
         if whole {
-            self.load_guesses(batch, room - take, &mut loaded);
+            self.load_guesses(batch, room - take, token_share, &mut loaded);
             self.load_twigs(batch, twigs, &mut loaded);
             self.spent.passes += 1;
         }
@@ -256,14 +265,25 @@ impl Talk {
         batch.add(token, narrow(position), &self.opening.sequences, wanted)
     }
 
-    fn load_guesses(&mut self, batch: &mut Batch, room: usize, loaded: &mut Loaded) {
+    fn load_guesses(
+        &mut self,
+        batch: &mut Batch,
+        room: usize,
+        token_share: f64,
+        loaded: &mut Loaded,
+    ) {
         let foreseen = std::mem::take(&mut self.foreseen);
-        let Some((own, most)) = self.guesses() else {
+        let Some((mut own, most)) = self.guesses() else {
             return;
         };
+        let likely = own.first().copied();
+        own.truncate(self.opening.guesses.get().that_pay(token_share));
         loaded.foreseen = own.is_empty() && !foreseen.is_empty();
         loaded.guessed = if own.is_empty() { foreseen } else { own };
         loaded.guessed.truncate(most.min(room));
+        if loaded.guessed.is_empty() {
+            loaded.silent = likely;
+        }
         for (index, token) in loaded.guessed.iter().enumerate() {
             let row = self.add(batch, *token, self.line.len() + index, true);
             loaded.rows.push(row);
@@ -276,16 +296,15 @@ impl Talk {
         let left = self.opening.limit.saturating_sub(self.answer().len() + 1);
         let most = MAX_GUESSED.min(left);
         let line = (may && most > 0 && !self.answer().is_empty()).then_some(&self.line)?;
-        Some((
-            self.opening.guesses.get().propose(line, most).to_vec(),
-            most,
-        ))
+        Some((likely(line, most).to_vec(), most))
     }
 
     /// The line, if somebody else may guess how it goes on, and how far.
-    pub(super) fn open_line(&self) -> Option<(&[u32], usize)> {
+    pub(super) fn open_line(&self, token_share: f64) -> Option<(&[u32], usize)> {
         let (own, most) = self.guesses()?;
-        (own.is_empty() && self.seen + 1 == self.line.len()).then_some((&self.line, most))
+        let none_pays = self.opening.guesses.get().that_pay(token_share) == 0;
+        ((own.is_empty() || none_pays) && self.seen + 1 == self.line.len())
+            .then_some((&self.line, most))
     }
 
     /// Somebody else thinks that the line goes on like this.
@@ -332,15 +351,22 @@ impl Talk {
             right += 1;
         };
         self.spent.guessed += narrow(right);
-        let mut guesses = self.opening.guesses.get();
-        let own = if loaded.foreseen {
-            0
-        } else {
-            loaded.guessed.len()
-        };
-        guesses.learn(own, right.min(own));
-        self.opening.guesses.set(guesses);
+        self.learn_of_guesses(loaded, right, turn);
         Ok(turn)
+    }
+
+    /// So many of the guesses were right; the one after them was not, unless the answer is over.
+    fn learn_of_guesses(&self, loaded: &Loaded, right: usize, turn: Turn) {
+        let mut guesses = self.opening.guesses.get();
+        if let (Some(silent), Turn::On) = (loaded.silent, turn) {
+            guesses.learn(self.line.last() == Some(&silent));
+        } else if !loaded.foreseen {
+            (0..right).for_each(|_| guesses.learn(true));
+            if right < loaded.guessed.len() && turn == Turn::On {
+                guesses.learn(false);
+            }
+        }
+        self.opening.guesses.set(guesses);
     }
 
     /// Decides for one of several answers.

@@ -67,8 +67,8 @@ impl Floor<'_> {
         }
         for talk in &mut self.talks {
             let no = talk.slip().no;
-            if let Some((line, most)) = talk.open_line() {
-                let pace = &self.pace;
+            let pace = &self.pace;
+            if let Some((line, most)) = talk.open_line(pace.token_share()) {
                 let guesses = foresight.propose(no, line, most, self.wording, pace, clock);
                 talk.foresee(guesses);
             }
@@ -79,7 +79,8 @@ impl Floor<'_> {
         let room = until.saturating_sub(self.batch.len());
         if room > 0 {
             let most = self.options.batch_tokens as usize - self.batch.len();
-            let loaded = self.talks[index].load(&mut self.batch, room, most);
+            let share = self.pace.token_share();
+            let loaded = self.talks[index].load(&mut self.batch, room, most, share);
             plan.talks.push((self.talks[index].slip().no, loaded));
         }
     }

@@ -18,7 +18,7 @@ impl Floor<'_> {
         let known = (0..u64::BITS).zip(&self.known);
         let ready = known.filter(|(_, known)| {
             let place = known.pinned;
-            place.is_some_and(|place| self.shelf.at(place).fill == Fill::Ready)
+            place.is_some_and(|place| is_had(self.shelf.at(place)))
         });
         ready.fold(0, |warm, (index, _)| warm | 1 << index)
     }
@@ -40,6 +40,9 @@ impl Floor<'_> {
 
     fn state_of(&mut self, instruction: u16) -> Option<Vec<u8>> {
         let beginning = self.pinned(instruction)?;
+        if let Some(kept) = beginning.kept() {
+            return Some(kept.to_vec());
+        }
         let sequence = (beginning.fill == Fill::Ready).then_some(beginning.sequence)?;
         self.context.save(sequence, MAX_STATE_BYTES)
     }
@@ -88,6 +91,11 @@ impl Floor<'_> {
             self.empty(sequence); // some of it may be there
         }
     }
+}
+
+/// Whether a beginning need not be computed.
+fn is_had(beginning: &Beginning) -> bool {
+    beginning.fill == Fill::Ready || beginning.kept().is_some()
 }
 
 /// A piece, and whether it is the last.
