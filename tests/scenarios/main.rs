@@ -8,6 +8,7 @@
 )]
 
 mod broker;
+mod cloud;
 mod devices;
 mod disk;
 mod edges;
