@@ -17,6 +17,7 @@
 
 mod cloud;
 mod inference;
+mod lessons;
 mod line;
 
 pub use inference::router;
@@ -36,7 +37,7 @@ use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
-use crate::package;
+use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
 use crate::spool::shell as spool_shell;
@@ -75,7 +76,14 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let uplink_pulse = pulse("uplink");
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
-    let dispatch = Dispatch::new(setup(&settings), store.recovered, clock.now());
+    let manifest = manifest(&settings);
+    let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
+    let dispatch = Dispatch::new(
+        setup(&settings, manifest.as_ref()),
+        store.recovered,
+        clock.now(),
+    );
+    let dispatch = dispatch.with(learning);
 
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
@@ -87,6 +95,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
 
     let inference = inference::start(&settings, clock, engine_outlet, engine_events, engine_pulse);
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
+    let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let serving = tokio::spawn(socket.serve(inquiries));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
@@ -103,6 +112,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
         spool: store.commands,
         engine: Outlet::new(engine_commands),
         uplink: Outlet::new(uplink_commands),
+        learnt,
     };
     announce_ready(&notifier, &settings);
     let dispatching = shell::run(
@@ -119,6 +129,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
 
     inference.close().await;
     uplink.close().await;
+    lessons.close().await;
     line.close(&broker_commands, GOODBYE).await;
     drop(broker_commands);
     // The dispatcher's end closed the store's channel; its thread makes the last commit.
@@ -251,16 +262,20 @@ fn caps(settings: &Settings) -> Caps {
     }
 }
 
-fn setup(settings: &Settings) -> Setup {
-    // A package that cannot be read is none here; the engine says why.
+/// A package that cannot be read is none here; the engine says why.
+fn manifest(settings: &Settings) -> Option<Manifest> {
     let folder = settings.model_package.as_deref();
-    let manifest = folder.and_then(|folder| package::manifest_in(folder).ok());
+    folder.and_then(|folder| package::manifest_in(folder).ok())
+}
+
+fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {
+    let folder = settings.model_package.as_deref();
     let package = folder.and_then(|folder| package::Package::open(folder).ok());
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),
         gate: settings.gate,
-        router: router(settings, manifest.as_ref()),
+        router: router(settings, manifest),
         window: Window {
             count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
             age: settings.spool.outcomes_kept_for,

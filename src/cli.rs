@@ -4,6 +4,7 @@ pub mod ask;
 pub mod calibrate;
 pub mod check;
 pub mod explain;
+pub mod learned;
 pub mod models;
 mod reach;
 pub mod review;

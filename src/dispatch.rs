@@ -44,6 +44,7 @@ mod audit;
 mod away;
 mod cascade;
 mod inquiry;
+mod lessons;
 mod memory;
 mod moves;
 mod persons;
@@ -59,6 +60,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
 pub use recover::Recovered;
 
@@ -69,6 +71,8 @@ use crate::clock::{Mono, Now};
 use crate::engine;
 use crate::intake::{Code, Gate, GateLimits, Limits, Request, Topics};
 use crate::reply::{Condition, Connectivity};
+use crate::router::affinity::Habits;
+use crate::router::confidence::learning::Learning;
 use crate::router::{Decision, Edge, Router};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
@@ -158,6 +162,8 @@ pub struct Effects {
     pub uplink: Vec<uplink::Command>,
     /// For those who asked at the appliance.
     pub answers: Vec<(SessionNo, Answer)>,
+    /// What was learnt of reviewers, to be kept in place of what was.
+    pub learnt: Option<Vec<u8>>,
 }
 
 impl Effects {
@@ -168,6 +174,7 @@ impl Effects {
             && self.engine.is_empty()
             && self.uplink.is_empty()
             && self.answers.is_empty()
+            && self.learnt.is_none()
     }
 }
 
@@ -186,6 +193,8 @@ pub struct Dispatch {
     leaving: BTreeMap<TicketNo, (Key, Option<Key>)>,
     engine: EngineView,
     away: away::Away,
+    habits: Habits,
+    learning: Learning,
     persons: persons::Persons,
     /// What was announced as missing.
     reduced: Vec<&'static str>,
@@ -252,6 +261,8 @@ impl Dispatch {
                 pause: None,
             },
             away: away::Away::default(),
+            habits: Habits::default(),
+            learning: Learning::default(),
             persons: persons::Persons::default(),
             reduced: Vec::new(),
             store: store::Store::default(),
@@ -433,7 +444,7 @@ impl Dispatch {
     }
 
     /// Where a request goes, as things stand.
-    fn route(&self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
+    fn route(&mut self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
         let edge = match self.engine.state {
             engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
             engine::State::Starting | engine::State::Ready { .. } => Edge::Open,

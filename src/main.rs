@@ -46,7 +46,8 @@ enum Command {
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
-    /// Find out how far to believe a package's answers, by its gate suite.
+    /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
+    /// taught the running appliance.
     Calibrate(cli::calibrate::Args),
     /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
@@ -101,6 +102,7 @@ async fn carry_out(command: Command) -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Calibrate(args) if args.learned => finish(cli::learned::command(&args).await),
         Command::Calibrate(args) => match cli::calibrate::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

@@ -39,6 +39,7 @@ mod manifest;
 mod notes;
 mod page;
 pub mod recalibrate;
+mod risk;
 mod sheet;
 mod task;
 mod write;
@@ -57,6 +58,7 @@ pub use form::{Given, InputFault};
 pub use gate::Gate;
 pub use gguf::Header;
 pub use manifest::*;
+pub use risk::{MAX_TARGETS, RiskPoints};
 pub use sheet::{FIGURES, Sheet, TaskFile, UNLISTED, manifest as read_manifest};
 pub use task::{Answer, Task, Template, Wording};
 
@@ -238,6 +240,13 @@ impl Manifest {
         let own = |curve: &&Curve| curve.task == task && curve.quantization == quantization;
         let curve = self.curves.iter().find(own);
         curve.map(|curve| &curve.calibration)
+    }
+
+    /// What keeps the errors of a task and a quantization to a share.
+    pub fn risk(&self, task: &str, quantization: &str) -> Option<&RiskPoints> {
+        let own = |risk: &&Risk| risk.task == task && risk.quantization == quantization;
+        let risk = self.risks.iter().find(own);
+        risk.map(|risk| &risk.points)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::engine::stockroom::Stockroom;
 use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
 use crate::package::{Manifest, Package, Task};
+use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
 use crate::service::Pulse;
 
@@ -105,15 +106,36 @@ pub fn router(settings: &Settings, manifest: Option<&Manifest>) -> Router {
 /// How sure answers must be: as the site says, else as the package does.
 fn bars(settings: &Settings, manifest: Option<&Manifest>) -> Bars {
     let tasks = manifest.into_iter().flat_map(|manifest| &manifest.tasks);
+    let said = settings.confidence;
+    let thresholds = thresholds(manifest, Aim::of(said.threshold, said.risk_target));
     let bar = |task: &Task| TaskBar {
-        threshold: narrow(task.threshold),
+        threshold: thresholds.for_task(Some(&task.name)),
         verify: task.verify,
     };
     Bars {
-        site: settings.confidence.threshold.map(narrow),
+        site: said.threshold.map(narrow),
         cloud: settings.cloud_threshold.map(narrow),
         tasks: tasks.map(|task| (task.name.clone(), bar(task))).collect(),
     }
+}
+
+/// Of the variant that is served. Where the site wants a promise that the package cannot give,
+/// it is told so.
+fn thresholds(manifest: Option<&Manifest>, aim: Aim) -> Thresholds {
+    let served = manifest.and_then(|it| Some((it, it.variants.first()?)));
+    let Some((manifest, variant)) = served else {
+        return Thresholds::default();
+    };
+    let thresholds = Thresholds::of(manifest, &variant.quantization, aim);
+    let unpromised = thresholds.unpromised().collect::<Vec<_>>();
+    if !unpromised.is_empty() {
+        tracing::error!(
+            reason = unpromised.join(", "),
+            "the package cannot promise confidence.risk_target for these tasks, so none of their \
+             answers counts as sure: run lineside calibrate on it"
+        );
+    }
+    thresholds
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]

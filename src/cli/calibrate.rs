@@ -1,4 +1,5 @@
 //! `lineside calibrate`: finds out how far to believe a package's answers, and writes it down.
+//! What reviewers taught the running appliance is another matter: [`super::learned`].
 //!
 //! The package's gate suite goes through the engine for each variant of its model, as a device's
 //! requests would, and each task's right and wrong answers make a curve. The running service is
@@ -6,8 +7,12 @@
 //!
 //! What is told of a curve as evidence is cross-fitted: no answer is judged by what it taught. A
 //! curve is written only where unseen answers surprise it clearly less than what the package says
-//! now, so that a small suite does not replace by chance what a large one found. The suite that was fitted is no
-//! evidence any more for the gate's own bar on calibration, which is said too.
+//! now, so that a small suite does not replace by chance what a large one found. The suite that
+//! was fitted is no evidence any more for the gate's own bar on calibration, which is said too.
+//!
+//! Points of risk are written with it: which confidence keeps the errors that stay on the edge to a
+//! share, for the usual shares and the one that is asked for. They stay as they are as long as
+//! their curve does: found again on a suite that taught the curve, they would promise too much.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -17,33 +22,51 @@ use serde::Serialize;
 
 use super::check::json;
 use super::models::complain;
+use super::reach::Target as Reach;
 use crate::config::EXIT_CODE;
 use crate::engine::exam::{self, ExamError, Sitting};
 use crate::engine::order::Book;
 use crate::engine::process::Launch;
-use crate::package::recalibrate::{RecalibrateError, recalibrate};
-use crate::package::{Curve, Gate, Package, Task, Variant};
+use crate::package::recalibrate::{Findings, Number, RecalibrateError, recalibrate};
+use crate::package::{Curve, Gate, Package, Risk, Task, Variant};
 use crate::router::confidence::figures::{Figures, is_clearly_better};
 use crate::router::confidence::fit::{self, FOLDS, Fitted};
-use crate::router::confidence::risk::{Kept, Stays, Target, control, kept};
+use crate::router::confidence::risk::{self, Kept, Stays, Target, control, kept};
 use crate::router::confidence::{Sample, Told, TooFew};
 
 /// Arguments of `lineside calibrate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The package's folder.
-    #[arg(value_name = "PACKAGE")]
-    folder: PathBuf,
+    #[arg(value_name = "PACKAGE", required_unless_present = "learned")]
+    folder: Option<PathBuf>,
+    /// Show what reviewers taught the running appliance; no package is looked at.
+    #[arg(long, conflicts_with_all = ["folder", "risk_target", "same_number", "dry_run"])]
+    pub learned: bool,
+    /// Take the last change of this task back; the verdicts that led to it are dropped.
+    #[arg(long, value_name = "TASK", requires = "learned")]
+    pub undo: Option<String>,
+    /// The alarm of this task has been seen.
+    #[arg(
+        long,
+        value_name = "TASK",
+        requires = "learned",
+        conflicts_with = "undo"
+    )]
+    pub acknowledge: Option<String>,
     /// Tell which threshold keeps the share of wrong answers that stay on the edge to this, such
-    /// as 0.05.
+    /// as 0.05, and write it into the package beside those for the usual shares.
     #[arg(long, value_name = "SHARE", value_parser = target)]
     risk_target: Option<Target>,
+    /// Leave the package's number as it is: for one that nobody has yet.
+    #[arg(long)]
+    same_number: bool,
     /// Tell what would be written, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// Which appliance, for what was learned; and the form of the output.
+    #[command(flatten)]
+    pub target: Reach,
 }
 
 fn target(share: &str) -> Result<Target, String> {
@@ -67,10 +90,13 @@ pub enum CalibrateError {
 
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> Result<u8, CalibrateError> {
-    let opened = Package::open(&args.folder);
+    let Some(folder) = &args.folder else {
+        return refuse("which package?");
+    };
+    let opened = Package::open(folder);
     let package = match opened.and_then(|package| package.verify().map(|()| package)) {
         Ok(package) => package,
-        Err(faults) => return Ok(complain(&faults, args.json)?),
+        Err(faults) => return Ok(complain(&faults, args.target.json)?),
     };
     let Some(gate) = package.gate() else {
         return refuse("the package has no gate suite: there is nothing to calibrate by");
@@ -87,13 +113,24 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
     for (variant, _) in package.variants() {
         findings.extend(examine(&package, variant, gate)?);
     }
-    let curves: Vec<Curve> = findings.iter().filter_map(Finding::curve).collect();
-    let written = if curves.is_empty() || args.dry_run {
+    let found = Findings {
+        curves: findings.iter().filter_map(Finding::curve).collect(),
+        risks: (findings.iter())
+            .filter_map(|it| it.risk(&package, args.risk_target))
+            .collect(),
+    };
+    let nothing_new = found.curves.is_empty() && found.risks == package.manifest().risks;
+    let written = if nothing_new || args.dry_run {
         None
     } else {
-        Some(recalibrate(&package, curves)?.manifest().seq)
+        let number = if args.same_number {
+            Number::Same
+        } else {
+            Number::Next
+        };
+        Some(recalibrate(&package, found, number)?.manifest().seq)
     };
-    let text = if args.json {
+    let text = if args.target.json {
         let report = Report::of(&package, &findings, args, written);
         format!("{}\n", json(&report))
     } else {
@@ -151,6 +188,32 @@ impl Finding {
     fn stays(&self, target: Target) -> (Stays, Kept) {
         let stays = control(self.told(), target);
         (stays, kept(self.told(), stays))
+    }
+
+    /// The points of risk that the package has from now on. Those that it has stay with their
+    /// curve, unless they lack a share that is asked for.
+    fn risk(&self, package: &Package, also: Option<Target>) -> Option<Risk> {
+        let there = package.manifest().risks.iter();
+        let there = there
+            .filter(|it| it.task == self.task && it.quantization == self.quantization)
+            .find(|it| it.labels == self.told().len() as u64 && !self.is_better());
+        let labels = self.told().len();
+        let has = |target: Target| {
+            let points = there.iter().flat_map(|it| it.points.points());
+            let shares = points.map(|(share, _)| Target::new(*share));
+            labels < target.labels() || shares.into_iter().any(|it| it == Some(target))
+        };
+        if let Some(there) = there
+            && also.is_none_or(has)
+        {
+            return Some(there.clone());
+        }
+        Some(Risk {
+            task: self.task.clone(),
+            quantization: self.quantization.clone(),
+            labels: self.told().len() as u64,
+            points: risk::points(self.told(), also)?,
+        })
     }
 
     /// What is to be written.
@@ -241,7 +304,7 @@ fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u6
         ),
         (None, true) => format!("{}: nothing was written", package.folder().display()),
         (None, false) => format!(
-            "{}: no new curve is better, nothing was written",
+            "{}: no new curve is better and the points of risk stay, nothing was written",
             package.folder().display()
         ),
     });

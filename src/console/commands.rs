@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::review;
 use crate::dispatch::shell::Inquirer;
-use crate::dispatch::{Answer, Inquiry};
+use crate::dispatch::{Answer, Inquiry, Lesson};
 use crate::review::Refusal;
 
 /// One command of the table.
@@ -36,6 +36,10 @@ pub const TABLE: &[Command] = &[
         about: "what became of a request; needs id",
     },
     Command {
+        name: "learned",
+        about: "what reviewers taught, by task; with undo or acknowledge, which need a task",
+    },
+    Command {
         name: "ask",
         about: "answer a request; needs request, as one that a device would publish",
     },
@@ -59,6 +63,8 @@ struct Line {
     cmd: String,
     id: Option<String>,
     request: Option<Box<RawValue>>,
+    undo: Option<String>,
+    acknowledge: Option<String>,
     action: Option<String>,
     reviewer: Option<String>,
     text: Option<String>,
@@ -163,6 +169,18 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
             })?;
             Ok(Understood::Inquiry(Inquiry::Trace(id)))
         }
+        "learned" => {
+            let lesson = match (line.undo, line.acknowledge) {
+                (None, None) => Lesson::Show,
+                (Some(task), None) => Lesson::Undo(task),
+                (None, Some(task)) => Lesson::Acknowledge(task),
+                (Some(_), Some(_)) => {
+                    let why = "undo or acknowledge, one of them at a time";
+                    return Err(CommandError::Syntax(why.into()));
+                }
+            };
+            Ok(Understood::Inquiry(Inquiry::Learned(lesson)))
+        }
         "ask" => {
             let request = line.request.ok_or(CommandError::Missing {
                 cmd: "ask",
@@ -193,7 +211,7 @@ async fn inquire(
 ) -> Result<Box<RawValue>, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
-        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Review(_) => PATIENCE,
+        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) => PATIENCE,
     };
     let (answer, waiting) = oneshot::channel();
     let sent = inquiries.send(Inquirer { inquiry, answer });
@@ -207,6 +225,7 @@ async fn inquire(
             .ok_or(CommandError::NoAnswer),
         Ok(Ok(Answer::Status(report))) => Ok(raw(&report)),
         Ok(Ok(Answer::Trace(timelines))) => Ok(raw(&timelines)),
+        Ok(Ok(Answer::Learned(lessons))) => Ok(raw(&lessons)),
         Ok(Ok(Answer::Review(Ok(told)))) => Ok(review::told(told)),
         Ok(Ok(Answer::Review(Err(refusal)))) => Err(refusal.into()),
         Ok(Err(_)) | Err(_) => Err(CommandError::NoAnswer),
@@ -243,7 +262,9 @@ mod tests {
             while let Some(caller) = asked.recv().await {
                 let answer = match caller.inquiry {
                     Inquiry::Ask(payload) => Answer::Reply(payload),
-                    Inquiry::Trace(_) | Inquiry::Status => Answer::Trace(Vec::new()),
+                    Inquiry::Trace(_) | Inquiry::Status | Inquiry::Learned(_) => {
+                        Answer::Trace(Vec::new())
+                    }
                     Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
                 };
                 let _ = caller.answer.send(answer);

@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::engine;
 use crate::intake::{self, Code, Message, Request, RequestId};
 use crate::router::Tier;
+use crate::router::affinity::Went;
 use crate::spool::forms::Filed;
 use crate::spool::{Op, Room, Tree};
 use crate::ticket::{Key, Known, State, Step, TicketNo, What, Why};
@@ -168,6 +169,9 @@ impl Dispatch {
             },
         );
         self.count("requests", "accepted");
+        if let Some(went) = Went::by_rule(&tier) {
+            self.went(no, went, now);
+        }
         match tier {
             Tier::Refuse(code) => self.settle_by_rule(no, code, now),
             Tier::Edge => {

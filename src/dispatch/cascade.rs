@@ -19,6 +19,7 @@ use crate::clock::Now;
 use crate::engine::{Completion, Form};
 use crate::intake::{Code, Detail, Request};
 use crate::reply::Source;
+use crate::router::affinity::Went;
 use crate::router::judge::Measured;
 use crate::router::{
     By, Decision, Edge, Judgement, Reach, Said, Situation, Strain, Tier, confidence,
@@ -40,7 +41,7 @@ pub(super) struct Onward {
 impl Dispatch {
     /// Where a request goes, as things stand and with the edge being so.
     pub(super) fn route_with(
-        &self,
+        &mut self,
         request: &Request,
         topic: Option<&str>,
         edge: Edge,
@@ -48,7 +49,8 @@ impl Dispatch {
     ) -> Decision {
         let clouds = self.cloud_reaches();
         let situation = self.situation(topic, edge, &clouds, now);
-        self.setup.router.admit(request, &situation)
+        let router = &self.setup.router;
+        self.habits.decide(router, request, &situation, now.mono)
     }
 
     fn situation<'a>(
@@ -121,6 +123,7 @@ impl Dispatch {
         if held.request.detail == Detail::Whole {
             completion.free.clear();
         }
+        completion.confidence = self.sure(&held.request, completion.confidence);
         let first_token = Some(f64::from(completion.first_token_ms));
         let said = Said {
             by: By::Edge,
@@ -135,6 +138,16 @@ impl Dispatch {
             .next();
         let is_cloud = matches!(next, Some(Tier::Cloud(_)));
         let verifies = is_cloud && self.setup.router.verifies(&held.request);
+        let doubts = matches!(judged, Judgement::Doubt(_)) && next.is_some();
+        self.went(
+            no,
+            if owed || verifies || doubts {
+                Went::Onward
+            } else {
+                Went::Edge
+            },
+            now,
+        );
         let draft = Draft {
             source: Source::Edge,
             completion,
@@ -199,8 +212,8 @@ impl Dispatch {
         };
         let topic = held.topic.clone();
         let request = held.request.clone();
-        let decision = self.route_with(&request, topic.as_deref(), Edge::Shut(code), now);
         let owed = held.decision.owed.is_some();
+        let decision = self.route_with(&request, topic.as_deref(), Edge::Shut(code), now);
         let why = match code {
             Code::EngineUnavailable | Code::EngineFailed => Why::EdgeShut,
             code => Why::Failed(code.word().into()),
@@ -367,7 +380,7 @@ fn uplink_draft(answer: CloudAnswer) -> Draft {
 }
 
 /// Whether two answers say the same: equal JSON, or equal words.
-fn agree(one: &Completion, other: &Completion) -> bool {
+pub(super) fn agree(one: &Completion, other: &Completion) -> bool {
     if one.form == Form::Json && other.form == Form::Json {
         let value = |it: &Completion| serde_json::from_str::<serde_json::Value>(&it.text).ok();
         return match (value(one), value(other)) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::lessons::{Lesson, Lessons};
 use super::moves::read_home;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
@@ -28,6 +29,8 @@ pub enum Inquiry {
     Status,
     /// What became of this id?
     Trace(String),
+    /// What was learnt of reviewers?
+    Learned(Lesson),
     /// What waits for a person, and what one says.
     Review(review::Asked),
 }
@@ -41,6 +44,8 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// To [`Inquiry::Trace`]; one for each client that used the id.
     Trace(Vec<Timeline>),
+    /// To [`Inquiry::Learned`].
+    Learned(Lessons),
     /// To [`Inquiry::Review`].
     Review(Result<review::Told, review::Refusal>),
 }
@@ -147,6 +152,10 @@ impl Dispatch {
                 self.out.answers.push((session, Answer::Status(report)));
             }
             Inquiry::Trace(id) => self.trace(session, &id),
+            Inquiry::Learned(lesson) => {
+                let lessons = self.on_lesson(&lesson, now);
+                self.out.answers.push((session, Answer::Learned(lessons)));
+            }
             Inquiry::Review(asked) => self.on_review(session, asked, now),
         }
         self.work(now);

@@ -309,11 +309,11 @@ impl Dispatch {
         match verdict {
             Verdict::Approve => {
                 let answer = self.approved(no)?;
-                self.settle_by_hand(no, answer, "a person approved it", now);
+                self.settle_by_hand(no, answer, by, "a person approved it", now);
             }
             Verdict::Correct(text) => {
                 let answer = self.corrected(no, &text)?;
-                self.settle_by_hand(no, answer, "a person corrected it", now);
+                self.settle_by_hand(no, answer, by, "a person corrected it", now);
             }
             Verdict::Reject(reason) => {
                 self.settle_refused(no, Code::Rejected, &reason, None, now);
@@ -339,7 +339,15 @@ impl Dispatch {
         })
     }
 
-    fn settle_by_hand(&mut self, no: TicketNo, answer: Completion, said: &str, now: Now) {
+    fn settle_by_hand(
+        &mut self,
+        no: TicketNo,
+        answer: Completion,
+        by: &Reviewer,
+        said: &str,
+        now: Now,
+    ) {
+        self.learn(no, &answer, by.as_str(), now);
         if let Some(held) = self.held.get_mut(&no) {
             held.because(said.into());
         }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
@@ -58,6 +58,8 @@ pub struct Outlets {
     pub engine: Outlet<engine::Command>,
     /// To the uplink.
     pub uplink: Outlet<uplink::Command>,
+    /// To whoever keeps what was learnt: only the last of it counts.
+    pub learnt: watch::Sender<Vec<u8>>,
 }
 
 /// A bounded channel, and what it did not take yet.
@@ -195,6 +197,9 @@ impl Outlets {
         }
         self.engine.extend(effects.engine);
         self.uplink.extend(effects.uplink);
+        if let Some(learnt) = effects.learnt {
+            self.learnt.send_replace(learnt);
+        }
         self.broker.extend(effects.broker);
         for (session, answer) in effects.answers {
             if let Some(caller) = callers.remove(&session) {

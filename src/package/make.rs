@@ -369,6 +369,7 @@ fn describe(
         files,
         tasks: said.tasks,
         curves: said.curves,
+        risks: Vec::new(), // `lineside calibrate` finds them
         bars: None,
         estimate: said.estimate,
     }

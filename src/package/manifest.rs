@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::calibration::{Calibration, Method};
 use super::estimate::Estimate;
+use super::risk::RiskPoints;
 use super::task::Task;
 
 /// The version of the format that this reader knows.
@@ -89,6 +90,8 @@ pub struct Manifest {
     pub tasks: Vec<Task>,
     /// How far to believe it.
     pub curves: Vec<Curve>,
+    /// How sure an answer must be, where a site says how many errors it can bear.
+    pub risks: Vec<Risk>,
     /// What it must reach on a device before it serves there.
     pub bars: Option<Bars>,
     /// What its requests are like before its model sees them.
@@ -167,6 +170,19 @@ pub struct Curve {
     pub method: Method,
     /// The curve.
     pub calibration: Calibration,
+}
+
+/// What keeps errors to a share, and what it is for. In terms of the calibrated confidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Risk {
+    /// The task.
+    pub task: String,
+    /// The variant.
+    pub quantization: String,
+    /// By how many labelled answers it was found.
+    pub labels: u64,
+    /// The confidence for each share.
+    pub points: RiskPoints,
 }
 
 /// What the gate demands on a device.

@@ -1,16 +1,17 @@
-//! A package with other curves: a new manifest takes the place of the old one in one step.
+//! A package with other curves, or other points of risk: a new manifest takes the place of the old
+//! one in one step.
 //!
 //! The manifest is written beside the folder and read back before it is renamed into it, so
 //! nobody ever sees half of one, and one that would not open never gets there. What stands in it
 //! otherwise stays; its comments do not. The number counts up, because a package that says
-//! something else is another one.
+//! something else is another one; only who makes a package that nobody has yet may keep it.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::faults::Faults;
-use super::manifest::{Curve, MAX_SEQ, Manifest};
+use super::manifest::{Curve, MAX_SEQ, Manifest, Risk};
 use super::{MANIFEST, Package, sheet, write};
 
 /// Why the package is as it was.
@@ -35,20 +36,45 @@ pub enum RecalibrateError {
     },
 }
 
-/// Puts these curves into the package: each takes the place of the one for the same task and
-/// quantization, and the others stay.
-pub fn recalibrate(package: &Package, curves: Vec<Curve>) -> Result<Package, RecalibrateError> {
+/// What was found of a package.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Each takes the place of the one for the same task and quantization; the others stay.
+    pub curves: Vec<Curve>,
+    /// All that are promised from now on.
+    pub risks: Vec<Risk>,
+}
+
+/// The number of the package that comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// The next one: somebody may have this one.
+    Next,
+    /// The same one: nobody has it yet.
+    Same,
+}
+
+/// Puts what was found into the package.
+pub fn recalibrate(
+    package: &Package,
+    found: Findings,
+    number: Number,
+) -> Result<Package, RecalibrateError> {
     let folder = fs::canonicalize(package.folder()).map_err(at(package.folder()))?;
     let file = folder.join(MANIFEST);
     if Package::open(&folder)?.manifest() != package.manifest() {
         return Err(RecalibrateError::Changed(file));
     }
     let mut manifest: Manifest = package.manifest().clone();
-    manifest.seq += 1;
+    manifest.seq += match number {
+        Number::Next => 1,
+        Number::Same => 0,
+    };
     if manifest.seq > MAX_SEQ {
         return Err(RecalibrateError::LastNumber);
     }
-    for curve in curves {
+    manifest.risks = found.risks;
+    for curve in found.curves {
         let same = |it: &&mut Curve| it.task == curve.task && it.quantization == curve.quantization;
         match manifest.curves.iter_mut().find(same) {
             Some(place) => *place = curve,

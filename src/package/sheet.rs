@@ -5,6 +5,7 @@
 
 mod estimate;
 mod form;
+mod risk;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -149,6 +150,7 @@ impl Page<'_> {
         let (files, listed) = self.files(root, &variants, adapter.as_ref());
         let (tasks, names) = self.tasks(root, Some(&listed));
         let curves = self.curves(root, &names, &quantizations);
+        let risks = self.risks(root, &names, &quantizations);
         let bars = self.optional(root, "bars", |page, root| {
             let mut part = page.part(root, "bars")?;
             let suite = page.path(&mut part, "suite");
@@ -174,6 +176,7 @@ impl Page<'_> {
             files,
             tasks,
             curves,
+            risks,
             bars,
             estimate,
         })

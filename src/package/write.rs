@@ -76,10 +76,14 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
             let weights = blend.weights().map(Value::Float).to_vec();
             lines.line("weights", Value::Array(weights));
         }
-        let points = curve.calibration.points().iter();
-        let points = points.map(|(x, y)| format!("[{}, {}]", number(*x), number(*y)));
-        let points = points.collect::<Vec<_>>().join(", ");
-        lines.line("points", format_args!("[{points}]"));
+        lines.line("points", pairs(curve.calibration.points()));
+    }
+    for risk in &manifest.risks {
+        lines.table("[[risk]]");
+        lines.line("task", text(&risk.task));
+        lines.line("quantization", text(&risk.quantization));
+        lines.line("labels", risk.labels);
+        lines.line("points", pairs(risk.points.points()));
     }
     if let Some(bars) = &manifest.bars {
         lines.table("[bars]");
@@ -193,6 +197,12 @@ fn text(text: &str) -> Value {
 
 fn texts(all: &[String]) -> Value {
     Value::Array(all.iter().map(|one| text(one)).collect())
+}
+
+fn pairs(all: &[(f64, f64)]) -> String {
+    let pairs = all.iter();
+    let pairs = pairs.map(|(x, y)| format!("[{}, {}]", number(*x), number(*y)));
+    format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
 }
 
 fn number(number: f64) -> Value {

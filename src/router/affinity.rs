@@ -1,6 +1,8 @@
 //! Like questions, like tiers; and who changes what they ask.
 //!
 //! Two things that each need some memory of the past, kept small and pure: the time is handed in.
+//! [`Habits`] is both of them, as the dispatcher uses them: it asks [`Habits::decide`] where a
+//! request goes, and tells [`Habits::went`] once it is known whether that left the edge.
 //!
 //! [`Affinity`] keeps an *estimated* complexity from wavering about a threshold. For each client
 //! and task it remembers an anchor, and the rules see the anchor as long as the estimates stay
@@ -27,9 +29,12 @@
 //! that is forgotten begins anew, which costs one tier change or one warm-up.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::time::Duration;
 
+use super::{Decision, Router, Situation, Tier};
 use crate::clock::Mono;
+use crate::intake::Request;
 
 /// How far an estimate may stray from its anchor: about what a typing error or another machine's
 /// number moves it by.
@@ -39,6 +44,38 @@ pub const MAX_REST: Duration = Duration::from_mins(30);
 /// Clients and tasks that are remembered: about 150 bytes each, and as many clients as the gate
 /// tells apart.
 pub const MAX_REMEMBERED: usize = 4096;
+
+/// What is remembered of those who ask.
+#[derive(Debug, Default)]
+pub struct Habits {
+    affinity: Affinity,
+    drift: Drift,
+}
+
+impl Habits {
+    /// Where a request goes: the router's decision, but that an estimated complexity keeps to what
+    /// the client's like questions had.
+    pub fn decide(
+        &mut self,
+        router: &Router,
+        request: &Request,
+        situation: &Situation<'_>,
+        now: Mono,
+    ) -> Decision {
+        let mut facts = router.facts(request, situation);
+        if request.complexity.is_none() {
+            let (client, task) = (request.client.scope(), request.ask.task());
+            facts.complexity = self.affinity.steady(&client, task, facts.complexity, now);
+        }
+        router.policy.decide(&facts, situation)
+    }
+
+    /// Once for each request, as soon as it is known: when a rule sends it onward, or when the
+    /// edge's answer was judged. Says so if the client's mix has shifted.
+    pub fn went(&mut self, request: &Request, went: Went, now: Mono) -> Option<Shift> {
+        self.drift.on_decision(&request.client.scope(), went, now)
+    }
+}
 
 /// Anchors by client and task.
 #[derive(Debug)]
@@ -108,6 +145,17 @@ pub enum Went {
     Onward,
 }
 
+impl Went {
+    /// What a rule's decision says of it; none where that is for the edge's answer to say, or
+    /// where the request goes nowhere.
+    pub fn by_rule(tier: &Tier) -> Option<Self> {
+        match tier {
+            Tier::Cloud(_) | Tier::Review(_) => Some(Self::Onward),
+            Tier::Edge | Tier::Refuse(_) => None,
+        }
+    }
+}
+
 /// A client's routing mix has shifted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shift {
@@ -115,6 +163,14 @@ pub struct Shift {
     pub before: f64,
     /// The share that does now.
     pub now: f64,
+}
+
+impl fmt::Display for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| share * 100.0;
+        let (before, now) = (percent(self.before), percent(self.now));
+        write!(f, "{now:.0} % leave the edge, {before:.0} % before")
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,16 +5,17 @@
 //!    (engine)      (package)   └── Calibration (package) ──┘              (risk)       escalates
 //!                                        ▲
 //!  gate suite, right or wrong ──► fit ───┤
-//!  reviewers' verdicts ──► refit ────────┘──► alarm
+//!  reviewers' verdicts ──► refit: bends what the curve gives ──► alarm
 //! ```
 //!
 //! Purpose: a confidence of 0.9 is to mean that nine of ten such answers are right. What an
 //! answer goes through in service is [`Calibration`], which the package brings along for each
 //! variant and task, and which the engine's side applies; here stands what finds it ([`fit`]),
 //! tells how good it is ([`figures`]), turns a share of errors that a site can bear into a
-//! threshold ([`risk`]), and lets reviewers' verdicts bend it ([`refit`]).
+//! threshold ([`risk`], [`thresholds`]), and lets reviewers' verdicts bend it ([`refit`],
+//! [`learning`]).
 //!
-//! Invariants: all of it is pure, the same labels give the same curve; a curve never falls; no
+//! Invariants: all of it is pure but for one file ([`learning::keep`]); the same labels give the same curve; a curve never falls; no
 //! figure is taken of the labels that it was fitted on, where it is told as evidence.
 //!
 //! How it fails: with too few labels there is no curve and no threshold, and the reason says how
@@ -26,9 +27,11 @@ pub mod blend;
 pub mod figures;
 pub mod fit;
 pub mod isotonic;
+pub mod learning;
 mod logistic;
 pub mod refit;
 pub mod risk;
+pub mod thresholds;
 
 use crate::engine::Completion;
 use crate::package::Features;

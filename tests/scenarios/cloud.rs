@@ -32,8 +32,14 @@ pub(crate) struct Cloud {
     /// What left that should not have.
     pub(crate) wrong: Option<String>,
     answers: u64,
-    pub(crate) asked: u64,
+    /// What comes next, whatever the time; then chance decides.
+    pub(crate) script: VecDeque<(Duration, Result<Said, Fault>)>,
+    /// The keys of all that was asked.
+    pub(crate) asked: Vec<String>,
 }
+
+/// An answer, and how sure it is.
+pub(crate) type Said = (&'static str, Option<f32>);
 
 impl Cloud {
     pub(crate) fn new(upstreams: Vec<String>, slots: u32, slow_ms: u64) -> Self {
@@ -47,7 +53,8 @@ impl Cloud {
             events: VecDeque::new(),
             wrong: None,
             answers: 0,
-            asked: 0,
+            script: VecDeque::new(),
+            asked: Vec::new(),
         };
         cloud.begin();
         cloud
@@ -116,7 +123,7 @@ impl Cloud {
         moody: bool,
     ) {
         let ticket = errand.ticket();
-        self.asked += 1;
+        self.asked.push(errand.key.as_str().to_owned());
         let told = format!("{:?}", errand.question);
         if errand.classification == Classification::Restricted || told.contains(SECRET) {
             self.wrong = Some(format!("(3) {ticket:?} is restricted and leaves"));
@@ -126,6 +133,19 @@ impl Cloud {
         }
         if self.inside.len() > 2 * self.slots as usize {
             return self.end(ticket, Err(Fault::Busy));
+        }
+        if let Some((after, result)) = self.script.pop_front() {
+            let result = result.map(|(text, confidence)| CloudAnswer {
+                text: text.into(),
+                confidence,
+                ..self.answer("", rng)
+            });
+            let ends = at + after;
+            return self.inside.push(Inside {
+                ticket,
+                ends,
+                result,
+            });
         }
         let result = if moody && rng.u8(..) < 110 {
             Err(fault(rng))

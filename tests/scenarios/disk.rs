@@ -77,6 +77,16 @@ pub(crate) enum Gone {
 }
 
 impl State {
+    /// The bodies of a ticket's trail, in order.
+    pub(crate) fn steps(&self, no: TicketNo) -> Vec<Vec<u8>> {
+        let (first, last) = (no.trail_seq(0), no.trail_seq(u64::MAX));
+        let range = (Tree::Trail, first)..=(Tree::Trail, last);
+        let sealed = self.durable.records.range(range);
+        sealed
+            .map(|(_, value)| unseal(value).expect("a sealed record").to_vec())
+            .collect()
+    }
+
     fn chance(&mut self) -> bool {
         self.rng.as_mut().expect("the world gives one").bool()
     }

@@ -8,6 +8,7 @@
 )]
 
 mod broker;
+mod cascade;
 mod cloud;
 mod devices;
 mod disk;

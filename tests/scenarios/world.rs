@@ -23,7 +23,7 @@ use lineside::router::pattern::NamePattern;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
 use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
-use lineside::ticket::Window;
+use lineside::ticket::{TicketNo, Window};
 use lineside::uplink::Briefs;
 
 use crate::broker::{Broker, Fate};
@@ -640,6 +640,17 @@ impl World {
             _ => Asked::Rule(id, by, verdict),
         };
         self.inquire(Inquiry::Review(asked));
+    }
+
+    /// A person rules on what waits under this ticket.
+    pub(crate) fn rule(&mut self, no: u64, verdict: Verdict) {
+        let id = {
+            let disk = self.disk.borrow();
+            let passed = disk.durable.review.get(&TicketNo(no));
+            ItemId::of(&passed.expect("it waits").waiting.request)
+        };
+        let by = Reviewer::named("anna").expect("a name");
+        self.inquire(Inquiry::Review(Asked::Rule(id.into(), by, verdict)));
     }
 
     /// Somebody elsewhere rules, by a message that needs no acknowledgement.

@@ -138,12 +138,7 @@ impl Page<'_> {
         for mut part in self.parts(root, "calibration", 0, most) {
             let part = &mut part;
             let task = self.name_of_task(part, "task", tasks);
-            let quantization = self.word(part, "quantization");
-            let strange = |name: &String| !quantizations.contains(name);
-            if quantization.as_ref().is_some_and(strange) {
-                let wanted = format!("the quantization of a model: {}", quantizations.join(", "));
-                self.fault(part, "quantization", wanted);
-            }
+            let quantization = self.name_of_variant(part, "quantization", quantizations);
             let method = self.parsed(part, "method", "\"isotonic\" or \"platt\"", |word| {
                 Method::ALL.into_iter().find(|method| method.word() == word)
             });
@@ -189,6 +184,21 @@ impl Page<'_> {
             let meant = nearest(&name, known);
             let meant = did_you_mean(meant.map(quoted).as_deref());
             self.fault(part, key, format!("the name of a task{meant}"));
+        }
+        Some(name)
+    }
+
+    /// A quantization that one of the models has.
+    pub(super) fn name_of_variant(
+        &mut self,
+        part: &mut Part<'_>,
+        key: &'static str,
+        quantizations: &[String],
+    ) -> Option<String> {
+        let name = self.word(part, key)?;
+        if !quantizations.contains(&name) {
+            let wanted = format!("the quantization of a model: {}", quantizations.join(", "));
+            self.fault(part, key, wanted);
         }
         Some(name)
     }

@@ -3,6 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Wall;
+use crate::intake::{Classification, Code, DeadlineLimits, Limits, Topics, read_local};
+use crate::router::rule::{Bounds, Low};
+use crate::router::{
+    Accepts, Connectivity, Edge, Minute, Persons, Policy, Reach, Rule, Strain, To, Upstream, Ways,
+    When,
+};
 
 fn at(seconds: u64) -> Mono {
     Mono(Duration::from_secs(seconds))
@@ -125,6 +132,108 @@ fn one_client_s_shift_is_not_another_s() {
         told += usize::from(drift.on_decision("p:b", Went::Onward, at(0)).is_some());
     }
     assert_eq!(told, 0);
+}
+
+/// A public request of the appliance's own people.
+fn request(fields: &str) -> Request {
+    let payload = format!(r#"{{"classification":"public",{fields}}}"#);
+    let topics = Topics {
+        prefix: "lineside".into(),
+        appliance: "line-3".into(),
+        pool: None,
+    };
+    let limits = Limits {
+        max_payload_bytes: 4096,
+        max_prompt_bytes: 4096,
+        deadlines: DeadlineLimits {
+            default: Duration::from_secs(30),
+            max: Duration::from_secs(30),
+        },
+        default_classification: Classification::Restricted,
+        classification_by_topic: Vec::new(),
+        reply_topics: Vec::new(),
+    };
+    read_local(payload.as_bytes(), &topics, &limits, Wall(0))
+        .unwrap_or_else(|_| panic!("{payload}"))
+}
+
+const OPEN: Situation<'static> = Situation {
+    topic: None,
+    minute: Minute::MIDNIGHT,
+    broker: Connectivity::Online,
+    edge: Edge::Open,
+    clouds: &[Reach::Open],
+    review: Reach::Absent,
+    strain: Strain::Nominal,
+};
+
+/// What is more complex than this goes to the cloud.
+fn router(complexity: f32) -> Router {
+    let complex = Rule {
+        name: "complex".into(),
+        when: When {
+            complexity: Bounds {
+                low: Some(Low::Above(complexity)),
+                high: None,
+            },
+            ..When::default()
+        },
+        to: To::Cloud,
+    };
+    let ways = Ways {
+        upstreams: vec![Upstream {
+            name: "main".into(),
+            accepts: Accepts::of(&[Classification::Public]),
+        }],
+        ..Ways::default()
+    };
+    Router {
+        policy: Policy::new(vec![complex], ways),
+        ..Router::default()
+    }
+}
+
+#[test]
+fn like_questions_get_like_tiers_and_what_a_device_states_is_taken_as_it_is() {
+    let one = request(r#""prompt":"spindle vibration 9.8 mm/s on CNC-07""#);
+    let like = request(r#""prompt":"spindle vibration 9.8 mm/s on CNC-07, and 3""#);
+    let estimate = |request| Router::default().estimator.estimate(request).complexity;
+    let (low, high) = (estimate(&one), estimate(&like));
+    assert!(low < high && high - low < BAND, "{low} {high}");
+    let router = router(f32::midpoint(low, high));
+    let mut habits = Habits::default();
+    let mut tier = |request, now| habits.decide(&router, request, &OPEN, at(now)).tier;
+    assert_eq!(router.admit(&like, &OPEN).tier, Tier::Cloud("main".into()));
+    assert_eq!(tier(&one, 0), Tier::Edge);
+    assert_eq!(tier(&like, 1), Tier::Edge);
+    let stated = request(r#""prompt":"hm","complexity":0.99"#);
+    assert_eq!(tier(&stated, 2), Tier::Cloud("main".into()));
+    assert_eq!(tier(&one, 3), Tier::Edge, "and moves no anchor");
+    let rested = 3 + MAX_REST.as_secs() + 1;
+    assert_eq!(tier(&like, rested), Tier::Cloud("main".into()));
+}
+
+#[test]
+fn what_a_rule_sends_onward_counts_at_once_and_the_rest_when_it_was_judged() {
+    let onward = [
+        Tier::Cloud("main".into()),
+        Tier::Review(Persons::Here),
+        Tier::Review(Persons::Everywhere),
+    ];
+    for tier in onward {
+        assert_eq!(Went::by_rule(&tier), Some(Went::Onward), "{tier:?}");
+    }
+    for tier in [Tier::Edge, Tier::Refuse(Code::Policy)] {
+        assert_eq!(Went::by_rule(&tier), None, "{tier:?}");
+    }
+    let mut habits = Habits::default();
+    let asks = request(r#""prompt":"hm""#);
+    let mut told = |went, count| {
+        let told = (0..count).filter_map(|second| habits.went(&asks, went, at(second)));
+        told.count()
+    };
+    assert_eq!(told(Went::Edge, 2 * u64::from(WARM_UP)), 0);
+    assert_eq!(told(Went::Onward, 60), 1);
 }
 
 proptest! {

@@ -213,12 +213,22 @@ impl Learnt {
 
     /// The package came with another curve: what was learnt of the one before does not apply.
     pub fn replaced(&mut self, base: Calibration, at: Wall) {
-        if base == self.base {
-            return;
+        if base != self.base {
+            self.begin_anew(base, at);
         }
+    }
+
+    /// Another package came, even if its curve looks the same. Whether anything was learnt that
+    /// does not apply any more.
+    pub fn begin_anew(&mut self, base: Calibration, at: Wall) -> bool {
+        let any = self.current != self.base || !self.verdicts.is_empty();
         self.forget();
         self.base = base.clone();
-        self.change_to(base, Why::Package, at);
+        // Even where nothing moves: what is on record before must not be undone.
+        if self.current != base || !self.history.is_empty() {
+            self.change_to(base, Why::Package, at);
+        }
+        any
     }
 
     fn forget(&mut self) {
@@ -297,7 +307,7 @@ fn level(blocks: &[Block], x: f64) -> f64 {
 }
 
 /// The greatest distance of two curves.
-fn apart(one: &Calibration, other: &Calibration) -> f64 {
+pub fn apart(one: &Calibration, other: &Calibration) -> f64 {
     let places = one.points().iter().chain(other.points());
     let off = places.map(|(x, _)| (one.probability(*x) - other.probability(*x)).abs());
     off.fold(0.0, f64::max)

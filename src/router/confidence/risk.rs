@@ -15,6 +15,9 @@
 //! where the last term counts the answer to come as if it were wrong. So `target·(n+1) − 1` wrong
 //! answers may stay, and the threshold lies just above the surest of those that may not.
 //!
+//! A package keeps the thresholds for [`TARGETS`], found on its gate suite ([`points`]), so that a
+//! device only looks up what its site asks for.
+//!
 //! **How it fails.** With so few labels that even no error leaves the promise open (18 for one of
 //! twenty), nothing stays on the edge: [`Stays::Nothing`] says how many it takes.
 //!
@@ -22,6 +25,7 @@
 //! drift alarm of [`super::refit`] is for.
 
 use super::{Told, TooFew, share_of};
+use crate::package::RiskPoints;
 
 /// A share of errors, more than nothing and less than all.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -48,6 +52,14 @@ impl Target {
         (1.0 / self.0 - 1.0 - ROUNDING).ceil() as usize
     }
 }
+
+/// The shares that a package has thresholds for, from the strictest that some hundred labels can
+/// promise to where a threshold hardly sends anything on.
+pub const TARGETS: [f64; 10] = [0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5];
+/// Thresholds are rounded up to so many steps from 0 to 1: a manifest stays readable.
+const STEPS: f64 = 1e6;
+/// And lie above the error that must not stay by more than a reply's confidence is rounded by.
+const NARROW: f64 = 1e-7;
 
 /// What is let through for the rounding of a share such as 0.05.
 const ROUNDING: f64 = 1e-9;
@@ -90,6 +102,25 @@ pub fn control(labels: &[Told], target: Target) -> Stays {
         Some(surest) => Stays::From(surest.next_up()),
         None => Stays::From(0.0),
     }
+}
+
+/// The thresholds for these shares and for [`TARGETS`], as a package keeps them. A share that the
+/// labels are too few to promise has none, nor one that only certainty beyond 1 would keep to;
+/// none at all where that is so for each.
+pub fn points(labels: &[Told], also: Option<Target>) -> Option<RiskPoints> {
+    let mut shares = TARGETS.to_vec();
+    shares.extend(also.map(Target::share));
+    shares.sort_by(f64::total_cmp);
+    shares.dedup();
+    let points = shares.into_iter().filter_map(|share| {
+        let threshold = match control(labels, Target::new(share)?) {
+            Stays::From(0.0) => 0.0,
+            Stays::From(threshold) => (((threshold + NARROW) * STEPS).floor() + 1.0) / STEPS,
+            Stays::Nothing(_) => return None,
+        };
+        (threshold <= 1.0).then_some((share, threshold))
+    });
+    RiskPoints::new(points.collect()).ok()
 }
 
 /// Wrong answers that may stay among so many.
@@ -204,7 +235,45 @@ mod tests {
         assert!(coverage > 0.2, "{coverage}");
     }
 
+    #[test]
+    fn a_package_keeps_what_can_be_promised_and_nothing_stricter() {
+        // 59 labels: one error may stay at 5 %, more at 10 %; 2 % takes 49 labels, and no error.
+        let mut labels = [0.9, 0.8, 0.7, 0.6].map(|sure| told(sure, false)).to_vec();
+        labels.extend((0..55).map(|_| told(0.95, true)));
+        let found = points(&labels, Target::new(0.06)).unwrap();
+        let threshold = |share| found.threshold(share);
+        assert_eq!(threshold(0.01), None);
+        assert_eq!(threshold(0.02), Some(0.900_001));
+        assert_eq!(threshold(0.05), Some(0.700_001));
+        assert_eq!(threshold(0.06), Some(0.700_001));
+        assert_eq!(threshold(0.075), Some(0.600_001));
+        assert_eq!(threshold(0.1), Some(0.0));
+        assert_eq!(found.points().len(), TARGETS.len());
+        // An error that could not be surer leaves nothing that would stay.
+        let certain = [vec![told(1.0, false)], labels].concat();
+        assert_eq!(points(&certain, None).unwrap().threshold(0.02), None);
+        assert_eq!(points(&labels_of(18), None).unwrap().threshold(0.05), None);
+        assert_eq!(points(&[], None), None);
+    }
+
+    fn labels_of(count: usize) -> Vec<Told> {
+        (0..count).map(|_| told(0.99, true)).collect()
+    }
+
     proptest! {
+        #[test]
+        fn a_point_that_is_kept_is_no_laxer_than_the_threshold_that_it_stands_for(
+            labels in proptest::collection::vec((0.0f64..=1.0, any::<bool>()), 1..200),
+        ) {
+            let labels: Vec<_> = labels.iter().map(|&(sure, right)| told(sure, right)).collect();
+            for share in TARGETS {
+                let kept = points(&labels, None).and_then(|it| it.threshold(share));
+                if let (Some(kept), Stays::From(exact)) = (kept, control(&labels, target(share))) {
+                    prop_assert!(kept >= exact && kept <= exact + 2.0 / STEPS, "{} {}", kept, exact);
+                }
+            }
+        }
+
         #[test]
         fn the_bound_holds_at_the_threshold_and_not_below_the_next_error(
             labels in proptest::collection::vec((0u8..=50, any::<bool>()), 1..200),
