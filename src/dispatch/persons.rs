@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cascade::Onward;
 use super::store::Pending;
-use super::{Answer, Dispatch, MAX_QUESTIONS, SessionNo};
+use super::{Answer, Dispatch, InboxRecord, MAX_QUESTIONS, SessionNo};
 use crate::broker::ParcelId;
 use crate::clock::{Now, Wall};
 use crate::engine::Completion;
@@ -391,7 +391,10 @@ impl Dispatch {
     /// and its record lies where it is to lie.
     pub(super) fn audit_desk(&self) -> Result<(), String> {
         for (no, slip) in &self.slips {
-            let arrived = self.held.get(no).is_none_or(|held| held.moving == 0);
+            let arrived = self
+                .held
+                .get(no)
+                .is_none_or(|held| held.moving == 0 && held.inbox == InboxRecord::Written);
             let waits = slip.state == State::Pending && arrived;
             let listed = self.persons.desk.holds(*no);
             let moves = slip.state == State::Pending && !arrived;

@@ -18,7 +18,7 @@ use lineside::dispatch::{
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::package::Package;
-use lineside::review::{self, Asked, Fallback, ItemId, Named, Reviewer, Verdict};
+use lineside::review::{self, Asked, Fallback, ItemId, Named, Reviewer};
 use lineside::router::pattern::NamePattern;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
@@ -621,9 +621,9 @@ impl World {
         let name = ["anna", "ben"][self.rng.usize(0..2)];
         let by = Reviewer::named(name).expect("a name");
         let verdict = match self.rng.u8(0..3) {
-            0 if self.moody => Verdict::Approve,
-            1 => Verdict::Reject("no".into()),
-            _ => Verdict::Correct("by hand".into()),
+            0 if self.moody => review::Verdict::Approve,
+            1 => review::Verdict::Reject("no".into()),
+            _ => review::Verdict::Correct("by hand".into()),
         };
         if self.moody && self.broker.up && self.rng.u8(0..4) == 0 {
             self.remote_verdict(&id, name, &verdict);
@@ -643,7 +643,7 @@ impl World {
     }
 
     /// A person rules on what waits under this ticket.
-    pub(crate) fn rule(&mut self, no: u64, verdict: Verdict) {
+    pub(crate) fn rule(&mut self, no: u64, verdict: review::Verdict) {
         let id = {
             let disk = self.disk.borrow();
             let passed = disk.durable.review.get(&TicketNo(no));
@@ -654,11 +654,11 @@ impl World {
     }
 
     /// Somebody elsewhere rules, by a message that needs no acknowledgement.
-    fn remote_verdict(&mut self, id: &Named, name: &str, verdict: &Verdict) {
+    fn remote_verdict(&mut self, id: &Named, name: &str, verdict: &review::Verdict) {
         let text = match verdict {
-            Verdict::Approve => String::new(),
-            Verdict::Correct(text) => format!(r#","text":"{text}""#),
-            Verdict::Reject(reason) => format!(r#","reason":"{reason}""#),
+            review::Verdict::Approve => String::new(),
+            review::Verdict::Correct(text) => format!(r#","text":"{text}""#),
+            review::Verdict::Reject(reason) => format!(r#","reason":"{reason}""#),
         };
         let word = verdict.word();
         let json = format!(r#"{{"v":1,"id":"{id}","reviewer":"{name}","verdict":"{word}"{text}}}"#);
@@ -1092,6 +1092,7 @@ fn brief_answer(answer: &Answer) -> String {
         Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
         Answer::Status(_) => "status".into(),
         Answer::Trace(lines) => format!("trace of {}", lines.len()),
+        Answer::Learned(_) => "lessons".into(),
         Answer::Review(Ok(told)) => format!("{told:?}").chars().take(60).collect(),
         Answer::Review(Err(refusal)) => refusal.code().into(),
     }
