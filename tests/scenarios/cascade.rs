@@ -381,7 +381,7 @@ fn what_the_cloud_can_never_answer_goes_to_a_person_or_ends_with_what_there_is()
         ask(&mut both, request(UNSURE, WAITS));
         assert_eq!(provisional(&both).len(), 1, "{fault}");
         assert_eq!(both.disk.borrow().durable.review.len(), 1, "{fault}");
-        both.rule(1, Verdict::Correct("by hand".into()));
+        both.rule(Verdict::Correct("by hand".into()));
         run_for(&mut both, SOON);
         let end = outcome(&both);
         assert_eq!(
@@ -469,7 +469,7 @@ fn a_doubtful_restricted_answer_is_a_matter_for_the_persons_here() {
     ask(&mut world, Message { payload, ..message });
     assert!(world.cloud.asked.is_empty());
     assert_eq!(world.disk.borrow().durable.review.len(), 1);
-    world.rule(1, Verdict::Approve);
+    world.rule(Verdict::Approve);
     run_for(&mut world, SOON);
     let end = outcome(&world);
     assert_eq!(
@@ -511,7 +511,7 @@ fn a_doubtful_answer_of_the_cloud_goes_to_a_person_and_without_one_it_is_the_las
     script(&mut both, [Ok(("hardly", Some(0.2)))]);
     ask(&mut both, request(UNSURE, WAITS));
     assert_eq!(provisional(&both)[0]["text"], "hardly");
-    both.rule(1, Verdict::Reject("not to be answered".into()));
+    both.rule(Verdict::Reject("not to be answered".into()));
     run_for(&mut both, SOON);
     assert_eq!(outcome(&both)["error"]["code"], "rejected");
     both.run_until_quiet();

@@ -112,7 +112,7 @@ fn a_site_may_refuse_what_nobody_ruled_on() {
 fn a_verdict_is_heard_when_it_is_durable_and_not_before() {
     let mut world = world_of(plan());
     waits(&mut world, "1", "public");
-    world.rule(1, Verdict::Approve);
+    world.rule(Verdict::Approve);
     world.spool_turn(); // the record is read
     world.deliver_spool();
     assert_eq!(
@@ -123,7 +123,7 @@ fn a_verdict_is_heard_when_it_is_durable_and_not_before() {
     world.crash();
     assert_eq!(world.disk.borrow().durable.review.len(), 1);
     world.drain_queues();
-    world.rule(1, Verdict::Correct("by hand".into()));
+    world.rule(Verdict::Correct("by hand".into()));
     world.spool_turn();
     world.deliver_spool();
     world.spool_turn(); // the outcome is written
@@ -146,8 +146,8 @@ fn a_verdict_is_heard_when_it_is_durable_and_not_before() {
 fn of_two_verdicts_at_once_the_first_counts_and_both_are_answered() {
     let mut world = world_of(plan());
     waits(&mut world, "1", "public");
-    world.rule(1, Verdict::Correct("first".into()));
-    world.rule(1, Verdict::Reject("second".into()));
+    world.rule(Verdict::Correct("first".into()));
+    world.rule(Verdict::Reject("second".into()));
     world.run_until_quiet();
     let [end] = &ends(&world)[..] else {
         panic!("{:?}", ends(&world))
@@ -166,7 +166,7 @@ fn reviewers_elsewhere_are_shown_what_may_leave_after_each_reconnect_and_what_is
 
     world.broker.drop_connection();
     world.drain_queues();
-    world.rule(1, Verdict::Approve);
+    world.rule(Verdict::Approve);
     for _ in 0..5 {
         world.drain_queues();
     }

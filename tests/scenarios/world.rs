@@ -18,11 +18,11 @@ use lineside::dispatch::{
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::package::Package;
-use lineside::review::{self, Asked, Fallback, ItemId, Named, Reviewer};
+use lineside::review::{Asked, Fallback, ItemId, Named, Reviewer, Site, Verdict};
 use lineside::router::pattern::NamePattern;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
+use lineside::spool::{self, Caps, Op, PerTree, Spool, Tree};
 use lineside::ticket::{TicketNo, Window};
 use lineside::uplink::Briefs;
 
@@ -88,7 +88,7 @@ impl Plan {
                 },
                 outbox_bytes: 1 << 19,
                 reply_expiry_s: 3600,
-                review: review::Site::default(),
+                review: Site::default(),
                 briefs: briefs(),
                 patience: Patience {
                     cloud: Duration::from_secs(2),
@@ -518,9 +518,9 @@ impl World {
         let live = spool.live();
         for (token, verdict) in tokens.into_iter().zip(verdicts) {
             self.from_spool.push_back(match verdict {
-                Verdict::Committed => FromSpool::Committed { token, live },
-                Verdict::Full(tree) => FromSpool::Refused { token, tree },
-                Verdict::Failed => {
+                spool::Verdict::Committed => FromSpool::Committed { token, live },
+                spool::Verdict::Full(tree) => FromSpool::Refused { token, tree },
+                spool::Verdict::Failed => {
                     self.spool_failing = true;
                     FromSpool::Failed { token }
                 }
@@ -609,21 +609,19 @@ impl World {
     /// A person looks at what waits, takes it, gives it back or rules on it: at the appliance, or
     /// elsewhere. While there is trouble, also what does not wait.
     pub(crate) fn person_turn(&mut self) {
-        let waiting: Vec<_> = {
-            let disk = self.disk.borrow();
-            let passed = disk.durable.review.values();
-            passed.map(|it| ItemId::of(&it.waiting.request)).collect()
+        let waiting: Vec<_> = self.disk.borrow().durable.review.keys().copied().collect();
+        let no = match waiting.len() {
+            0 => TicketNo(0),
+            n => waiting[self.rng.usize(0..n)],
         };
-        let id: Named = match waiting.len() {
-            0 => "0123456789abcdef".repeat(3).parse().expect("an id"),
-            n => waiting[self.rng.usize(0..n)].into(),
-        };
+        let nobody = || "0123456789abcdef".repeat(3).parse().expect("an id");
+        let id: Named = self.named(no).unwrap_or_else(nobody);
         let name = ["anna", "ben"][self.rng.usize(0..2)];
         let by = Reviewer::named(name).expect("a name");
         let verdict = match self.rng.u8(0..3) {
-            0 if self.moody => review::Verdict::Approve,
-            1 => review::Verdict::Reject("no".into()),
-            _ => review::Verdict::Correct("by hand".into()),
+            0 if self.moody => Verdict::Approve,
+            1 => Verdict::Reject("no".into()),
+            _ => Verdict::Correct("by hand".into()),
         };
         if self.moody && self.broker.up && self.rng.u8(0..4) == 0 {
             self.remote_verdict(&id, name, &verdict);
@@ -642,44 +640,40 @@ impl World {
         self.inquire(Inquiry::Review(asked));
     }
 
-    /// A person rules on what waits under this ticket.
-    pub(crate) fn rule(&mut self, no: u64, verdict: review::Verdict) {
-        let id = {
-            let disk = self.disk.borrow();
-            let passed = disk.durable.review.get(&TicketNo(no));
-            ItemId::of(&passed.expect("it waits").waiting.request)
-        };
-        let by = Reviewer::named("anna").expect("a name");
-        self.inquire(Inquiry::Review(Asked::Rule(id.into(), by, verdict)));
-    }
-
     /// Somebody elsewhere rules, by a message that needs no acknowledgement.
-    fn remote_verdict(&mut self, id: &Named, name: &str, verdict: &review::Verdict) {
+    fn remote_verdict(&mut self, id: &Named, name: &str, verdict: &Verdict) {
+        let setup = &self.plan.setup;
+        if setup.router.policy.ways().remote_review.is_nothing() {
+            return; // nobody listens there
+        }
         let text = match verdict {
-            review::Verdict::Approve => String::new(),
-            review::Verdict::Correct(text) => format!(r#","text":"{text}""#),
-            review::Verdict::Reject(reason) => format!(r#","reason":"{reason}""#),
+            Verdict::Approve => String::new(),
+            Verdict::Correct(text) => format!(r#","text":"{text}""#),
+            Verdict::Reject(reason) => format!(r#","reason":"{reason}""#),
         };
         let word = verdict.word();
         let json = format!(r#"{{"v":1,"id":"{id}","reviewer":"{name}","verdict":"{word}"{text}}}"#);
         let message = Message {
-            topic: self.plan.setup.topics.review_verdict(),
+            topic: setup.topics.review_verdict(),
             payload: json.into_bytes(),
             ..Message::default()
         };
-        if self
-            .plan
-            .setup
-            .router
-            .policy
-            .ways()
-            .remote_review
-            .is_nothing()
-        {
-            return; // nobody listens there
-        }
         self.note(|| format!("from elsewhere: {word} of {id}"));
         self.turn(|dispatch, now| dispatch.on_broker(FromBroker::Message(message), now));
+    }
+
+    /// What a reviewer calls the item of this ticket.
+    fn named(&self, no: TicketNo) -> Option<Named> {
+        let disk = self.disk.borrow();
+        let passed = disk.durable.review.get(&no)?;
+        Some(ItemId::of(&passed.waiting.request).into())
+    }
+
+    /// Somebody here rules on the only ticket.
+    pub(crate) fn rule(&mut self, verdict: Verdict) {
+        let named = self.named(TicketNo(1)).expect("it waits for a person");
+        let by = Reviewer::named("anna").expect("a name");
+        self.inquire(Inquiry::Review(Asked::Rule(named, by, verdict)));
     }
 
     pub(crate) fn broker_turn(&mut self, fate: Fate) {
@@ -1091,9 +1085,8 @@ fn brief_answer(answer: &Answer) -> String {
     match answer {
         Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
         Answer::Status(_) => "status".into(),
+        Answer::Learned(_) => "what was learnt".into(),
+        Answer::Review(told) => format!("review: {told:?}").chars().take(80).collect(),
         Answer::Trace(lines) => format!("trace of {}", lines.len()),
-        Answer::Learned(_) => "lessons".into(),
-        Answer::Review(Ok(told)) => format!("{told:?}").chars().take(60).collect(),
-        Answer::Review(Err(refusal)) => refusal.code().into(),
     }
 }
