@@ -45,6 +45,7 @@ mod away;
 mod cascade;
 mod inquiry;
 mod lessons;
+mod memory;
 mod moves;
 mod persons;
 mod post;
@@ -63,19 +64,19 @@ pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
 pub use recover::Recovered;
 
+use memory::{Also, Case, Held, InboxRecord, Slip, Trip};
+
 use crate::broker;
-use crate::clock::{Mono, Now, Wall};
+use crate::clock::{Mono, Now};
 use crate::engine;
-use crate::intake::Late;
-use crate::intake::{AckToken, Code, Gate, GateLimits, Limits, Request, ReturnAddress, Topics};
+use crate::intake::{Code, Gate, GateLimits, Limits, Request, Topics};
 use crate::reply::{Condition, Connectivity};
 use crate::router::affinity::Habits;
 use crate::router::confidence::learning::Learning;
 use crate::router::{Decision, Edge, Router};
-use crate::spool::forms::{Course, Draft, Passed, Waiting};
+use crate::spool::PerTree;
 use crate::spool::shell as spool;
-use crate::spool::{PerTree, Tree};
-use crate::ticket::{Key, Known, Register, State, TicketNo, Why, Window};
+use crate::ticket::{Key, Known, Register, TicketNo, Window};
 use crate::{review, uplink};
 
 /// How long a step that nobody waits for may stay in memory.
@@ -207,103 +208,6 @@ pub struct Dispatch {
     next_no: u64,
     renew_at: Mono,
     out: Effects,
-}
-
-/// All that stays in memory of an open ticket.
-#[derive(Clone, Copy, Debug)]
-struct Slip {
-    state: State,
-    priority: crate::intake::Priority,
-    /// The tree in which its record lies, or is about to.
-    home: Tree,
-    /// Whether it counts against what its client may have in flight.
-    gated: bool,
-    crashes: u8,
-    steps: u8,
-    /// When time does something to it.
-    due: Mono,
-    /// How long the device waits.
-    deadline: Mono,
-    /// Whether an answer is of use after that.
-    late: Late,
-    /// Where it was passed on.
-    trip: Option<Trip>,
-    /// How often its record was looked for and not found.
-    missed: u8,
-}
-
-/// What stays in memory of a ticket that was passed on.
-#[derive(Clone, Copy, Debug)]
-struct Trip {
-    /// How long it is kept.
-    expires: Mono,
-    /// Whether there is an answer that may have to do.
-    has_draft: bool,
-    /// Whether the device has a provisional reply.
-    told: bool,
-    /// Whether the device's deadline has passed.
-    overdue: bool,
-    /// When the device is to be told something although nobody has answered.
-    patience: Option<Mono>,
-    /// Errands in a row that brought nothing.
-    failures: u8,
-}
-
-/// A further address for an open request's reply.
-#[derive(Debug)]
-struct Also {
-    address: ReturnAddress,
-    /// Where it stands in the trail.
-    step: u64,
-    /// Whether it is on the disk.
-    written: bool,
-}
-
-/// A request that is in memory, because something is being done with it.
-#[derive(Debug)]
-struct Held {
-    request: Request,
-    accepted: Wall,
-    /// How long it had waited when it came into memory, and since when it is there.
-    waited: Duration,
-    since: Mono,
-    started: Option<Mono>,
-    /// Pieces of the answer that were sent ahead.
-    streamed: u32,
-    inbox: InboxRecord,
-    /// To acknowledge when the acceptance is durable.
-    acks: Vec<AckToken>,
-    /// On which topic it came.
-    topic: Option<String>,
-    /// Where it goes. Made when it is accepted, and kept with its record.
-    decision: Decision,
-    /// Whether the device has a provisional reply.
-    told: bool,
-    /// What goes with it to another tier.
-    case: Option<Box<Case>>,
-    /// Moves of its record that are on their way to the disk.
-    moving: u8,
-}
-
-/// What goes with a request to another tier.
-#[derive(Debug)]
-struct Case {
-    why: Why,
-    /// The best answer so far.
-    draft: Option<Draft>,
-    since: Wall,
-    expires: Wall,
-}
-
-/// How far the record of a held request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InboxRecord {
-    /// Not asked for yet.
-    Unwritten,
-    /// On its way.
-    Writing,
-    /// On the disk.
-    Written,
 }
 
 #[derive(Debug)]
@@ -525,6 +429,11 @@ impl Dispatch {
         self.post.volatile_count()
     }
 
+    /// Requests that count against what may be in flight.
+    pub fn in_flight(&self) -> usize {
+        self.gate.open() as usize
+    }
+
     /// Requests that are open.
     pub fn open_tickets(&self) -> usize {
         self.slips.len()
@@ -556,66 +465,6 @@ impl Dispatch {
             connectivity: self.connectivity(),
             degraded: !matches!(self.engine.state, engine::State::Ready { .. })
                 || self.store.is_failing(),
-        }
-    }
-}
-
-impl Held {
-    /// The sealed record that it has in its tree.
-    fn record(&self, no: TicketNo) -> Vec<u8> {
-        let waiting = Waiting {
-            no,
-            accepted: self.accepted,
-            request: self.request.clone(),
-            topic: self.topic.clone(),
-            course: Some(Course {
-                route: self.decision.route.clone(),
-                degraded: self.decision.degraded,
-                owed: self.decision.owed.is_some(),
-                told: self.told,
-            }),
-        };
-        match self.case.as_deref() {
-            None => waiting.seal(),
-            Some(case) => Passed {
-                waiting,
-                why: case.why.clone(),
-                draft: case.draft.clone(),
-                since: case.since,
-                expires: case.expires,
-            }
-            .seal(),
-        }
-    }
-
-    /// The best answer so far.
-    fn draft(&self) -> Option<&Draft> {
-        self.case.as_ref()?.draft.as_ref()
-    }
-
-    /// Adds to what the reply tells of the way.
-    fn because(&mut self, reason: String) {
-        let reasons = &mut self.decision.route.reasons;
-        if reasons.len() < MAX_REASONS && !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    }
-}
-
-impl Slip {
-    /// When time does something to it next.
-    fn alarm(&self) -> Mono {
-        let Some(trip) = &self.trip else {
-            return self.deadline;
-        };
-        let end = if trip.overdue {
-            trip.expires
-        } else {
-            self.deadline.min(trip.expires)
-        };
-        match trip.patience {
-            Some(patience) if !trip.told => end.min(patience),
-            Some(_) | None => end,
         }
     }
 }

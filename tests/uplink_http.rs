@@ -23,7 +23,7 @@ use lineside::intake::{
     Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream, digest_of,
 };
-use lineside::router::{self, Accepts, Clearance, Escalation, Policy, ToCloud, Ways, Why};
+use lineside::router::{self, Accepts, Cleared, Escalation, Policy, ToCloud, Ways, Why};
 use lineside::ticket::TicketNo;
 use lineside::uplink::shell::{self, Ends};
 use lineside::uplink::{
@@ -96,7 +96,7 @@ struct Uplink {
 }
 
 /// What the policy gives for a request that this upstream may have.
-fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
+fn cleared(ticket: u64, upstream: &str) -> Cleared<ToCloud> {
     let ways = Ways {
         upstreams: vec![router::Upstream {
             name: upstream.into(),
@@ -129,11 +129,7 @@ fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
         why: Why::EdgeShut,
     };
     let policy = Policy::reference(ways);
-    policy
-        .clear_for_cloud(escalation, upstream)
-        .unwrap()
-        .into_parts()
-        .1
+    policy.clear_for_cloud(escalation, upstream).unwrap()
 }
 
 impl Uplink {
@@ -173,8 +169,6 @@ impl Uplink {
     }
 
     fn errand(&self, ticket: u64, ways: &[&str], rule: Rule, form: Form) -> Errand {
-        let content = Digest([ticket.to_le_bytes()[0]; 16]);
-        let clearance = |way: &&str| clearance(ticket, way);
         let question = Question {
             instruction: "Say how urgent it is.".into(),
             input: INPUT.into(),
@@ -182,11 +176,12 @@ impl Uplink {
             form,
             max_tokens: 16,
         };
-        let key = IdempotencyKey::of("p:press7", &format!("id-{ticket}"), content);
         let until = self.clock.now().mono.after(PATIENCE);
-        let first = clearance(&ways[0]);
-        let errand = Errand::new(first, key, question, Classification::Public, until);
-        ways[1..].iter().map(clearance).fold(errand, Errand::or)
+        let errand = Errand::new(cleared(ticket, ways[0]), question, until);
+        let others = ways[1..].iter();
+        others.fold(errand, |errand, way| {
+            errand.or(cleared(ticket, way).into_parts().1)
+        })
     }
 
     async fn send(&self, ticket: u64, ways: &[&str]) {

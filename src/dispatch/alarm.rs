@@ -13,7 +13,7 @@ use super::away::Last;
 use super::cascade::Onward;
 use super::moves::{Tell, read_home};
 use super::store::Pending;
-use super::{Dispatch, engine};
+use super::{Dispatch, Held, InboxRecord, engine};
 use crate::clock::{Mono, Now};
 use crate::intake::{Code, Late};
 use crate::spool::{Numbered, Tree};
@@ -33,7 +33,10 @@ impl Dispatch {
             }
             self.deadlines.remove(&(due, no));
             let held = self.held.get(&no);
-            if held.is_some_and(|held| held.moving > 0) {
+            let passed = self.slips.get(&no).is_some_and(|slip| slip.trip.is_some());
+            let on_its_way =
+                |held: &Held| held.moving > 0 || passed && held.inbox != InboxRecord::Written;
+            if held.is_some_and(on_its_way) {
                 self.wake_at(no, now.mono.after(LOOK_AGAIN));
                 continue;
             }

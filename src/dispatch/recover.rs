@@ -46,6 +46,7 @@ struct Open {
 /// What a record in another tree than the inbox says besides.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
+    since: Wall,
     expires: Wall,
     has_draft: bool,
     told: bool,
@@ -135,6 +136,7 @@ impl Recovered {
 impl Open {
     fn passed(passed: Passed, home: Tree) -> Self {
         let kept = Kept {
+            since: passed.since,
             expires: passed.expires,
             has_draft: passed.draft.is_some(),
             told: passed.waiting.course.as_ref().is_some_and(|it| it.told),
@@ -257,7 +259,10 @@ impl Dispatch {
             | Tree::Aside => State::Waiting,
         };
         let trip = open.passed.map(|kept| Trip {
-            expires: now.mono.after(kept.expires.since(now.wall)),
+            // As above: time on the disk counts, and what is left is never more than all of it.
+            expires: now
+                .mono
+                .after((kept.expires.since(kept.since)).saturating_sub(now.wall.since(kept.since))),
             has_draft: kept.has_draft,
             told: kept.told,
             overdue: false,

@@ -46,12 +46,16 @@ fn question() -> Question {
     }
 }
 
-fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
+fn cleared_first(ticket: u64, upstream: &str) -> Cleared<ToCloud> {
     cleared(ticket, "spindle vibration rising", upstream)
 }
 
+fn clearance(ticket: u64, upstream: &str) -> Clearance<ToCloud> {
+    cleared_first(ticket, upstream).into_parts().1
+}
+
 /// What the policy gives for a request with this text.
-fn cleared(ticket: u64, text: &str, upstream: &str) -> Clearance<ToCloud> {
+fn cleared(ticket: u64, text: &str, upstream: &str) -> Cleared<ToCloud> {
     let ways = Ways {
         upstreams: vec![router::Upstream {
             name: upstream.into(),
@@ -84,18 +88,11 @@ fn cleared(ticket: u64, text: &str, upstream: &str) -> Clearance<ToCloud> {
         why: Why::EdgeShut,
     };
     let policy = Policy::reference(ways);
-    policy
-        .clear_for_cloud(escalation, upstream)
-        .unwrap()
-        .into_parts()
-        .1
+    policy.clear_for_cloud(escalation, upstream).unwrap()
 }
 
 fn errand(ticket: u64, ways: &[&str], until: Mono) -> Errand {
-    let key = IdempotencyKey::of("p:press7", &ticket.to_string(), Digest([7; 16]));
-    let internal = Classification::Internal;
-    let first = clearance(ticket, ways[0]);
-    let errand = Errand::new(first, key, question(), internal, until);
+    let errand = Errand::new(cleared_first(ticket, ways[0]), question(), until);
     ways[1..]
         .iter()
         .fold(errand, |errand, way| errand.or(clearance(ticket, way)))
@@ -288,7 +285,7 @@ fn what_is_restricted_or_not_accepted_never_leaves() {
 fn a_clearance_for_another_request_opens_no_way() {
     let errand = errand(1, &["a"], Mono(SECOND)).or(clearance(2, "b"));
     assert_eq!(errand.ways().len(), 1);
-    let other = cleared(1, "something else", "b");
+    let other = cleared(1, "something else", "b").into_parts().1;
     assert_eq!(errand.or(other).ways().len(), 1);
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Broker {
     pub(crate) tokens: BTreeMap<(u32, u16), MsgNo>,
     /// Messages that were delivered as redelivered.
     pub(crate) redelivered: BTreeSet<MsgNo>,
+    /// What stands on the status topic.
+    pub(crate) last_status: String,
 }
 
 /// What became of a parcel.
@@ -48,6 +50,7 @@ impl Broker {
             parcels: VecDeque::new(),
             tokens: BTreeMap::new(),
             redelivered: BTreeSet::new(),
+            last_status: String::new(),
         }
     }
 
@@ -117,7 +120,12 @@ impl Broker {
     /// The adapter carries out the next command. Stale tokens are ignored.
     pub(crate) fn take_command(&mut self) {
         match self.commands.pop_front() {
-            Some(Command::Publish(parcel)) => self.parcels.push_back(parcel),
+            Some(Command::Publish(parcel)) => {
+                if parcel.topic.ends_with("/status") {
+                    self.last_status = String::from_utf8_lossy(&parcel.payload).into_owned();
+                }
+                self.parcels.push_back(parcel);
+            }
             Some(Command::Acknowledge(token)) => {
                 if self.up && token.generation == self.generation {
                     self.in_flight.remove(&token.packet);

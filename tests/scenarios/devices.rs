@@ -7,7 +7,8 @@ use lineside::intake::{
     self, AckToken, Limits, Message, Request, RequestId, ReturnAddress, Topics,
 };
 
-use crate::engine::{POISON, TOO_LONG};
+use crate::cloud::SECRET;
+use crate::engine::{POISON, TOO_LONG, UNSURE};
 
 /// Replaced by the real token when the broker delivers; says that the message is at `QoS` 1.
 pub(crate) const QOS_1: Option<AckToken> = Some(AckToken {
@@ -139,7 +140,21 @@ impl Devices {
         let poison = match rng.u8(..) {
             0..8 => POISON,
             8..16 => TOO_LONG,
-            16.. => "bearing",
+            16..90 => UNSURE,
+            90.. => "bearing",
+        };
+        let (label, secret) = match rng.u8(0..6) {
+            0 => ("", SECRET),
+            1 => (r#""classification":"restricted","#, SECRET),
+            2 => (r#""classification":"internal","#, ""),
+            _ => (r#""classification":"public","#, ""),
+        };
+        let late = ["", "", r#","late":true"#, r#","late":false"#][rng.usize(0..4)];
+        let wanted = ["", r#","risk":90"#, r#","complexity":0.9"#][rng.usize(0..3)];
+        let what = match rng.u8(0..4) {
+            0 => r#""task":"extract","input""#,
+            1 => r#""task":"triage","input""#,
+            _ => r#""prompt""#,
         };
         let priority = ["low", "normal", "high"][rng.usize(0..3)];
         let deadline = [50, 400, 2000, 20_000, 60_000][rng.usize(0..5)];
@@ -151,7 +166,7 @@ impl Devices {
         let padding = "x".repeat(rng.usize(0..200));
         let text = if id.is_empty() { rng.u64(0..3) } else { *next };
         let payload = format!(
-            r#"{{{id}{who}"prompt":"{poison} {text} {padding}","priority":"{priority}","deadline_ms":{deadline}}}"#
+            r#"{{{id}{who}{label}{what}:"{poison} {secret} {text} {padding}","priority":"{priority}","deadline_ms":{deadline}{late}{wanted}}}"#
         );
         let own_topic = rng.u8(0..4) == 0;
         Message {

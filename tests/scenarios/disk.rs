@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use lineside::intake::ReturnAddress;
-use lineside::spool::forms::{Filed, Letter, Waiting, read_step};
+use lineside::intake::{Classification, ReturnAddress};
+use lineside::spool::forms::{Filed, Letter, Passed, Waiting, read_step};
 use lineside::spool::record::unseal;
 use lineside::spool::{Disk, DiskError, Scan, Tree, Write};
 use lineside::ticket::{TicketNo, What};
@@ -42,11 +42,20 @@ pub(crate) struct State {
     pub(crate) faults: Vec<String>,
 }
 
+/// Whether a reply says that more will follow.
+pub(crate) fn is_provisional(payload: &[u8]) -> bool {
+    String::from_utf8_lossy(payload).contains(r#""final":false"#)
+}
+
 /// What a power cut leaves, and what it ever left.
 #[derive(Debug, Default)]
 pub(crate) struct Durable {
     records: BTreeMap<(Tree, u64), Vec<u8>>,
     pub(crate) inbox: BTreeMap<TicketNo, Waiting>,
+    pub(crate) cloud: BTreeMap<TicketNo, Passed>,
+    pub(crate) review: BTreeMap<TicketNo, Passed>,
+    /// Left a tree in the batch that is being applied.
+    left: Vec<Waiting>,
     pub(crate) outcomes: BTreeMap<TicketNo, Filed>,
     pub(crate) letters: BTreeMap<u64, Letter>,
     pub(crate) also_to: BTreeMap<TicketNo, BTreeMap<u64, ReturnAddress>>,
@@ -68,6 +77,16 @@ pub(crate) enum Gone {
 }
 
 impl State {
+    /// The bodies of a ticket's trail, in order.
+    pub(crate) fn steps(&self, no: TicketNo) -> Vec<Vec<u8>> {
+        let (first, last) = (no.trail_seq(0), no.trail_seq(u64::MAX));
+        let range = (Tree::Trail, first)..=(Tree::Trail, last);
+        let sealed = self.durable.records.range(range);
+        sealed
+            .map(|(_, value)| unseal(value).expect("a sealed record").to_vec())
+            .collect()
+    }
+
     fn chance(&mut self) -> bool {
         self.rng.as_mut().expect("the world gives one").bool()
     }
@@ -119,6 +138,33 @@ impl State {
 }
 
 impl Durable {
+    /// Every open request, whatever tree it lies in.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Waiting> {
+        let passed = self.cloud.values().chain(self.review.values());
+        self.inbox.values().chain(passed.map(|it| &it.waiting))
+    }
+
+    /// A request lies in one tree, or in none and has its outcome.
+    fn check_moves(&mut self) {
+        for left in std::mem::take(&mut self.left) {
+            let trees = [
+                self.inbox.contains_key(&left.no),
+                self.cloud.contains_key(&left.no),
+                self.review.contains_key(&left.no),
+            ];
+            match trees.iter().filter(|there| **there).count() {
+                0 => self.gone.push(Gone::Inbox(Box::new(left))),
+                1 => {}
+                n => self.wrong = Some(format!("{:?} lies in {n} trees", left.no)),
+            }
+        }
+        let mut all: Vec<_> = self.open().map(|waiting| waiting.no).collect();
+        all.sort_unstable();
+        if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.wrong = Some(format!("{:?} lies in two trees", pair[0]));
+        }
+    }
+
     fn apply(&mut self, batch: Vec<Write>) {
         for write in batch {
             if let Some(value) = write.value {
@@ -129,6 +175,7 @@ impl Durable {
                 self.records.remove(&(write.tree, write.seq));
             }
         }
+        self.check_moves();
     }
 
     fn index(&mut self, tree: Tree, seq: u64, value: &[u8]) {
@@ -148,6 +195,11 @@ impl Durable {
             }
             Tree::Outbox => {
                 let letter = Letter::read(body).expect("a letter");
+                let settled = self.outcomes.contains_key(&letter.no);
+                let known = self.letters.contains_key(&seq);
+                if is_provisional(&letter.payload) && settled && !known {
+                    self.wrong = Some(format!("{:?}: provisional after final", letter.no));
+                }
                 self.letters.insert(seq, letter);
             }
             Tree::Trail => {
@@ -161,7 +213,18 @@ impl Durable {
                     self.wrong = Some(format!("{no:?}: a second address was overwritten"));
                 }
             }
-            Tree::Cloud | Tree::Review | Tree::Telemetry | Tree::Aside => {
+            Tree::Cloud => {
+                let passed = Passed::read(body).expect("a request that was passed on");
+                if passed.waiting.request.classification == Classification::Restricted {
+                    self.wrong = Some("(3) a restricted request waits for the cloud".into());
+                }
+                self.cloud.insert(passed.waiting.no, passed);
+            }
+            Tree::Review => {
+                let passed = Passed::read(body).expect("a request that was passed on");
+                self.review.insert(passed.waiting.no, passed);
+            }
+            Tree::Telemetry | Tree::Aside => {
                 self.wrong = Some(format!("a record in {tree:?}"));
             }
         }
@@ -189,9 +252,16 @@ impl Durable {
     fn unindex(&mut self, tree: Tree, seq: u64) {
         match tree {
             Tree::Inbox => {
-                if let Some(waiting) = self.inbox.remove(&TicketNo::from_inbox_seq(seq)) {
-                    self.gone.push(Gone::Inbox(Box::new(waiting)));
-                }
+                let gone = self.inbox.remove(&TicketNo::from_inbox_seq(seq));
+                self.left.extend(gone);
+            }
+            Tree::Cloud => {
+                let gone = self.cloud.remove(&TicketNo::from_inbox_seq(seq));
+                self.left.extend(gone.map(|passed| passed.waiting));
+            }
+            Tree::Review => {
+                let gone = self.review.remove(&TicketNo::from_inbox_seq(seq));
+                self.left.extend(gone.map(|passed| passed.waiting));
             }
             Tree::Outcomes => {
                 let count = self.outcomes.len();
@@ -216,7 +286,7 @@ impl Durable {
                     also.remove(&seq);
                 }
             }
-            Tree::Cloud | Tree::Review | Tree::Telemetry | Tree::Aside => {}
+            Tree::Telemetry | Tree::Aside => {}
         }
     }
 }

@@ -12,6 +12,9 @@ pub(crate) const POISON: &str = "poison";
 /// A request with this in its text does not fit into the engine's context, ever.
 pub(crate) const TOO_LONG: &str = "endless";
 
+/// Of a request with this in its text the engine is never sure.
+pub(crate) const UNSURE: &str = "perhaps";
+
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) state: State,
@@ -108,8 +111,20 @@ impl Engine {
                 return;
             }
             self.answers += 1;
-            let text = format!("answer {}", self.answers);
-            self.end(job.ticket, Ok(completion(text)));
+            let text = if self.answers.is_multiple_of(3) {
+                "same".into()
+            } else {
+                format!("answer {}", self.answers)
+            };
+            let unsure = job.request.ask.text().contains(UNSURE);
+            let confidence = if unsure { 0.3 } else { 0.9 };
+            self.end(
+                job.ticket,
+                Ok(Completion {
+                    confidence,
+                    ..completion(text)
+                }),
+            );
         }
     }
 

@@ -8,6 +8,8 @@
 )]
 
 mod broker;
+mod cascade;
+mod cloud;
 mod devices;
 mod disk;
 mod edges;

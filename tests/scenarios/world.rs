@@ -5,20 +5,29 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
-use lineside::dispatch::{Answer, Dispatch, Effects, Inquiry, Recovered, SessionNo, Setup};
+use lineside::dispatch::{
+    Answer, Dispatch, Effects, Inquiry, Patience, Recovered, SessionNo, Setup,
+};
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
-use lineside::router::Router;
+use lineside::package::Package;
+use lineside::review::{Asked, ItemId, Named, Reviewer, Site, Verdict};
+use lineside::router::pattern::NamePattern;
+use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{Caps, Op, PerTree, Spool, Tree, Verdict};
-use lineside::ticket::Window;
+use lineside::spool::{self, Caps, Op, PerTree, Spool, Tree};
+use lineside::ticket::{TicketNo, Window};
+use lineside::uplink::Briefs;
 
 use crate::broker::{Broker, Fate};
+use crate::cloud::Cloud;
 use crate::devices::{Devices, Sent};
 use crate::disk::{Die, Shared, SimDisk, State as DiskState};
 use crate::engine::Engine;
@@ -36,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) steps: u32,
     /// Of 256: how often a step is a fault.
     pub(crate) trouble: u8,
+    pub(crate) cloud_slots: u32,
+    pub(crate) cloud_slow_ms: u64,
 }
 
 impl Plan {
@@ -77,6 +88,13 @@ impl Plan {
                 },
                 outbox_bytes: 1 << 19,
                 reply_expiry_s: 3600,
+                review: Site::default(),
+                briefs: briefs(),
+                patience: Patience {
+                    cloud: Duration::from_secs(2),
+                    cloud_keep: Duration::from_mins(10),
+                    review_keep: Duration::from_mins(10),
+                },
             },
             caps: Caps {
                 bytes,
@@ -88,6 +106,8 @@ impl Plan {
             receive_max: 16,
             steps: 0,
             trouble: 0,
+            cloud_slots: 2,
+            cloud_slow_ms: 100,
         }
     }
 
@@ -118,7 +138,102 @@ impl Plan {
         plan.receive_max = rng.usize(2..16);
         plan.steps = rng.u32(100..400);
         plan.trouble = [0, 4, 10, 25][rng.usize(0..4)];
+        if rng.u8(0..4) > 0 {
+            plan.setup.router = random_router(rng);
+        }
+        plan.cloud_slots = rng.u32(1..4);
+        plan.cloud_slow_ms = [5, 300, 4000, 40_000][rng.usize(0..4)];
+        plan.setup.patience = Patience {
+            cloud: Duration::from_millis([20, 500, 3000][rng.usize(0..3)]),
+            cloud_keep: Duration::from_millis(rng.u64(1000..600_000)),
+            review_keep: Duration::from_millis(rng.u64(1000..600_000)),
+        };
+        if tight(rng) {
+            plan.caps.bytes.set(Tree::Cloud, rng.u64(0..2000));
+        }
+        if tight(rng) {
+            plan.caps.bytes.set(Tree::Review, rng.u64(0..2000));
+        }
         plan
+    }
+}
+
+/// The words of the bundled package.
+fn briefs() -> Briefs {
+    static BRIEFS: OnceLock<Briefs> = OnceLock::new();
+    let read = || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+        Briefs::of(&Package::open(&folder).expect("the bundled package"))
+    };
+    BRIEFS.get_or_init(read).clone()
+}
+
+/// A table of rules by chance, with whoever may answer besides the edge.
+fn random_router(rng: &mut fastrand::Rng) -> Router {
+    let accepts = |rng: &mut fastrand::Rng| {
+        let all = [Classification::Public, Classification::Internal];
+        Accepts::of(&all[..rng.usize(1..3)])
+    };
+    let names = ["main", "plant"];
+    let upstreams: Vec<_> = names[..rng.usize(0..3)]
+        .iter()
+        .map(|name| Upstream {
+            name: (*name).into(),
+            accepts: accepts(rng),
+        })
+        .collect();
+    let ways = Ways {
+        upstreams,
+        local_review: rng.bool(),
+        remote_review: if rng.bool() {
+            accepts(rng)
+        } else {
+            Accepts::default()
+        },
+    };
+    let bar = |threshold, verify| TaskBar { threshold, verify };
+    let tasks = [
+        ("triage".to_owned(), bar(0.65, false)),
+        ("extract".to_owned(), bar(0.65, true)),
+    ];
+    let policy = if rng.bool() {
+        Policy::reference(ways)
+    } else {
+        let to = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
+            0 => To::Edge,
+            1..=3 => To::Cloud,
+            4 => To::CloudAt("plant".into()),
+            5 | 6 => To::Review,
+            _ => To::Refuse,
+        };
+        let rule = |name: &str, when, to| Rule {
+            name: name.into(),
+            when,
+            to,
+        };
+        let restricted = When {
+            classification: Some(vec![Classification::Restricted]),
+            ..When::default()
+        };
+        let triage = When {
+            task: Some(vec![NamePattern::Is("triage".into())]),
+            ..When::default()
+        };
+        let rules = vec![
+            rule("stays", restricted, To::Edge),
+            rule("triage", triage, to(rng)),
+            rule("rest", When::default(), to(rng)),
+        ];
+        Policy::new(rules, ways)
+    };
+    Router {
+        policy,
+        bars: Bars {
+            site: rng.bool().then_some(0.65),
+            cloud: rng.bool().then_some(0.5),
+            tasks: tasks.into(),
+        },
+        ..Router::default()
     }
 }
 
@@ -140,6 +255,7 @@ pub(crate) struct World {
     pub(crate) dispatch: Option<Dispatch>,
     pub(crate) broker: Broker,
     pub(crate) engine: Engine,
+    pub(crate) cloud: Cloud,
     pub(crate) devices: Devices,
     pub(crate) books: crate::invariants::Books,
     step: u32,
@@ -147,6 +263,8 @@ pub(crate) struct World {
     pub(crate) verbose: bool,
     next_session: u64,
     pub(crate) draining: bool,
+    /// Whether somebody rules when there is no trouble; else what waits for a person expires.
+    pub(crate) rules_at_rest: bool,
     pub(crate) moody: bool,
     pub(crate) restarts: u32,
     counts: lineside::dispatch::Counts,
@@ -175,6 +293,18 @@ impl World {
             dispatch: None,
             broker: Broker::new(plan.receive_max),
             engine: Engine::new(plan.engine, plan.slots, plan.slow_ms),
+            cloud: Cloud::new(
+                plan.setup
+                    .router
+                    .policy
+                    .ways()
+                    .upstreams
+                    .iter()
+                    .map(|it| it.name.clone())
+                    .collect(),
+                plan.cloud_slots,
+                plan.cloud_slow_ms,
+            ),
             devices: Devices::new(),
             books: crate::invariants::Books::default(),
             step: 0,
@@ -182,6 +312,7 @@ impl World {
             verbose,
             next_session: 1,
             draining: false,
+            rules_at_rest: seed.is_multiple_of(2),
             moody: true,
             restarts: 0,
             counts: lineside::dispatch::Counts::new(),
@@ -261,6 +392,7 @@ impl World {
         self.open_ops.clear();
         self.broker.appliance_gone();
         self.engine.begin(self.at);
+        self.cloud.begin();
         self.books.on_stop();
         self.look_at_disk();
         self.boot();
@@ -307,6 +439,10 @@ impl World {
                 self.books.running.remove(no);
             }
             self.engine.commands.push_back(command);
+        }
+        for command in effects.uplink {
+            self.note(|| format!("  → uplink {command:?}").chars().take(90).collect());
+            self.cloud.commands.push_back(command);
         }
         for command in effects.spool {
             self.note(|| format!("  → spool {}", brief_spool(&command)));
@@ -379,9 +515,9 @@ impl World {
         let live = spool.live();
         for (token, verdict) in tokens.into_iter().zip(verdicts) {
             self.from_spool.push_back(match verdict {
-                Verdict::Committed => FromSpool::Committed { token, live },
-                Verdict::Full(tree) => FromSpool::Refused { token, tree },
-                Verdict::Failed => {
+                spool::Verdict::Committed => FromSpool::Committed { token, live },
+                spool::Verdict::Full(tree) => FromSpool::Refused { token, tree },
+                spool::Verdict::Failed => {
                     self.spool_failing = true;
                     FromSpool::Failed { token }
                 }
@@ -454,6 +590,56 @@ impl World {
         self.turn(|dispatch, now| dispatch.on_engine(event, now));
     }
 
+    pub(crate) fn cloud_turn(&mut self) {
+        let (at, started, moody) = (self.at, self.started, self.moody);
+        self.cloud.take_command(at, started, &mut self.rng, moody);
+    }
+
+    pub(crate) fn deliver_cloud(&mut self) {
+        let Some(event) = self.cloud.events.pop_front() else {
+            return;
+        };
+        self.note(|| format!("cloud: {event:?}").chars().take(110).collect());
+        self.turn(|dispatch, now| dispatch.on_uplink(event, now));
+    }
+
+    /// A person rules on something that waits for one, or on something that does not.
+    pub(crate) fn person_turn(&mut self) {
+        let waiting: Vec<_> = self.disk.borrow().durable.review.keys().copied().collect();
+        let no = match waiting.len() {
+            0 => return,
+            n => waiting[self.rng.usize(0..n)],
+        };
+        let verdict = match self.rng.u8(0..3) {
+            0 if self.moody => Verdict::Approve,
+            1 => Verdict::Reject("no".into()),
+            _ => Verdict::Correct("by hand".into()),
+        };
+        let taken = self.rng.u8(0..4) == 0;
+        if let Some(named) = self.named(no) {
+            let one = Reviewer::named("one").expect("a name");
+            let other = Reviewer::named("other").expect("a name");
+            if taken && self.moody {
+                self.inquire(Inquiry::Review(Asked::Take(named.clone(), one)));
+            }
+            self.inquire(Inquiry::Review(Asked::Rule(named, other, verdict)));
+        }
+    }
+
+    /// What a reviewer calls the item of this ticket.
+    fn named(&self, no: TicketNo) -> Option<Named> {
+        let disk = self.disk.borrow();
+        let passed = disk.durable.review.get(&no)?;
+        Some(ItemId::of(&passed.waiting.request).into())
+    }
+
+    /// Somebody here rules on the only ticket.
+    pub(crate) fn rule(&mut self, verdict: Verdict) {
+        let named = self.named(TicketNo(1)).expect("it waits for a person");
+        let by = Reviewer::named("anna").expect("a name");
+        self.inquire(Inquiry::Review(Asked::Rule(named, by, verdict)));
+    }
+
     pub(crate) fn broker_turn(&mut self, fate: Fate) {
         let deep = if self.moody { self.rng.usize(0..3) } else { 0 };
         if let Some(parcel) = self.broker.take_parcel(deep, fate) {
@@ -482,12 +668,17 @@ impl World {
         if let Some(engine) = self.engine.next() {
             next = next.min(engine);
         }
+        if let Some(cloud) = self.cloud.next() {
+            next = next.min(cloud);
+        }
         self.at = self.at.max(next);
+        self.cloud.pass(self.at);
         self.engine.pass(self.at);
     }
 
     pub(crate) fn pass(&mut self, span: Duration) {
         self.at += span;
+        self.cloud.pass(self.at);
         self.engine.pass(self.at);
     }
 
@@ -547,7 +738,12 @@ impl World {
     }
 
     fn fault(&mut self) {
-        match self.rng.u8(0..16) {
+        match self.rng.u8(0..18) {
+            16 | 17 => {
+                let up = self.rng.bool();
+                self.note(|| format!("FAULT the cloud is up: {up}"));
+                self.cloud.set_up(up);
+            }
             0 | 1 => {
                 self.note(|| "FAULT connection lost".into());
                 self.broker.drop_connection();
@@ -616,7 +812,10 @@ impl World {
         if self.rng.u8(0..3) == 0 {
             self.pass(span);
         }
-        match self.rng.u8(0..24) {
+        match self.rng.u8(0..30) {
+            24 | 25 => self.cloud_turn(),
+            26 | 27 => self.deliver_cloud(),
+            28 if self.rng.u8(0..4) == 0 => self.person_turn(),
             0..=2 => {
                 let message = self.devices.think(&mut self.rng);
                 self.publish(message);
@@ -661,6 +860,9 @@ impl World {
             self.broker_turn(Fate::Taken);
         }
         self.drain_queues();
+        if self.rules_at_rest && !self.disk.borrow().durable.review.is_empty() {
+            self.person_turn();
+        }
         self.timeout_if_due();
         self.drain_queues();
     }
@@ -672,6 +874,9 @@ impl World {
         while !self.engine.commands.is_empty() {
             let at = self.at;
             self.engine.take_command(at, &mut self.rng, false);
+        }
+        while !self.cloud.commands.is_empty() {
+            self.cloud_turn();
         }
         if !self.to_spool.is_empty() || self.spool_failing {
             self.spool_turn();
@@ -685,6 +890,9 @@ impl World {
         while !self.engine.events.is_empty() {
             self.deliver_engine();
         }
+        while !self.cloud.events.is_empty() {
+            self.deliver_cloud();
+        }
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -694,6 +902,7 @@ impl World {
             && status.store == "well"
             && self.broker.is_idle()
             && self.engine.is_idle()
+            && self.cloud.is_idle()
             && self.to_spool.is_empty()
             && self.from_spool.is_empty()
             && !self.spool_failing
@@ -704,10 +913,11 @@ impl World {
         self.note(|| "---- from here on, no trouble ----".into());
         self.moody = false;
         self.disk.borrow_mut().heal();
+        self.cloud.set_up(true);
         if self.draining {
             self.stop_and_boot();
         }
-        let until = self.at + Duration::from_mins(10);
+        let until = self.at + Duration::from_mins(40);
         let mut rounds = 0;
         loop {
             self.fair_round();
@@ -839,6 +1049,8 @@ fn brief_answer(answer: &Answer) -> String {
     match answer {
         Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
         Answer::Status(_) => "status".into(),
+        Answer::Learned(_) => "what was learnt".into(),
+        Answer::Review(told) => format!("review: {told:?}").chars().take(80).collect(),
         Answer::Trace(lines) => format!("trace of {}", lines.len()),
     }
 }

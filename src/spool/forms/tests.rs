@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Tokens};
+use crate::package::Features;
+use crate::reply::{Elsewhere, Source};
 use crate::spool::record::{VERSION, unseal};
 
 /// A record that no run made up: each form with every optional part.
@@ -30,6 +33,71 @@ fn waiting() -> Waiting {
             reply: address(),
             content: Digest([7; 16]),
         },
+        topic: None,
+        course: None,
+    }
+}
+
+/// The same with all that came to be known later.
+fn decided() -> Waiting {
+    let plain = waiting();
+    Waiting {
+        request: Request {
+            late: Late::Yes,
+            ..plain.request
+        },
+        topic: Some("lineside/A/request/press7".into()),
+        course: Some(Course {
+            route: Route {
+                rule: "default".into(),
+                reasons: vec!["the cloud is out of reach".into()],
+            },
+            degraded: true,
+            owed: true,
+            told: true,
+        }),
+        ..plain
+    }
+}
+
+fn draft(source: Source) -> Draft {
+    let figures = [-0.5, -0.25, -0.125, 0.5, 0.75];
+    Draft {
+        source,
+        completion: Completion {
+            text: "stop".into(),
+            confidence: 0.5,
+            choices: vec![Choice {
+                label: "stop".into(),
+                logprob: -0.5,
+            }],
+            model: Model {
+                package: "p".into(),
+                seq: 7,
+                digest: "sha256:00".into(),
+                prompt_version: "3".into(),
+            },
+            tokens: Tokens {
+                prompt: 9,
+                cached: 8,
+                completion: 1,
+            },
+            ..Completion::default()
+        },
+        features: Some(Features::of_figures(figures, Some(0.5), 4)),
+    }
+}
+
+fn passed() -> Passed {
+    Passed {
+        waiting: decided(),
+        why: Why::Doubt {
+            confidence: 0.5,
+            threshold: 0.75,
+        },
+        draft: Some(draft(Source::Edge)),
+        since: Wall(1_800_000_000_500),
+        expires: Wall(1_800_000_900_500),
     }
 }
 
@@ -103,16 +171,25 @@ fn assert_golden<T: PartialEq + std::fmt::Debug>(
     assert_eq!(read(unseal(&golden).unwrap()).as_ref(), Ok(record));
 }
 
-#[test]
-fn version_1_of_a_waiting_request_is_these_bytes() {
-    let golden = "01ac0280a0f1c2b13400087072657373372d310006707265737337010674726961676508392e3820 \
-        6d6d2f73020150010000003f00d00f01800101027b7d010116646576696365732f7072657373372f \
-        616e7377657273010200ff01016b017607070707070707070707070707070707ac96739d";
-    assert_golden(golden, &waiting(), &waiting().seal(), Waiting::read);
+#[track_caller]
+fn assert_reads<T: PartialEq + std::fmt::Debug>(
+    golden: &str,
+    record: &T,
+    read: impl Fn(&[u8]) -> Result<T, Damage>,
+) {
+    assert_eq!(read(unseal(&bytes(golden)).unwrap()).as_ref(), Ok(record));
 }
 
 #[test]
-fn version_1_of_the_plainest_waiting_request_is_these_bytes() {
+fn a_waiting_request_of_before_reads_as_it_did() {
+    let golden = "01ac0280a0f1c2b13400087072657373372d310006707265737337010674726961676508392e3820 \
+        6d6d2f73020150010000003f00d00f01800101027b7d010116646576696365732f7072657373372f \
+        616e7377657273010200ff01016b017607070707070707070707070707070707ac96739d";
+    assert_reads(golden, &waiting(), Waiting::read);
+}
+
+#[test]
+fn the_plainest_waiting_request_of_before_reads_as_it_did() {
     let full = waiting();
     let plain = Waiting {
         request: Request {
@@ -134,7 +211,19 @@ fn version_1_of_the_plainest_waiting_request_is_these_bytes() {
     };
     let golden = "01ac0280a0f1c2b134010130020002686900000002d00f0000000007070707070707070707070707 \
         0707078d629be9";
-    assert_golden(golden, &plain, &plain.seal(), Waiting::read);
+    assert_reads(golden, &plain, Waiting::read);
+}
+
+#[test]
+fn version_1_of_a_waiting_request_is_these_bytes() {
+    let golden = "GOLDEN-A";
+    assert_golden(golden, &decided(), &decided().seal(), Waiting::read);
+}
+
+#[test]
+fn version_1_of_a_request_that_was_passed_on_is_these_bytes() {
+    let golden = "GOLDEN-B";
+    assert_golden(golden, &passed(), &passed().seal(), Passed::read);
 }
 
 #[test]
@@ -168,6 +257,22 @@ fn version_1_of_each_step_is_these_bytes() {
         (What::Requeued(Requeue::Crashed), "0180a0f1c2b13403e14d2d77"),
         (What::Delivered, "0180a0f1c2b1340442d849e9"),
         (What::Undeliverable, "0180a0f1c2b13405d4e84e9e"),
+        (What::Passed(Why::Rule("r".into())), "G1"),
+        (
+            What::Passed(Why::Doubt {
+                confidence: 0.5,
+                threshold: 0.75,
+            }),
+            "G2",
+        ),
+        (What::Asked, "G3"),
+        (What::Returned("slow".into()), "G4"),
+        (What::StoodIn, "G5"),
+        (What::ToPerson(Why::EdgeShut), "G6"),
+        (What::ToPerson(Why::Verification), "G7"),
+        (What::ToPerson(Why::Failed("slow".into())), "G8"),
+        (What::Provisional, "G9"),
+        (What::LateAnswer, "G10"),
     ] {
         let step = step(what);
         assert_golden(golden, &step, &seal_step(&step).unwrap(), read_step);
@@ -257,14 +362,14 @@ prop_compose! {
         schema in prop::option::of(any_text()),
         stream in prop::sample::select(vec![Stream::Yes, Stream::No]),
         detail in prop::sample::select(vec![Detail::Whole, Detail::Tokens]),
+        late in prop::sample::select(vec![Late::No, Late::Yes]),
         reply in any_address(),
         content in any_digest(),
     ) -> Request {
         Request {
             id, client, ask, classification, risk, complexity, priority,
             deadline: Duration::from_millis(deadline_ms),
-            late: Late::No,
-            max_tokens, schema, stream, detail, reply, content,
+            late, max_tokens, schema, stream, detail, reply, content,
         }
     }
 }
@@ -297,6 +402,78 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_waiting()(
+        (no, accepted) in (any_no(), any::<u64>()),
+        request in any_request(),
+        topic in prop::option::of(any_text()),
+        course in prop::option::of((
+            any_text(), prop::collection::vec(any_text(), 0..3),
+            any::<bool>(), any::<bool>(), any::<bool>(),
+        )),
+    ) -> Waiting {
+        Waiting {
+            no, request, topic,
+            accepted: Wall(accepted),
+            course: course.map(|(rule, reasons, degraded, owed, told)| Course {
+                route: Route { rule, reasons },
+                degraded, owed, told,
+            }),
+        }
+    }
+}
+
+fn any_source() -> impl Strategy<Value = Source> {
+    let confidence = prop::option::of(0.0f32..=1.0);
+    prop_oneof![
+        Just(Source::Edge),
+        Just(Source::Human),
+        (any_text(), any_text(), confidence).prop_map(|(upstream, model, confidence)| {
+            Source::Cloud(Elsewhere {
+                upstream,
+                model,
+                confidence,
+            })
+        }),
+    ]
+}
+
+fn any_why() -> impl Strategy<Value = Why> {
+    prop_oneof![
+        any_text().prop_map(Why::Rule),
+        any_text().prop_map(Why::Failed),
+        Just(Why::EdgeShut),
+        Just(Why::Verification),
+        (0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(confidence, threshold)| Why::Doubt {
+            confidence,
+            threshold,
+        }),
+    ]
+}
+
+prop_compose! {
+    fn any_passed()(
+        waiting in any_waiting(),
+        why in any_why(),
+        source in prop::option::of(any_source()),
+        (since, expires) in any::<(u64, u64)>(),
+        (text, is_json, is_cut) in (any_text(), any::<bool>(), any::<bool>()),
+    ) -> Passed {
+        let draft = source.map(|source| Draft {
+            completion: Completion {
+                text: text.clone(),
+                form: if is_json { Form::Json } else { Form::Text },
+                finish: if is_cut { Finish::Length } else { Finish::End },
+                free: vec![FreeChoice { logprob: -0.5, entropy: 0.5 }],
+                ..draft(Source::Edge).completion
+            },
+            features: is_cut.then(Features::default),
+            source,
+        });
+        Passed { waiting, why, draft, since: Wall(since), expires: Wall(expires) }
+    }
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let what = prop_oneof![
         any_address().prop_map(What::AlsoTo),
@@ -313,12 +490,15 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn any_waiting_request_comes_back(
-        no in any_no(), accepted in any::<u64>(), request in any_request(),
-    ) {
-        let waiting = Waiting { no, accepted: Wall(accepted), request };
+    fn any_waiting_request_comes_back(waiting in any_waiting()) {
         let sealed = waiting.seal();
         prop_assert_eq!(Waiting::read(unseal(&sealed).unwrap()), Ok(waiting));
+    }
+
+    #[test]
+    fn any_request_that_was_passed_on_comes_back(passed in any_passed()) {
+        let sealed = passed.seal();
+        prop_assert_eq!(Passed::read(unseal(&sealed).unwrap()), Ok(passed));
     }
 
     #[test]
@@ -342,20 +522,19 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_damaged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = unseal(&bytes);
-        let _ = (Waiting::read(&bytes), Filed::read(&bytes));
+        let _ = (Waiting::read(&bytes), Passed::read(&bytes), Filed::read(&bytes));
         let _ = (Letter::read(&bytes), read_step(&bytes));
     }
 
     #[test]
     fn a_body_with_one_byte_changed_is_read_or_damaged(
-        request in any_request(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        passed in any_passed(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
-        let waiting = Waiting { no: TicketNo(1), accepted: Wall(1), request };
-        let sealed = waiting.seal();
+        let sealed = passed.seal();
         let mut body = unseal(&sealed).unwrap().to_vec();
         let at = at.index(body.len());
         body[at] = byte;
-        let _ = Waiting::read(&body);
-        let _ = Waiting::read(&body[..at]);
+        let _ = (Waiting::read(&body), Passed::read(&body));
+        let _ = (Waiting::read(&body[..at]), Passed::read(&body[..at]));
     }
 }
