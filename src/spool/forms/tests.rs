@@ -7,6 +7,7 @@ use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Tokens}
 use crate::package::Features;
 use crate::reply::{Elsewhere, Source};
 use crate::spool::record::{VERSION, unseal};
+use crate::ticket::{Requeue, Step, What, Why};
 
 /// A record that no run made up: each form with every optional part.
 fn waiting() -> Waiting {
