@@ -98,11 +98,12 @@ impl Away {
 }
 
 impl Dispatch {
-    /// A request that waits for the cloud may be asked about.
+    /// A request that waits for the cloud may be asked about; one that rests goes on resting.
     pub(super) fn offer(&mut self, no: TicketNo, now: Now) {
         let (_, seq) = self.home(no);
-        self.away.forget(seq);
-        self.away.ready.insert(seq);
+        if !self.away.knows(no, seq) {
+            self.away.ready.insert(seq);
+        }
         self.pump_cloud(now);
     }
 

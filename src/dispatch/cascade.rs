@@ -17,7 +17,7 @@ use super::moves::Tell;
 use super::{Case, Dispatch, Trip, engine};
 use crate::clock::Now;
 use crate::engine::{Completion, Form};
-use crate::intake::{Code, Detail, Request};
+use crate::intake::{Code, Detail, Late, Request};
 use crate::reply::Source;
 use crate::router::affinity::Went;
 use crate::router::judge::Measured;
@@ -266,7 +266,7 @@ impl Dispatch {
             expires: now.mono.after(keep),
             has_draft: draft.is_some(),
             told: held.told,
-            overdue: slip.deadline <= now.mono,
+            overdue: slip.late == Late::Yes && slip.deadline <= now.mono,
             patience: None,
             failures: 0,
         });
