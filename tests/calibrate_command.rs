@@ -75,14 +75,18 @@ fn one_variant(manifest: &str) -> String {
     kept.join("\n\n")
 }
 
-/// A manifest whose curves are all far off.
+/// A manifest whose curves are all far off, and which promises nothing.
 fn absurd(manifest: &str) -> String {
-    let line = |line| match line {
-        line if str::starts_with(line, "points = ") => ABSURD,
-        line => line,
-    };
-    let lines: Vec<&str> = manifest.lines().map(line).collect();
-    lines.join("\n")
+    let tables = manifest.split("\n\n");
+    let tables = tables.filter(|table| !table.starts_with("[[risk]]"));
+    let tables = tables.map(|table| {
+        let line = |line| match line {
+            line if str::starts_with(line, "points = ") => ABSURD,
+            line => line,
+        };
+        table.lines().map(line).collect::<Vec<_>>().join("\n")
+    });
+    tables.collect::<Vec<_>>().join("\n\n")
 }
 
 fn json(output: &Output) -> Value {
@@ -131,9 +135,18 @@ fn a_package_that_is_far_off_gets_curves_that_are_not() {
         assert_eq!(curve.method, Method::Platt);
         assert!(curve.calibration.probability(1.0) > 0.8, "{task}");
     }
+    // What sixty items can promise stands beside it.
+    assert_eq!(package.manifest().risks.len(), findings.len());
+    for risk in &package.manifest().risks {
+        assert_eq!((risk.labels, risk.quantization.as_str()), (60, VARIANT));
+        let threshold = |share| risk.points.threshold(share);
+        assert!(threshold(0.05).is_some(), "{}", risk.task);
+        assert_eq!(threshold(0.01), None, "{}", risk.task);
+    }
     // Nothing else was touched, and nothing lies beside it.
     let mut rest = as_it_was.manifest().clone();
     (rest.seq, rest.curves) = (3, package.manifest().curves.clone());
+    rest.risks.clone_from(&package.manifest().risks);
     assert_eq!(package.manifest(), &rest);
     let name = copy.0.file_name().unwrap().to_str().unwrap().to_owned();
     let beside = fs::read_dir(copy.0.parent().unwrap()).unwrap().flatten();
@@ -156,6 +169,39 @@ fn a_package_that_is_far_off_gets_curves_that_are_not() {
     assert!(words.contains("each judged by the others"), "{words}");
     if words.contains("nothing was written") {
         assert_eq!(copy.manifest(), text);
+    }
+
+    // A share that is asked for is kept, and who makes a package may leave its number.
+    let seq = copy.package().manifest().seq;
+    let more = copy.calibrate(&["--risk-target", "0.04", "--same-number"]);
+    assert_eq!(more.status.code(), Some(0));
+    let package = copy.package();
+    assert_eq!(package.manifest().seq, seq);
+    for risk in &package.manifest().risks {
+        let points = risk.points.points();
+        assert!(
+            points.iter().any(|(share, _)| *share == 0.04),
+            "{}",
+            risk.task
+        );
+    }
+}
+
+#[test]
+fn curves_that_are_to_stay_do_however_far_off_they_are() {
+    let copy = Copy::new(absurd);
+    let before = copy.package();
+    let told = json(&copy.calibrate(&["--json", "--keep-curves", "--same-number"]));
+    let findings = told["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|it| it["better"] == false), "{told}");
+    let after = copy.package();
+    assert_eq!(after.manifest().curves, before.manifest().curves);
+    assert_eq!(after.manifest().seq, before.manifest().seq);
+    // What is promised is about the confidence that these curves tell, which never exceeds 0.2.
+    assert_eq!(after.manifest().risks.len(), after.manifest().tasks.len());
+    for risk in &after.manifest().risks {
+        let mut sure = risk.points.points().iter().map(|(_, sure)| *sure);
+        assert!(sure.all(|sure| sure < 0.201), "{}", risk.task);
     }
 }
 

@@ -36,12 +36,16 @@ use crate::router::confidence::{Sample, Told, TooFew};
 
 /// Arguments of `lineside calibrate`.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub struct Args {
     /// The package's folder.
     #[arg(value_name = "PACKAGE", required_unless_present = "learned")]
     folder: Option<PathBuf>,
     /// Show what reviewers taught the running appliance; no package is looked at.
-    #[arg(long, conflicts_with_all = ["folder", "risk_target", "same_number", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["folder", "risk_target", "keep_curves", "same_number", "dry_run"])]
     pub learned: bool,
     /// Take the last change of this task back; the verdicts that led to it are dropped.
     #[arg(long, value_name = "TASK", requires = "learned")]
@@ -58,6 +62,10 @@ pub struct Args {
     /// as 0.05, and write it into the package beside those for the usual shares.
     #[arg(long, value_name = "SHARE", value_parser = target)]
     risk_target: Option<Target>,
+    /// Leave the curves as they are, because they were found by more labels than the suite has;
+    /// only points of risk are written.
+    #[arg(long)]
+    keep_curves: bool,
     /// Leave the package's number as it is: for one that nobody has yet.
     #[arg(long)]
     same_number: bool,
@@ -113,6 +121,9 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
     for (variant, _) in package.variants() {
         findings.extend(examine(&package, variant, gate)?);
     }
+    if args.keep_curves {
+        findings.iter_mut().for_each(|it| it.curve = Place::Kept);
+    }
     let found = Findings {
         curves: findings.iter().filter_map(Finding::curve).collect(),
         risks: (findings.iter())
@@ -155,6 +166,14 @@ struct Finding {
     before: Vec<Told>,
     /// What a new curve says of answers that it has not seen.
     after: Result<(Fitted, Vec<Told>), TooFew>,
+    /// Whether a new curve may take the old one's place.
+    curve: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Open,
+    Kept,
 }
 
 impl Finding {
@@ -167,13 +186,15 @@ impl Finding {
             unanswered: labels.unanswered,
             before: labels.before,
             after,
+            curve: Place::Open,
         }
     }
 
-    /// Whether unseen answers surprise the new curve clearly less.
+    /// Whether a new curve takes the old one's place: unseen answers surprise it clearly less.
     fn is_better(&self) -> bool {
         let after = self.after.as_ref();
-        after.is_ok_and(|(_, told)| is_clearly_better(told, &self.before))
+        let better = after.is_ok_and(|(_, told)| is_clearly_better(told, &self.before));
+        self.curve == Place::Open && better
     }
 
     /// What is told of answers from now on, as far as it is known of these.
@@ -325,6 +346,7 @@ fn row(finding: &Finding) -> String {
     let right = figures.map_or(0.0, |it| it.right * 100.0);
     let curve = match &finding.after {
         Ok((fitted, _)) if finding.is_better() => fitted.method.word().to_owned(),
+        Ok(_) if finding.curve == Place::Kept => "kept".to_owned(),
         Ok(_) => "kept: not better".to_owned(),
         Err(few) => format!("none: {few}"),
     };

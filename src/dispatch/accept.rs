@@ -166,6 +166,7 @@ impl Dispatch {
                 told: false,
                 case: None,
                 moving: 0,
+                heard: None,
             },
         );
         self.count("requests", "accepted");

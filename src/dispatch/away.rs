@@ -220,9 +220,16 @@ impl Dispatch {
             }
             return;
         }
-        if !self.away.errands.remove(&no) {
+        if !self.away.errands.contains(&no) {
             return; // cancelled meanwhile
         }
+        // One thing after the other: what is sent again after a failure of the store must not
+        // come behind what followed it.
+        if let Some(held) = self.held.get_mut(&no).filter(|held| held.moving > 0) {
+            held.heard = Some(result);
+            return;
+        }
+        self.away.errands.remove(&no);
         match result {
             Ok(answer) => {
                 self.away.reported.clear();

@@ -175,10 +175,13 @@ impl Dispatch {
                 self.remember_person(no, now);
                 self.held.remove(&no);
             }
-            Some(
-                State::Running | State::Asking | State::Settled | State::Delivered | State::Lost,
-            )
-            | None => {}
+            Some(State::Asking) => {
+                let heard = self.held.get_mut(&no).and_then(|held| held.heard.take());
+                if let Some(result) = heard {
+                    self.on_errand_ended(no, result, now);
+                }
+            }
+            Some(State::Running | State::Settled | State::Delivered | State::Lost) | None => {}
         }
         self.wind(no);
     }

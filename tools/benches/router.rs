@@ -13,11 +13,18 @@
 //! | ECE | calibration error over ten bins of equal mass, for each quantization | 0.03 |
 //! | AURC | mean risk over all coverages ÷ that of the plain product of probabilities | 0.9 |
 //! | risk | share answered wrongly on the edge at a target of 5 %, mean of 100 resplits | 5 % |
+//! | decision | time from a request that was read to its tier, with 200 rules ([`speed`]) | p99 100 µs |
 //!
-//! `tools/bench router [--quick]` makes the items, runs this, and draws the curves.
+//! `tools/bench router [--quick] [--write]` makes the items, runs this, and draws the curves; with
+//! `--write` into the package's README. With `LINESIDE_ROUTER_ANSWERS` set to a folder, each answer
+//! is written there with what it showed of how sure the model was, for who looks for a better way
+//! to tell.
 
 #![allow(clippy::cast_precision_loss, reason = "figures are far below 2^52")]
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+#[path = "router/speed.rs"]
+mod speed;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,6 +57,7 @@ const DRAWN: usize = 50;
 const APGR: f64 = 0.80;
 const ECE: f64 = 0.03;
 const AURC_RATIO: f64 = 0.9;
+const DECISION_P99_MICROS: f64 = 100.0;
 
 /// A cloud that is less ahead makes no APGR: a few answers, divided by next to nothing.
 const LEAST_AHEAD: f64 = 0.02;
@@ -80,6 +88,7 @@ fn main() -> Result<()> {
     let package = Package::open(&package).map_err(|faults| anyhow::anyhow!("{faults}"))?;
     let sibling = sibling(&package, &items)?;
     let mut table = Table::default();
+    decisions(&package, &items, &mut table)?;
     let mut figures = serde_json::Map::new();
     for (variant, _) in package.variants() {
         println!("asking {}", variant.quantization);
@@ -97,6 +106,7 @@ fn main() -> Result<()> {
                 })
             })
             .collect();
+        write_answers(&variant.quantization, &items, &answered)?;
         let measured = measure(&package, variant, &answered, &mut table)?;
         figures.insert(variant.quantization.clone(), measured);
     }
@@ -110,6 +120,56 @@ fn main() -> Result<()> {
     figures.insert("items".into(), json!(splits));
     figures.insert("table".into(), table.json());
     write(&Value::Object(figures))
+}
+
+/// How long a decision takes; the profile is told, because an unoptimized one is another figure.
+fn decisions(package: &Package, items: &[Line], table: &mut Table) -> Result<()> {
+    let texts: Vec<&str> = items.iter().map(|item| item.input.as_str()).collect();
+    let speed = speed::measure(package.manifest(), &texts)?;
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let name = "decision";
+    table.told(name, &format!("median, µs ({build})"), &[speed.median]);
+    table.held(
+        name,
+        &format!("p99, µs ({build})"),
+        &[speed.p99],
+        Goal::AtMost(DECISION_P99_MICROS),
+    );
+    table.told(
+        name,
+        &format!("p99 of long texts, µs ({build})"),
+        &[speed.long_p99],
+    );
+    Ok(())
+}
+
+/// For who looks for a better confidence.
+fn write_answers(name: &str, items: &[Line], answered: &[Answered]) -> Result<()> {
+    let Some(folder) = std::env::var_os("LINESIDE_ROUTER_ANSWERS") else {
+        return Ok(());
+    };
+    ensure!(
+        items.len() == answered.len(),
+        "some items were not answered"
+    );
+    let lines = items.iter().zip(answered).map(|(item, it)| {
+        let free = it.completion.free.iter();
+        let free: Vec<_> = free.map(|it| (it.logprob, it.entropy)).collect();
+        let choices = it.completion.choices.iter();
+        let choices: Vec<_> = choices.map(|choice| choice.logprob).collect();
+        let line = json!({
+            "set": item.set, "split": item.split, "task": item.task, "input": item.input,
+            "expect": item.expect, "text": it.completion.text, "right": it.right,
+            "sibling": it.sibling, "free": free, "choices": choices,
+        });
+        format!("{line}\n")
+    });
+    let file = Path::new(&folder).join(format!("{name}.jsonl"));
+    fs::write(&file, lines.collect::<String>()).with_context(|| file.display().to_string())
 }
 
 fn items() -> Result<Vec<Line>> {

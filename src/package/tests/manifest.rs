@@ -36,6 +36,55 @@ fn a_curve_over_a_blend_is_written_as_it_is_read() {
     assert_eq!(again.manifest, read);
 }
 
+/// A manifest with a table about risk behind the curves.
+fn with_risk(table: &str) -> Result<Sheet, Faults> {
+    changed("[bars]", &format!("[[risk]]\n{table}\n\n[bars]"))
+}
+
+#[test]
+fn points_of_risk_are_written_as_they_are_read() {
+    let table = "task = \"triage\"\nquantization = \"Q8_0\"\nlabels = 60\n\
+                 points = [[0.05, 0.951123], [0.1, 0.5]]";
+    let read = with_risk(table).unwrap().manifest;
+    assert_eq!(read.risks[0].labels, 60);
+    let points = read.risk("triage", "Q8_0").unwrap();
+    assert_eq!(points.points(), [(0.05, 0.951_123), (0.1, 0.5)]);
+    assert_eq!(read.risk("classify", "Q8_0"), None);
+    let written = write::manifest(&read);
+    let again = read_manifest(&written, Path::new("m.toml")).unwrap();
+    assert_eq!(again.manifest, read);
+}
+
+#[test]
+fn points_of_risk_that_make_no_sense_are_faults_of_their_key() {
+    let good = "task = \"triage\"\nquantization = \"Q8_0\"\nlabels = 60\npoints = [[0.05, 0.9]]";
+    for (old, new, key, wants) in [
+        ("triage", "paint", "risk[1].task", "the name of a task"),
+        ("Q8_0", "Q4_0", "risk[1].quantization", "of a model: Q8_0"),
+        ("60", "0", "risk[1].labels", "from 1"),
+        (
+            "[0.05, 0.9]",
+            "[0.05, 1.1]",
+            "risk[1].points",
+            "from 0 to 1",
+        ),
+        (
+            "0.9]]",
+            "0.9], [0.1, 0.95]]",
+            "risk[1].points",
+            "never rise",
+        ),
+        ("[[0.05, 0.9]]", "[]", "risk[1].points", "1 to 64"),
+    ] {
+        let faults = with_risk(&good.replace(old, new)).unwrap_err();
+        assert_eq!(faults.list.len(), 1, "{new}: {faults}");
+        assert_eq!(faults.list[0].key, key, "{new}");
+        assert!(faults.list[0].wanted.contains(wants), "{new}: {faults}");
+    }
+    let twice = with_risk(&format!("{good}\n[[risk]]\n{good}")).unwrap_err();
+    assert!(twice.to_string().contains("one table for each"), "{twice}");
+}
+
 #[test]
 fn every_fault_of_a_manifest_is_told_at_once_with_its_line() {
     let text = "format = 2\nname = \"Tiny Thing\"\nseq = 0\nlisense = \"MIT\"\n";

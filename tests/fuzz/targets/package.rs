@@ -35,6 +35,10 @@ fuzz_target!(|text: &str| {
         );
         assert!((0.0..=1.0).contains(&low) && low <= high && high <= 1.0);
     }
+    for risk in &manifest.risks {
+        let (strict, lax) = (risk.points.threshold(0.05), risk.points.threshold(0.5));
+        assert!(strict.is_none_or(|sure| lax.is_some_and(|lax| lax <= sure && sure <= 1.0)));
+    }
     match Gate::read(suite, Path::new("gate.jsonl"), &manifest.tasks) {
         Ok(gate) => assert!(gate.items.len() <= MAX_ITEMS),
         Err(faults) => printable(&faults),
