@@ -20,15 +20,15 @@ use lineside::clock::Clock;
 use lineside::engine::Form;
 use lineside::engine::protocol::Rule;
 use lineside::intake::{
-    Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
-    Stream, digest_of,
+    Ask, Classification, Client, Detail, Late, Priority, Request, RequestId, ReturnAddress, Stream,
+    digest_of,
 };
 use lineside::router::{self, Accepts, Cleared, Escalation, Policy, ToCloud, Ways, Why};
 use lineside::ticket::TicketNo;
 use lineside::uplink::shell::{self, Ends};
 use lineside::uplink::{
-    CloudAnswer, Command, Errand, Event, Fault, Garble, IdempotencyKey, Limits, Misfit, Proxy,
-    Question, Settings, State, Upstream, openai,
+    CloudAnswer, Command, Errand, Event, Fault, Garble, Limits, Misfit, Proxy, Question, Settings,
+    State, Upstream, openai,
 };
 use support::TempDir;
 use tokio::sync::mpsc;

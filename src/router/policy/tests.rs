@@ -14,7 +14,7 @@ use crate::reply::Connectivity;
 use crate::router::facts::Strain;
 use crate::router::pattern::{Keywords, Minute, NamePattern, Window};
 use crate::router::rule::{Aspect, Bounds, High, Low, Tokens, When};
-use crate::router::{Estimator, Router};
+use crate::router::{Bars, Estimator, Router};
 use crate::ticket::TicketNo;
 
 pub(in crate::router) fn request(classification: Classification) -> Request {
@@ -611,6 +611,7 @@ proptest! {
             estimator: Estimator::default(),
             context_tokens: 512,
             ahead_minutes: 0,
+            bars: Bars::default(),
         };
         let decision = router.admit(&request, &situation);
         let named = [Some(decision.tier), decision.stopgap, decision.owed];

@@ -8,7 +8,7 @@ use crate::spool::record::Damage;
 use crate::ticket::{Requeue, Step, What, Why};
 
 /// The sealed record of a step of the trail. `Accepted` and `Settled` have none: they stand in
-/// [`Waiting`] and [`Filed`].
+/// [`Waiting`](super::Waiting) and [`Filed`](super::Filed).
 pub fn seal_step(step: &Step) -> Option<Vec<u8>> {
     let what = match &step.what {
         What::Accepted | What::Settled(_) => return None,
