@@ -214,9 +214,11 @@ impl Dispatch {
         let request = held.request.clone();
         let owed = held.decision.owed.is_some();
         let decision = self.route_with(&request, topic.as_deref(), Edge::Shut(code), now);
-        let why = match code {
-            Code::EngineUnavailable | Code::EngineFailed => Why::EdgeShut,
-            code => Why::Failed(code.word().into()),
+        let is_shut = [Code::EngineUnavailable, Code::EngineFailed].contains(&code);
+        let why = if is_shut {
+            Why::EdgeShut
+        } else {
+            Why::Failed(code.word().into())
         };
         let onward = Onward {
             why,

@@ -197,7 +197,7 @@ impl Dispatch {
     }
 
     /// There was no room where it was to go.
-    pub(super) fn move_refused(&mut self, moving: Moving, why: &'static str, now: Now) {
+    pub(super) fn move_refused(&mut self, moving: &Moving, why: &'static str, now: Now) {
         let no = moving.no;
         for letter in &moving.letters {
             self.post.give_up(letter.seq);

@@ -156,9 +156,8 @@ fn understand(
         deadline: deadline_of(&wire, message, limits)?,
         late: match wire.late {
             Some(true) => Late::Yes,
-            Some(false) => Late::No,
             None if wire.deadline_ms.is_none() && message.expiry_s.is_none() => patient,
-            None => Late::No,
+            Some(false) | None => Late::No,
         },
         priority: wire.priority.map_or_else(Priority::default, Priority::from),
         stream: match wire.stream {

@@ -68,6 +68,10 @@ impl Books {
         self.letters = durable.letters.keys().copied().collect();
     }
 
+    pub(crate) fn is_safe(&self, no: TicketNo) -> bool {
+        self.safe.contains(&no)
+    }
+
     pub(crate) fn on_stop(&mut self) {
         self.running.clear();
         self.finished.clear();

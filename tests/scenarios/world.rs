@@ -375,6 +375,7 @@ impl World {
         self.spool_failing = false;
         self.draining = false;
         self.note(|| "the process starts".into());
+        self.disk.borrow_mut().durable.forget_traces(&self.books);
         self.books.on_start(&self.disk.borrow().durable);
         self.after_turn();
     }
