@@ -611,6 +611,7 @@ proptest! {
             estimator: Estimator::default(),
             context_tokens: 512,
             ahead_minutes: 0,
+            bars: crate::router::Bars::default(),
         };
         let decision = router.admit(&request, &situation);
         let named = [Some(decision.tier), decision.stopgap, decision.owed];
