@@ -15,6 +15,7 @@
 //! How it fails: it does not. A message that cannot even be answered (no id, no valid reply
 //! topic) yields a refusal without an address, which is counted.
 
+mod digest;
 mod gate;
 mod topics;
 mod values;
@@ -22,10 +23,11 @@ mod wire;
 
 use std::time::Duration;
 
+pub use digest::digest_of;
 pub use gate::{Gate, GateLimits, MAX_CLIENTS, Shut};
 pub use topics::{FilterError, Topics, filter_matches, is_topic_filter, is_topic_name};
 pub use values::MAX_VALUES;
-pub use wire::{digest_of, read, read_local};
+pub use wire::{read, read_local};
 
 /// A message as the broker delivered it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,14 @@
 //! that was acknowledged is lost, whatever fails, and every request gets exactly one outcome.
 //!
 //! ```text
-//!  MQTT ─► intake ─► spool (inbox) ─► router ─► engine ─► reply ─► spool (outbox) ─► MQTT
-//!  ask  ─┘     │                        │                   ▲
-//!              │                        └── refusal ────────┘
+//!  MQTT ─► intake ─► spool (inbox) ─► router ─┬─► engine ──┬─► reply ─► spool (outbox) ─► MQTT
+//!  ask  ─┘     │                              │      │     │
+//!              │                              │      ▼     │
+//!              │                              ├─► uplink ──┤   in doubt, or where the tier before
+//!              │                              │      │     │   cannot: on, each step on the disk
+//!              │                              │      ▼     │
+//!              │                              ├─► review ──┤
+//!              │                              └─ refusal ──┘
 //!              └── PUBACK, once it is on the disk
 //! ```
 //!
@@ -15,12 +20,13 @@
 //!
 //! # Invariants
 //!
-//! Numbered as in the design; tests name them. Those of parts that are still to come (cloud,
-//! review, models over the air, heat) stand there.
+//! Numbered as in the design; tests name them. Those of parts that are still to come (models over
+//! the air, heat) stand there.
 //!
 //! 1. A request is acknowledged to the broker (PUBACK) only after it is durable on disk.
 //! 2. Every accepted request gets exactly one terminal outcome: answered, or refused with a
-//!    reason. A duplicate of a request id gets the recorded outcome, never a second run.
+//!    reason. Provisional replies may come before it. A duplicate of a request id gets the
+//!    recorded outcome, never a second run.
 //! 3. Restricted data goes nowhere but back to the device that asked: not into telemetry, a log
 //!    line, a metric or an error text. An unlabelled request counts as restricted. Whatever leads
 //!    out of the appliance demands a clearance, and only the policy in [`router`] can mint one.

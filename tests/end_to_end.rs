@@ -8,6 +8,9 @@
 #[path = "support/appliance.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod appliance;
+#[path = "support/cloud.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod cloud;
 #[path = "support/device.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod device;
@@ -15,6 +18,8 @@ mod device;
 #[allow(dead_code, unreachable_pub)]
 mod mosquitto;
 
+#[path = "end_to_end/elsewhere.rs"]
+mod elsewhere;
 #[path = "end_to_end/local.rs"]
 mod local;
 #[path = "end_to_end/outages.rs"]

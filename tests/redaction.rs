@@ -8,8 +8,10 @@
 mod world;
 
 use lineside::engine::{self, Fault};
-use lineside::intake::{Code, Message};
+use lineside::intake::{Classification, Code, Message};
 
+use lineside::router::{Accepts, Bars, Policy, Router, Rule, To, Upstream, Ways, When};
+use lineside::uplink;
 use world::{Told, World};
 
 /// Stands in no source but this one.
@@ -31,7 +33,12 @@ fn message(payload: &str) -> Message {
 /// Runs `life`, then holds everything that was told to anyone against the canary. Returns it.
 #[track_caller]
 fn nothing_leaks(life: impl FnOnce(&mut World)) -> Told {
-    let told = World::live(|world| {
+    nothing_leaks_by(Router::default(), life)
+}
+
+#[track_caller]
+fn nothing_leaks_by(router: Router, life: impl FnOnce(&mut World)) -> Told {
+    let told = World::live_by(router, |world| {
         life(world);
         world.ask_status();
         for id in ["x", "y", "z"] {
@@ -286,4 +293,116 @@ fn someone_at_the_appliance_is_the_only_one_to_read_the_reply() {
     assert_eq!(told.answers.len(), 3);
     assert!(told.answers[0].contains(CANARY) && told.answers[1].contains(CANARY));
     assert!(!told.answers[2].contains(CANARY));
+}
+
+/// Everybody is there: a cloud, persons here and elsewhere. This decides who goes first.
+fn everybody(to: To) -> Router {
+    let all = Accepts::of(&[
+        Classification::Public,
+        Classification::Internal,
+        Classification::Restricted,
+    ]);
+    let ways = Ways {
+        upstreams: vec![Upstream {
+            name: "main".into(),
+            accepts: all,
+        }],
+        local_review: true,
+        remote_review: all,
+    };
+    let rule = Rule {
+        name: "all".into(),
+        when: When::default(),
+        to,
+    };
+    Router {
+        policy: Policy::new(vec![rule], ways),
+        bars: Bars {
+            site: Some(0.65),
+            ..Bars::default()
+        },
+        ..Router::default()
+    }
+}
+
+fn labelled(classification: &str) -> Message {
+    message(&format!(
+        r#"{{"prompt":"CANARY","id":"x","classification":"{classification}"}}"#
+    ))
+}
+
+/// All the ways through the tiers, whatever a rule wants and whatever fails.
+const WAYS: [fn(&mut World); 6] = [
+    |world| {
+        world.engine(engine::State::Ready { slots: 1 });
+    },
+    |world| world.complete_with(&format!("{CANARY} perhaps"), 0.2),
+    |world| world.fail(Fault::Crashed),
+    |world| {
+        world.fail(Fault::Refused {
+            code: Code::OverContext,
+            message: CANARY.into(),
+        });
+    },
+    |world| world.engine(engine::State::Absent),
+    |world| world.pass_ms(40_000),
+];
+
+#[test]
+fn restricted_content_reaches_neither_the_cloud_nor_reviewers_elsewhere_whatever_fails() {
+    for to in [To::Edge, To::Cloud, To::CloudAt("main".into()), To::Review] {
+        for way in WAYS {
+            let told = nothing_leaks_by(everybody(to.clone()), |world| {
+                world.cloud_is_up(&["main"]);
+                world.engine(engine::State::Ready { slots: 1 });
+                world.message(labelled("restricted"));
+                if world.is_running() {
+                    way(world);
+                }
+                world.pass_ms(40_000);
+                world.lose_the_line();
+                world.pass_ms(90_000_000);
+            });
+            assert!(told.errands.is_empty(), "{to:?}: {:?}", told.errands);
+        }
+    }
+}
+
+#[test]
+fn what_goes_to_the_cloud_goes_nowhere_else_on_the_way() {
+    let faults = [
+        uplink::Fault::Unreachable,
+        uplink::Fault::Denied(401),
+        uplink::Fault::Rejected(400),
+        uplink::Fault::Late,
+        uplink::Fault::Misfit(uplink::Misfit::Declined),
+    ];
+    for fault in faults {
+        let told = World::live_by(everybody(To::Cloud), |world| {
+            world.cloud_is_up(&["main"]);
+            world.message(labelled("internal"));
+            world.cloud(Err(fault.clone()));
+            world.ask_status();
+            world.ask_trace("x");
+        });
+        assert!(told.errands[0].contains(CANARY));
+        assert!(!told.log.contains(CANARY), "{}", told.log);
+        assert!(!told.reports.concat().contains(CANARY));
+    }
+    let told = World::live_by(everybody(To::Cloud), |world| {
+        world.cloud_is_up(&["main"]);
+        world.message(labelled("public"));
+        world.cloud(Ok(CANARY)); // hardly sure: a person is to look
+        world.ask_status();
+        world.ask_trace("x");
+    });
+    assert!(!told.log.contains(CANARY), "{}", told.log);
+    assert!(!told.reports.concat().contains(CANARY));
+    let reviewers = |topic: &str| topic.ends_with("/review/item");
+    for parcel in &told.parcels {
+        let quotes = String::from_utf8_lossy(&parcel.payload).contains(CANARY);
+        let may = parcel.topic == REPLY_TOPIC || reviewers(&parcel.topic);
+        assert!(!quotes || may, "to {}", parcel.topic);
+    }
+    assert!(told.parcels.iter().any(|it| reviewers(&it.topic)));
 }

@@ -14,7 +14,7 @@ use crate::config::{self, Settings};
 use crate::service::Pulse;
 use crate::uplink::openai::{self, SetupError};
 use crate::uplink::shell::{self, Ends};
-use crate::uplink::{self, Allotment, Budget, Command, Event, Limits, Proxy};
+use crate::uplink::{self, Allotment, Budget, Command, Cost, Event, Limits, Price, Proxy};
 
 /// Where the counters of the budgets are kept, below the state directory.
 const USED: &str = "uplink/used.json";
@@ -113,11 +113,29 @@ fn upstream(cloud: &config::Upstream) -> uplink::Upstream {
         budget: Budget {
             hour: Allotment {
                 requests: Some(u64::from(cloud.requests_per_hour)),
-                ..Allotment::default()
+                tokens: cloud.bill.tokens_per_hour,
+                cost: cloud.bill.cents_per_hour.map(cost),
             },
-            ..Budget::default()
+            month: Allotment {
+                requests: cloud.bill.requests_per_month,
+                tokens: cloud.bill.tokens_per_month,
+                cost: cloud.bill.cents_per_month.map(cost),
+            },
+            price: Price {
+                prompt: cloud.bill.prompt_cents * MILLIONTHS_IN_A_CENT,
+                completion: cloud.bill.completion_cents * MILLIONTHS_IN_A_CENT,
+            },
         },
     }
+}
+
+/// Prices are kept in millionths of the currency's unit.
+const MILLIONTHS_IN_A_CENT: u64 = 10_000;
+/// What is spent is kept in millionths of those.
+const PARTS_IN_A_MILLIONTH: u64 = 1_000_000;
+
+fn cost(cents: u64) -> Cost {
+    Cost(cents * MILLIONTHS_IN_A_CENT * PARTS_IN_A_MILLIONTH)
 }
 
 /// How long the slowest upstream may take before the device is told something meanwhile.

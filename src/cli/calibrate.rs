@@ -122,7 +122,9 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         findings.extend(examine(&package, variant, gate)?);
     }
     if args.keep_curves {
-        findings.iter_mut().for_each(|it| it.curve = Place::Kept);
+        for it in &mut findings {
+            it.curve = Place::Kept;
+        }
     }
     let found = Findings {
         curves: findings.iter().filter_map(Finding::curve).collect(),

@@ -28,6 +28,10 @@ struct Report {
     open: u64,
     running: u64,
     waiting: u64,
+    away: u64,
+    pending: u64,
+    cloud: Vec<(String, String)>,
+    reduced: Vec<String>,
     outbox: u64,
     outcomes: u64,
     bytes: Vec<(String, u64)>,
@@ -79,10 +83,20 @@ impl Report {
         line(
             "requests",
             format!(
-                "{} open ({} running, {} waiting)",
-                self.open, self.running, self.waiting
+                "{} open ({} running, {} waiting, {} for the cloud, {} for a person)",
+                self.open, self.running, self.waiting, self.away, self.pending
             ),
         );
+        if !self.cloud.is_empty() {
+            let cloud = self
+                .cloud
+                .iter()
+                .map(|(name, reach)| format!("{name} {reach}"));
+            line("cloud", cloud.collect::<Vec<_>>().join(", "));
+        }
+        if !self.reduced.is_empty() {
+            line("reduced", self.reduced.join(", "));
+        }
         line("replies", format!("{} on their way", self.outbox));
         line("outcomes", format!("{} on record", self.outcomes));
         let bytes: Vec<String> = self

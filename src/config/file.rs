@@ -168,6 +168,13 @@ pub(super) const KEYS: &[Key] = &[
     number("cloud.connect_timeout_ms", 10, 600_000, CLOUD_WAIT),
     number("cloud.timeout_ms", 10, 600_000, CLOUD_WAIT),
     number("cloud.requests_per_hour", 1, 1_000_000, "one must pass, and a bill has an end"),
+    number("cloud.requests_per_month", 1, 1_000_000_000, BILL),
+    number("cloud.tokens_per_hour", 1, 1_000_000_000, BILL),
+    number("cloud.tokens_per_month", 1, 1_000_000_000_000, BILL),
+    number("cloud.cost_cents_per_hour", 1, 1_000_000, BILL),
+    number("cloud.cost_cents_per_month", 1, 100_000_000, BILL),
+    number("cloud.prompt_cents_per_million", 0, 1_000_000, PRICE),
+    number("cloud.completion_cents_per_million", 0, 1_000_000, PRICE),
     key("cloud.threshold", Kind::Share),
     number("cloud.keep_hours", 1, 8760, "a line must have a chance to come back, and a request an end"),
     key("cloud.more", Kind::Entries(&CLOUD_MORE)),
@@ -184,6 +191,8 @@ pub(super) const KEYS: &[Key] = &[
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
 ];
 
+const BILL: &str = "something must pass, and a bill has an end";
+const PRICE: &str = "the price of a million tokens, in hundredths of the currency's unit";
 const CLOUD_WAIT: &str = "a line has its delay, and the edge answers what takes longer";
 
 /// A rule.
@@ -247,6 +256,13 @@ const CLOUD_MORE: Entry = Entry {
         number("connect_timeout_ms", 10, 600_000, CLOUD_WAIT),
         number("timeout_ms", 10, 600_000, CLOUD_WAIT),
         number("requests_per_hour", 1, 1_000_000, "one must pass, and a bill has an end"),
+        number("requests_per_month", 1, 1_000_000_000, BILL),
+        number("tokens_per_hour", 1, 1_000_000_000, BILL),
+        number("tokens_per_month", 1, 1_000_000_000_000, BILL),
+        number("cost_cents_per_hour", 1, 1_000_000, BILL),
+        number("cost_cents_per_month", 1, 100_000_000, BILL),
+        number("prompt_cents_per_million", 0, 1_000_000, PRICE),
+        number("completion_cents_per_million", 0, 1_000_000, PRICE),
     ],
     needed: &["name", "url", "model", "accepts"],
     wanted: "[[cloud.more]] with a name, url, model and accepts",
@@ -457,6 +473,13 @@ pub(super) struct Cloud {
     pub(super) connect_timeout_ms: u64,
     pub(super) timeout_ms: u64,
     pub(super) requests_per_hour: u32,
+    pub(super) requests_per_month: Option<u64>,
+    pub(super) tokens_per_hour: Option<u64>,
+    pub(super) tokens_per_month: Option<u64>,
+    pub(super) cost_cents_per_hour: Option<u64>,
+    pub(super) cost_cents_per_month: Option<u64>,
+    pub(super) prompt_cents_per_million: Option<u64>,
+    pub(super) completion_cents_per_million: Option<u64>,
     pub(super) threshold: Option<f64>,
     pub(super) keep_hours: u32,
     #[serde(default)]
@@ -476,6 +499,13 @@ pub(super) struct Upstream {
     pub(super) connect_timeout_ms: Option<u64>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) requests_per_hour: Option<u32>,
+    pub(super) requests_per_month: Option<u64>,
+    pub(super) tokens_per_hour: Option<u64>,
+    pub(super) tokens_per_month: Option<u64>,
+    pub(super) cost_cents_per_hour: Option<u64>,
+    pub(super) cost_cents_per_month: Option<u64>,
+    pub(super) prompt_cents_per_million: Option<u64>,
+    pub(super) completion_cents_per_million: Option<u64>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -334,6 +334,28 @@ pub struct Upstream {
     pub timeout: Duration,
     /// Requests in an hour at most.
     pub requests_per_hour: u32,
+    /// What else it may use up.
+    pub bill: Bill,
+}
+
+/// What a model elsewhere may use up, in calendar hours and months of UTC; absent: as much as is
+/// wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Requests.
+    pub requests_per_month: Option<u64>,
+    /// Tokens, those of prompts and of answers.
+    pub tokens_per_hour: Option<u64>,
+    /// The same.
+    pub tokens_per_month: Option<u64>,
+    /// Hundredths of the currency's unit.
+    pub cents_per_hour: Option<u64>,
+    /// The same.
+    pub cents_per_month: Option<u64>,
+    /// What a million tokens of prompts cost.
+    pub prompt_cents: u64,
+    /// What a million tokens of answers cost.
+    pub completion_cents: u64,
 }
 
 /// A proxy between the appliance and a model elsewhere.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::Checker;
 use super::file::{self, File};
-use super::settings::{Confidence, Expiry, Proxy, Review, Upstream, is_level};
+use super::settings::{Bill, Confidence, Expiry, Proxy, Review, Upstream, is_level};
 use super::{keys, secret};
 use crate::intake::Classification;
 use crate::router::{Accepts, MAX_UPSTREAMS, Ways};
@@ -25,6 +25,13 @@ pub(super) fn clouds(checker: &mut Checker<'_>, file: &File) -> Option<Vec<Upstr
         connect_timeout_ms: Some(cloud.connect_timeout_ms),
         timeout_ms: Some(cloud.timeout_ms),
         requests_per_hour: Some(cloud.requests_per_hour),
+        requests_per_month: cloud.requests_per_month,
+        tokens_per_hour: cloud.tokens_per_hour,
+        tokens_per_month: cloud.tokens_per_month,
+        cost_cents_per_hour: cloud.cost_cents_per_hour,
+        cost_cents_per_month: cloud.cost_cents_per_month,
+        prompt_cents_per_million: cloud.prompt_cents_per_million,
+        completion_cents_per_million: cloud.completion_cents_per_million,
     };
     if cloud.url.is_none() {
         return no_cloud(checker, cloud);
@@ -138,6 +145,15 @@ impl<'a, 'c> Look<'a, 'c> {
             connect_timeout: Duration::from_millis(connect_ms),
             timeout: Duration::from_millis(total_ms),
             requests_per_hour: (given.requests_per_hour).unwrap_or(self.cloud.requests_per_hour),
+            bill: Bill {
+                requests_per_month: given.requests_per_month,
+                tokens_per_hour: given.tokens_per_hour,
+                tokens_per_month: given.tokens_per_month,
+                cents_per_hour: given.cost_cents_per_hour,
+                cents_per_month: given.cost_cents_per_month,
+                prompt_cents: given.prompt_cents_per_million.unwrap_or_default(),
+                completion_cents: given.completion_cents_per_million.unwrap_or_default(),
+            },
         })
     }
 

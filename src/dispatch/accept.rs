@@ -166,6 +166,7 @@ impl Dispatch {
                 told: false,
                 case: None,
                 moving: 0,
+                heard: None,
             },
         );
         self.count("requests", "accepted");
@@ -355,6 +356,7 @@ impl Dispatch {
     /// An outcome is on the disk: the slip goes, the letters leave, whoever waits is told.
     pub(super) fn settled(&mut self, settling: Settling, now: Now) {
         let no = settling.no;
+        self.ruled_durably(no, now);
         let (Some(slip), Some(held)) = (self.slips.remove(&no), self.held.remove(&no)) else {
             // Its acceptance failed before: what was written now is a trace.
             let traces = settling.ops.iter().filter_map(|op| match op {
@@ -371,7 +373,6 @@ impl Dispatch {
             return;
         };
         let request = &held.request;
-        self.ruled_durably(no, request);
         self.addresses.remove(&no);
         self.deadlines.remove(&(slip.due, no));
         let (key, also) = (key(request), also_key(request));

@@ -45,7 +45,8 @@ impl Dispatch {
         }
         let first = held.request.reply.clone();
         let same = again.session.is_none() && first == again.request.reply;
-        if same && held.inbox == InboxRecord::Writing {
+        // Not on the disk yet, by itself or by the move that is to bring it there.
+        if same && held.inbox != InboxRecord::Written {
             held.acks.extend(again.ack);
             self.count("requests", "duplicate");
             return;

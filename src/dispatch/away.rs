@@ -98,11 +98,12 @@ impl Away {
 }
 
 impl Dispatch {
-    /// A request that waits for the cloud may be asked about.
+    /// A request that waits for the cloud may be asked about; one that rests goes on resting.
     pub(super) fn offer(&mut self, no: TicketNo, now: Now) {
         let (_, seq) = self.home(no);
-        self.away.forget(seq);
-        self.away.ready.insert(seq);
+        if !self.away.knows(no, seq) {
+            self.away.ready.insert(seq);
+        }
         self.pump_cloud(now);
     }
 
@@ -219,9 +220,16 @@ impl Dispatch {
             }
             return;
         }
-        if !self.away.errands.remove(&no) {
+        if !self.away.errands.contains(&no) {
             return; // cancelled meanwhile
         }
+        // One thing after the other: what is sent again after a failure of the store must not
+        // come behind what followed it.
+        if let Some(held) = self.held.get_mut(&no).filter(|held| held.moving > 0) {
+            held.heard = Some(result);
+            return;
+        }
+        self.away.errands.remove(&no);
         match result {
             Ok(answer) => {
                 self.away.reported.clear();

@@ -17,7 +17,7 @@ use super::moves::Tell;
 use super::{Case, Dispatch, Trip, engine};
 use crate::clock::Now;
 use crate::engine::{Completion, Form};
-use crate::intake::{Code, Detail, Request};
+use crate::intake::{Code, Detail, Late, Request};
 use crate::reply::Source;
 use crate::router::affinity::Went;
 use crate::router::judge::Measured;
@@ -214,9 +214,11 @@ impl Dispatch {
         let request = held.request.clone();
         let owed = held.decision.owed.is_some();
         let decision = self.route_with(&request, topic.as_deref(), Edge::Shut(code), now);
-        let why = match code {
-            Code::EngineUnavailable | Code::EngineFailed => Why::EdgeShut,
-            code => Why::Failed(code.word().into()),
+        let is_shut = [Code::EngineUnavailable, Code::EngineFailed].contains(&code);
+        let why = if is_shut {
+            Why::EdgeShut
+        } else {
+            Why::Failed(code.word().into())
         };
         let onward = Onward {
             why,
@@ -266,7 +268,7 @@ impl Dispatch {
             expires: now.mono.after(keep),
             has_draft: draft.is_some(),
             told: held.told,
-            overdue: slip.deadline <= now.mono,
+            overdue: slip.late == Late::Yes && slip.deadline <= now.mono,
             patience: None,
             failures: 0,
         });

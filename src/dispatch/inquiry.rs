@@ -419,8 +419,7 @@ fn told(mut timeline: Timeline, trail: Vec<Step>) -> Timeline {
         .then(|| timeline.steps.pop())
         .flatten();
     let (before, after): (Vec<_>, Vec<_>) = trail.into_iter().partition(|step| match step.what {
-        What::Delivered | What::Undeliverable => false,
-        What::LateAnswer => false,
+        What::Delivered | What::Undeliverable | What::LateAnswer => false,
         What::Accepted
         | What::AlsoTo(_)
         | What::Started

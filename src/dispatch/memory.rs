@@ -10,6 +10,7 @@ use crate::router::Decision;
 use crate::spool::Tree;
 use crate::spool::forms::{Course, Draft, Passed, Waiting};
 use crate::ticket::{State, TicketNo, Why};
+use crate::uplink::{CloudAnswer, Fault};
 
 /// All that stays in memory of an open ticket.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,8 @@ pub(super) struct Held {
     pub(super) case: Option<Box<Case>>,
     /// Moves of its record that are on their way to the disk.
     pub(super) moving: u8,
+    /// What the cloud said meanwhile.
+    pub(super) heard: Option<Result<CloudAnswer, Fault>>,
 }
 
 /// What goes with a request to another tier.

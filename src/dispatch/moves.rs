@@ -175,10 +175,13 @@ impl Dispatch {
                 self.remember_person(no, now);
                 self.held.remove(&no);
             }
-            Some(
-                State::Running | State::Asking | State::Settled | State::Delivered | State::Lost,
-            )
-            | None => {}
+            Some(State::Asking) => {
+                let heard = self.held.get_mut(&no).and_then(|held| held.heard.take());
+                if let Some(result) = heard {
+                    self.on_errand_ended(no, result, now);
+                }
+            }
+            Some(State::Running | State::Settled | State::Delivered | State::Lost) | None => {}
         }
         self.wind(no);
     }
@@ -194,7 +197,7 @@ impl Dispatch {
     }
 
     /// There was no room where it was to go.
-    pub(super) fn move_refused(&mut self, moving: Moving, why: &'static str, now: Now) {
+    pub(super) fn move_refused(&mut self, moving: &Moving, why: &'static str, now: Now) {
         let no = moving.no;
         for letter in &moving.letters {
             self.post.give_up(letter.seq);

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cascade::Onward;
 use super::store::Pending;
-use super::{Answer, Dispatch, MAX_QUESTIONS, SessionNo};
+use super::{Answer, Dispatch, InboxRecord, MAX_QUESTIONS, SessionNo};
 use crate::broker::ParcelId;
 use crate::clock::{Now, Wall};
 use crate::engine::Completion;
@@ -41,8 +41,8 @@ use crate::ticket::{Known, State, TicketNo, What};
 #[derive(Debug, Default)]
 pub(super) struct Persons {
     desk: Desk,
-    /// Whose verdict a ticket's outcome is, while that is on its way to the disk.
-    rulers: BTreeMap<TicketNo, Ruler>,
+    /// Verdicts whose outcome is on its way to the disk.
+    ruled: BTreeMap<TicketNo, Ruled>,
     /// Items that are being read, to be published.
     reading: BTreeSet<TicketNo>,
     /// Messages to reviewers elsewhere that the broker does not have yet.
@@ -61,6 +61,16 @@ pub(super) enum Ruler {
         ack: Option<AckToken>,
         correlation: Option<Vec<u8>>,
     },
+}
+
+/// A verdict that was carried out, until it is durable.
+#[derive(Debug)]
+struct Ruled {
+    id: ItemId,
+    ruler: Ruler,
+    by: Reviewer,
+    /// The answer that it led to; none of a rejection.
+    answer: Option<Completion>,
 }
 
 /// A verdict, until it is carried out.
@@ -277,8 +287,14 @@ impl Dispatch {
             ruler,
         } = ruling;
         let refusal = match self.rule(no, &by, verdict, record, now) {
-            Ok(()) => {
-                self.persons.rulers.insert(no, ruler);
+            Ok(answer) => {
+                let ruled = Ruled {
+                    id,
+                    ruler,
+                    by,
+                    answer,
+                };
+                self.persons.ruled.insert(no, ruled);
                 return;
             }
             Err(Refusal::Unknown) => Refusal::Settled, // while it was read
@@ -288,6 +304,7 @@ impl Dispatch {
         self.tell_ruler(ruler, Some(id), Err(refusal));
     }
 
+    /// Carries a verdict out; the answer that it led to.
     fn rule(
         &mut self,
         no: TicketNo,
@@ -295,7 +312,7 @@ impl Dispatch {
         verdict: Verdict,
         record: Option<Numbered>,
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Completion>, Refusal> {
         self.persons.desk.may_rule(no, by, now)?;
         let pending = self.slips.get(&no).map(|slip| slip.state) == Some(State::Pending);
         let moving = self.held.get(&no).is_some_and(|held| held.moving > 0);
@@ -306,21 +323,24 @@ impl Dispatch {
             return Err(Refusal::Store);
         }
         let word = verdict.word();
-        match verdict {
+        let answer = match verdict {
             Verdict::Approve => {
                 let answer = self.approved(no)?;
-                self.settle_by_hand(no, answer, by, "a person approved it", now);
+                self.settle_by_hand(no, answer.clone(), "a person approved it", now);
+                Some(answer)
             }
             Verdict::Correct(text) => {
                 let answer = self.corrected(no, &text)?;
-                self.settle_by_hand(no, answer, by, "a person corrected it", now);
+                self.settle_by_hand(no, answer.clone(), "a person corrected it", now);
+                Some(answer)
             }
             Verdict::Reject(reason) => {
                 self.settle_refused(no, Code::Rejected, &reason, None, now);
+                None
             }
-        }
+        };
         self.count("verdicts", word);
-        Ok(())
+        Ok(answer)
     }
 
     fn approved(&self, no: TicketNo) -> Result<Completion, Refusal> {
@@ -339,15 +359,7 @@ impl Dispatch {
         })
     }
 
-    fn settle_by_hand(
-        &mut self,
-        no: TicketNo,
-        answer: Completion,
-        by: &Reviewer,
-        said: &str,
-        now: Now,
-    ) {
-        self.learn(no, &answer, by.as_str(), now);
+    fn settle_by_hand(&mut self, no: TicketNo, answer: Completion, said: &str, now: Now) {
         if let Some(held) = self.held.get_mut(&no) {
             held.because(said.into());
         }
@@ -359,11 +371,14 @@ impl Dispatch {
         self.settle_answered(no, answer, None, now);
     }
 
-    /// An outcome is on the disk: whoever ruled hears of it.
-    pub(super) fn ruled_durably(&mut self, no: TicketNo, request: &Request) {
-        if let Some(ruler) = self.persons.rulers.remove(&no) {
-            let id = ItemId::of(request);
-            self.tell_ruler(ruler, Some(id), Ok(()));
+    /// An outcome is on the disk, its request still in memory: whoever ruled hears of it, and now
+    /// the verdict teaches. A crash before costs a lesson, and never counts one twice.
+    pub(super) fn ruled_durably(&mut self, no: TicketNo, now: Now) {
+        if let Some(ruled) = self.persons.ruled.remove(&no) {
+            if let Some(answer) = &ruled.answer {
+                self.learn(no, answer, ruled.by.as_str(), now);
+            }
+            self.tell_ruler(ruled.ruler, Some(ruled.id), Ok(()));
         }
     }
 
@@ -391,7 +406,10 @@ impl Dispatch {
     /// and its record lies where it is to lie.
     pub(super) fn audit_desk(&self) -> Result<(), String> {
         for (no, slip) in &self.slips {
-            let arrived = self.held.get(no).is_none_or(|held| held.moving == 0);
+            let arrived = self
+                .held
+                .get(no)
+                .is_none_or(|held| held.moving == 0 && held.inbox == InboxRecord::Written);
             let waits = slip.state == State::Pending && arrived;
             let listed = self.persons.desk.holds(*no);
             let moves = slip.state == State::Pending && !arrived;
@@ -406,7 +424,7 @@ impl Dispatch {
             return Err(format!("{listed} on the desk, {most} wait for a person"));
         }
         let gone = |no: &&TicketNo| !self.slips.contains_key(no);
-        match self.persons.rulers.keys().find(gone) {
+        match self.persons.ruled.keys().find(gone) {
             Some(no) => Err(format!("{no:?} is gone and somebody waits for its outcome")),
             None => Ok(()),
         }

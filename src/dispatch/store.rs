@@ -377,7 +377,7 @@ impl Dispatch {
     /// A wish that was not granted: whoever waits is told, traces are removed.
     fn came_to_nothing(&mut self, pending: Pending, why: &'static str, now: Now) {
         match pending {
-            Pending::Move(moving) => self.move_refused(moving, why, now),
+            Pending::Move(moving) => self.move_refused(&moving, why, now),
             Pending::Accept(no) => self.not_accepted(no, why),
             Pending::Settle(settling) => {
                 for letter in &settling.letters {

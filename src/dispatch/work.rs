@@ -62,7 +62,14 @@ impl Dispatch {
             let no = TicketNo::from_inbox_seq(seq);
             let state = self.slips.get(&no).map(|slip| slip.state);
             let waiting = Waiting::read(&body);
+            let moving = self.held.get(&no).is_some_and(|held| held.moving > 0);
             match (state, waiting) {
+                // Its move here is to be sent again: it is not to be overtaken.
+                (Some(State::Waiting), Ok(_)) if moving => {
+                    let tree = Tree::Inbox;
+                    self.lazily(Op::Release { tree, seq }, now);
+                    self.pause(now);
+                }
                 (Some(State::Waiting), Ok(waiting)) => {
                     self.hold(waiting, None, now);
                     if self.engine.state == engine::State::Absent {
@@ -149,6 +156,7 @@ impl Dispatch {
             told,
             case: case.map(Box::new),
             moving: 0,
+            heard: None,
         });
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::digest::digest_of;
 use super::values::Input;
 use super::{
     Ask, Classification, Client, Code, Detail, Digest, Late, Limits, MAX_ANSWER_TOKENS,
@@ -155,9 +156,8 @@ fn understand(
         deadline: deadline_of(&wire, message, limits)?,
         late: match wire.late {
             Some(true) => Late::Yes,
-            Some(false) => Late::No,
             None if wire.deadline_ms.is_none() && message.expiry_s.is_none() => patient,
-            None => Late::No,
+            Some(false) | None => Late::No,
         },
         priority: wire.priority.map_or_else(Priority::default, Priority::from),
         stream: match wire.stream {
@@ -394,7 +394,7 @@ fn id_from_correlation(data: &[u8]) -> String {
     match std::str::from_utf8(data) {
         Ok(text) if is_name(text, MAX_ID_BYTES) => text.to_owned(),
         Ok(_) | Err(_) if data.len() * 2 <= MAX_ID_BYTES => hex(data),
-        Ok(_) | Err(_) => hex(&sha256(&[data]).0),
+        Ok(_) | Err(_) => hex(&Digest::of(&[data]).0),
     }
 }
 
@@ -505,49 +505,6 @@ fn is_name(name: &str, max_bytes: usize) -> bool {
 
 fn name_fault(what: &str, max_bytes: usize) -> String {
     format!("{what} must be 1 to {max_bytes} of the characters A-Z a-z 0-9 - _ . : @ ~")
-}
-
-/// The digest of what is asked. Each part is led by its length, so that no two requests run
-/// together into the same bytes.
-pub fn digest_of(
-    ask: &Ask,
-    classification: Classification,
-    risk: Option<u8>,
-    complexity: Option<f32>,
-    max_tokens: Option<u32>,
-    schema: Option<&str>,
-) -> Digest {
-    let numbers = format!("{risk:?} {complexity:?} {max_tokens:?}");
-    let mut parts = vec![
-        ask.task().unwrap_or_default().as_bytes(),
-        ask.text().as_bytes(),
-        classification.word().as_bytes(),
-        numbers.as_bytes(),
-        schema.unwrap_or_default().as_bytes(),
-    ];
-    // Values are other content than a text that reads like them.
-    if let Ask::Values { .. } = ask {
-        parts.push(b"values");
-    }
-    sha256(&parts)
-}
-
-fn sha256(parts: &[&[u8]]) -> Digest {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part);
-    }
-    let mut short = [0; 16];
-    short.copy_from_slice(&context.finish().as_ref()[..16]);
-    Digest(short)
-}
-
-impl Digest {
-    /// A digest of any bytes.
-    pub fn of(parts: &[&[u8]]) -> Self {
-        sha256(parts)
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineside::broker::{self, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
-use lineside::dispatch::{Answer, Dispatch, Inquiry, Recovered, SessionNo, Setup};
+use lineside::dispatch::{Answer, Dispatch, Inquiry, Patience, Recovered, SessionNo, Setup};
 use lineside::engine::{self, Completion, Fault, Model};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::router::Router;
@@ -15,6 +15,7 @@ use lineside::spool::record::unseal;
 use lineside::spool::shell as spool;
 use lineside::spool::{Op, PerTree, Room, Tree};
 use lineside::ticket::{TicketNo, Window};
+use lineside::uplink;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -34,6 +35,8 @@ pub(crate) struct Told {
     pub(crate) answers: Vec<String>,
     /// All that was published.
     pub(crate) parcels: Vec<Parcel>,
+    /// All that went to a model elsewhere.
+    pub(crate) errands: Vec<String>,
 }
 
 impl Told {
@@ -76,6 +79,7 @@ pub(crate) struct World {
     records: BTreeMap<(Tree, u64), Vec<u8>>,
     leased: BTreeSet<(Tree, u64)>,
     running: Vec<TicketNo>,
+    asking: Vec<TicketNo>,
     next_session: u64,
     told: Told,
 }
@@ -83,10 +87,15 @@ pub(crate) struct World {
 impl World {
     /// Runs a life with a line that is up, and returns all that was told in it.
     pub(crate) fn live(life: impl FnOnce(&mut Self)) -> Told {
+        Self::live_by(Router::default(), life)
+    }
+
+    /// The same where others may answer besides the edge.
+    pub(crate) fn live_by(router: Router, life: impl FnOnce(&mut Self)) -> Told {
         let log = Arc::new(Mutex::new(String::new()));
         let subscriber = tracing_subscriber::registry().with(Capture(Arc::clone(&log)));
         let mut told = tracing::subscriber::with_default(subscriber, || {
-            let mut world = Self::new();
+            let mut world = Self::new(router);
             world
                 .dispatch
                 .on_broker(broker::Event::Up(Session::Fresh), world.now);
@@ -99,19 +108,20 @@ impl World {
         told
     }
 
-    fn new() -> Self {
+    fn new(router: Router) -> Self {
         let now = Now {
             mono: Mono(Duration::ZERO),
             wall: Wall(1_800_000_000_000),
         };
         Self {
-            dispatch: Dispatch::new(setup(), Recovered::default(), now),
+            dispatch: Dispatch::new(setup(router), Recovered::default(), now),
             now,
             store: Store::Well,
             takes_parcels: true,
             records: BTreeMap::new(),
             leased: BTreeSet::new(),
             running: Vec::new(),
+            asking: Vec::new(),
             next_session: 0,
             told: Told::default(),
         }
@@ -130,9 +140,13 @@ impl World {
     }
 
     pub(crate) fn complete(&mut self, text: &str) {
+        self.complete_with(text, 0.9);
+    }
+
+    pub(crate) fn complete_with(&mut self, text: &str, confidence: f32) {
         self.end(Ok(Completion {
             text: text.into(),
-            confidence: 0.9,
+            confidence,
             model: Model {
                 package: "p".into(),
                 seq: 1,
@@ -142,6 +156,39 @@ impl World {
             first_token_ms: 1.0,
             ..Completion::default()
         }));
+    }
+
+    /// Upstreams that can be asked.
+    pub(crate) fn cloud_is_up(&mut self, names: &[&str]) {
+        let standing = |name: &&str| uplink::Standing {
+            name: (*name).into(),
+            reach: uplink::Reach::Open,
+        };
+        let state = uplink::State {
+            slots: 4,
+            upstreams: names.iter().map(standing).collect(),
+        };
+        let event = uplink::Event::State(state);
+        self.dispatch.on_uplink(event, self.now);
+        self.settle_down();
+    }
+
+    /// How the last errand ends.
+    pub(crate) fn cloud(&mut self, result: Result<&str, uplink::Fault>) {
+        let ticket = self.asking.pop().expect("an errand in the uplink");
+        let result = result.map(|text| uplink::CloudAnswer {
+            upstream: "main".into(),
+            model: "large".into(),
+            text: text.into(),
+            form: engine::Form::Text,
+            confidence: Some(0.1),
+            tokens: engine::Tokens::default(),
+            took_ms: 1.0,
+            tries: 1,
+        });
+        let event = uplink::Event::Ended { ticket, result };
+        self.dispatch.on_uplink(event, self.now);
+        self.settle_down();
     }
 
     /// The next words of the answer that is being computed.
@@ -177,6 +224,10 @@ impl World {
         self.now.wall = self.now.wall.after(span);
         self.dispatch.on_timeout(self.now);
         self.settle_down();
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.running.is_empty()
     }
 
     pub(crate) fn fill_the_disk(&mut self) {
@@ -231,6 +282,15 @@ impl World {
                     engine::Command::Cancel(no) => self.running.retain(|it| *it != no),
                 }
             }
+            for command in effects.uplink {
+                match command {
+                    uplink::Command::Send(errand) => {
+                        self.asking.push(errand.ticket());
+                        self.told.errands.push(format!("{errand:?}"));
+                    }
+                    uplink::Command::Cancel(no) => self.asking.retain(|it| *it != no),
+                }
+            }
             for command in effects.spool {
                 let event = self.spooled(command);
                 self.dispatch.on_spool(event, self.now);
@@ -246,6 +306,9 @@ impl World {
         let shown = format!("{answer:?}");
         let json = match answer {
             Answer::Reply(json) => return self.told.answers.push(String::from_utf8(json).unwrap()),
+            Answer::Learned(lessons) => serde_json::to_string(&lessons),
+            // Whoever reviews here sees what waits here.
+            Answer::Review(_) => return,
             Answer::Status(report) => serde_json::to_string(&report),
             Answer::Trace(timelines) => serde_json::to_string(&timelines),
         };
@@ -356,7 +419,7 @@ impl World {
     }
 }
 
-fn setup() -> Setup {
+fn setup(router: Router) -> Setup {
     Setup {
         topics: Topics {
             prefix: "lineside".into(),
@@ -374,7 +437,10 @@ fn setup() -> Setup {
             classification_by_topic: Vec::new(),
             reply_topics: vec!["devices/+/answers".into()],
         },
-        router: Router::default(),
+        router,
+        review: lineside::review::Site::default(),
+        briefs: uplink::Briefs::default(),
+        patience: Patience::default(),
         gate: GateLimits {
             per_client: 8,
             total: 8,

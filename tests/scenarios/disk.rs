@@ -12,6 +12,8 @@ use lineside::spool::record::unseal;
 use lineside::spool::{Disk, DiskError, Scan, Tree, Write};
 use lineside::ticket::{TicketNo, What};
 
+use crate::invariants::Books;
+
 pub(crate) type Shared = Rc<RefCell<State>>;
 
 #[derive(Debug, Clone)]
@@ -138,6 +140,14 @@ impl State {
 }
 
 impl Durable {
+    /// Outcomes of which nobody was ever told and that are gone again: their numbers may be given
+    /// anew.
+    pub(crate) fn forget_traces(&mut self, books: &Books) {
+        let outcomes = &self.outcomes;
+        let counts = |filed: &Filed| books.is_safe(filed.no) || outcomes.contains_key(&filed.no);
+        self.ever.retain(counts);
+    }
+
     /// Every open request, whatever tree it lies in.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Waiting> {
         let passed = self.cloud.values().chain(self.review.values());

@@ -48,6 +48,8 @@ pub(crate) struct Books {
     refusals_published: BTreeSet<String>,
     refusals_taken: BTreeSet<String>,
     pub(crate) received: BTreeMap<String, BTreeSet<Vec<u8>>>,
+    /// What reviewers elsewhere got, in order.
+    pub(crate) shown: Vec<Vec<u8>>,
     undeliverable: BTreeSet<String>,
     /// Accepted requests that left the inbox.
     served: Vec<Waiting>,
@@ -64,6 +66,10 @@ impl Books {
         self.safe.extend(&self.accepted);
         self.early.clear();
         self.letters = durable.letters.keys().copied().collect();
+    }
+
+    pub(crate) fn is_safe(&self, no: TicketNo) -> bool {
+        self.safe.contains(&no)
     }
 
     pub(crate) fn on_stop(&mut self) {
@@ -390,6 +396,9 @@ impl World {
         }
         let place = place(&parcel.topic, parcel.correlation.as_ref());
         if parcel.topic.contains("/review/") {
+            if parcel.topic.ends_with("/review/item") {
+                self.books.shown.push(parcel.payload.clone());
+            }
             return;
         }
         if id & VOLATILE != 0 {

@@ -15,6 +15,7 @@ mod disk;
 mod edges;
 mod engine;
 mod invariants;
+mod persons;
 mod world;
 
 use std::sync::Mutex;

@@ -18,7 +18,7 @@ use lineside::dispatch::{
 use lineside::engine::{self, State as EngineState};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::package::Package;
-use lineside::review::{Asked, ItemId, Named, Reviewer, Site, Verdict};
+use lineside::review::{Asked, Fallback, ItemId, Named, Reviewer, Site, Verdict};
 use lineside::router::pattern::NamePattern;
 use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
@@ -143,6 +143,9 @@ impl Plan {
         }
         plan.cloud_slots = rng.u32(1..4);
         plan.cloud_slow_ms = [5, 300, 4000, 40_000][rng.usize(0..4)];
+        if rng.bool() {
+            plan.setup.review.at_expiry = Fallback::Refuse;
+        }
         plan.setup.patience = Patience {
             cloud: Duration::from_millis([20, 500, 3000][rng.usize(0..3)]),
             cloud_keep: Duration::from_millis(rng.u64(1000..600_000)),
@@ -372,6 +375,7 @@ impl World {
         self.spool_failing = false;
         self.draining = false;
         self.note(|| "the process starts".into());
+        self.disk.borrow_mut().durable.forget_traces(&self.books);
         self.books.on_start(&self.disk.borrow().durable);
         self.after_turn();
     }
@@ -603,27 +607,60 @@ impl World {
         self.turn(|dispatch, now| dispatch.on_uplink(event, now));
     }
 
-    /// A person rules on something that waits for one, or on something that does not.
+    /// A person looks at what waits, takes it, gives it back or rules on it: at the appliance, or
+    /// elsewhere. While there is trouble, also what does not wait.
     pub(crate) fn person_turn(&mut self) {
         let waiting: Vec<_> = self.disk.borrow().durable.review.keys().copied().collect();
         let no = match waiting.len() {
-            0 => return,
+            0 => TicketNo(0),
             n => waiting[self.rng.usize(0..n)],
         };
+        let nobody = || "0123456789abcdef".repeat(3).parse().expect("an id");
+        let id: Named = self.named(no).unwrap_or_else(nobody);
+        let name = ["anna", "ben"][self.rng.usize(0..2)];
+        let by = Reviewer::named(name).expect("a name");
         let verdict = match self.rng.u8(0..3) {
             0 if self.moody => Verdict::Approve,
             1 => Verdict::Reject("no".into()),
             _ => Verdict::Correct("by hand".into()),
         };
-        let taken = self.rng.u8(0..4) == 0;
-        if let Some(named) = self.named(no) {
-            let one = Reviewer::named("one").expect("a name");
-            let other = Reviewer::named("other").expect("a name");
-            if taken && self.moody {
-                self.inquire(Inquiry::Review(Asked::Take(named.clone(), one)));
-            }
-            self.inquire(Inquiry::Review(Asked::Rule(named, other, verdict)));
+        if self.moody && self.broker.up && self.rng.u8(0..4) == 0 {
+            self.remote_verdict(&id, name, &verdict);
+            return;
         }
+        let asked = match self.rng.u8(0..10) {
+            0 if self.moody => Asked::List {
+                after: None,
+                max: 3,
+            },
+            1 if self.moody => Asked::Show(id),
+            2 | 3 if self.moody => Asked::Take(id, by),
+            4 if self.moody => Asked::GiveBack(id, by),
+            _ => Asked::Rule(id, by, verdict),
+        };
+        self.inquire(Inquiry::Review(asked));
+    }
+
+    /// Somebody elsewhere rules, by a message that needs no acknowledgement.
+    fn remote_verdict(&mut self, id: &Named, name: &str, verdict: &Verdict) {
+        let setup = &self.plan.setup;
+        if setup.router.policy.ways().remote_review.is_nothing() {
+            return; // nobody listens there
+        }
+        let text = match verdict {
+            Verdict::Approve => String::new(),
+            Verdict::Correct(text) => format!(r#","text":"{text}""#),
+            Verdict::Reject(reason) => format!(r#","reason":"{reason}""#),
+        };
+        let word = verdict.word();
+        let json = format!(r#"{{"v":1,"id":"{id}","reviewer":"{name}","verdict":"{word}"{text}}}"#);
+        let message = Message {
+            topic: setup.topics.review_verdict(),
+            payload: json.into_bytes(),
+            ..Message::default()
+        };
+        self.note(|| format!("from elsewhere: {word} of {id}"));
+        self.turn(|dispatch, now| dispatch.on_broker(FromBroker::Message(message), now));
     }
 
     /// What a reviewer calls the item of this ticket.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Waiting, WireBehind, WireWaiting, WireWhy, decode, encode};
+use super::steps::WireWhy;
+use super::{Waiting, WireBehind, WireWaiting, decode, encode};
 use crate::clock::Wall;
 use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Origin, Tokens};
 use crate::package::Features;

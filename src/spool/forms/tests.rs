@@ -7,6 +7,7 @@ use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Tokens}
 use crate::package::Features;
 use crate::reply::{Elsewhere, Source};
 use crate::spool::record::{VERSION, unseal};
+use crate::ticket::{Requeue, Step, What, Why};
 
 /// A record that no run made up: each form with every optional part.
 fn waiting() -> Waiting {
@@ -216,13 +217,24 @@ fn the_plainest_waiting_request_of_before_reads_as_it_did() {
 
 #[test]
 fn version_1_of_a_waiting_request_is_these_bytes() {
-    let golden = "GOLDEN-A";
+    let golden = "01ac0280a0f1c2b13400087072657373372d310006707265737337010674726961676508392e3820 \
+        6d6d2f73020150010000003f00d00f01800101027b7d010116646576696365732f7072657373372f \
+        616e7377657273010200ff01016b0176070707070707070707070707070707070101196c696e6573 \
+        6964652f412f726571756573742f707265737337010764656661756c74011974686520636c6f7564 \
+        206973206f7574206f662072656163680101013a303706";
     assert_golden(golden, &decided(), &decided().seal(), Waiting::read);
 }
 
 #[test]
 fn version_1_of_a_request_that_was_passed_on_is_these_bytes() {
-    let golden = "GOLDEN-B";
+    let golden = "01ac0280a0f1c2b13400087072657373372d310006707265737337010674726961676508392e3820 \
+        6d6d2f73020150010000003f00d00f01800101027b7d010116646576696365732f7072657373372f \
+        616e7377657273010200ff01016b0176070707070707070707070707070707070101196c696e6573 \
+        6964652f412f726571756573742f707265737337010764656661756c74011974686520636c6f7564 \
+        206973206f7574206f66207265616368010101010000003f0000403f01000473746f700000000000 \
+        3f00010473746f70000000bf017007097368613235363a3030013309080101000000000000e0bf00 \
+        0000000000d0bf000000000000c0bf000000000000e03f000000000000e83f01000000000000e03f \
+        04f4a3f1c2b134949ba8c3b13411864b56";
     assert_golden(golden, &passed(), &passed().seal(), Passed::read);
 }
 
@@ -257,22 +269,34 @@ fn version_1_of_each_step_is_these_bytes() {
         (What::Requeued(Requeue::Crashed), "0180a0f1c2b13403e14d2d77"),
         (What::Delivered, "0180a0f1c2b1340442d849e9"),
         (What::Undeliverable, "0180a0f1c2b13405d4e84e9e"),
-        (What::Passed(Why::Rule("r".into())), "G1"),
+        (
+            What::Passed(Why::Rule("r".into())),
+            "0180a0f1c2b13406000172acdfa7c7",
+        ),
         (
             What::Passed(Why::Doubt {
                 confidence: 0.5,
                 threshold: 0.75,
             }),
-            "G2",
+            "0180a0f1c2b13406010000003f0000403f77a1ad55",
         ),
-        (What::Asked, "G3"),
-        (What::Returned("slow".into()), "G4"),
-        (What::StoodIn, "G5"),
-        (What::ToPerson(Why::EdgeShut), "G6"),
-        (What::ToPerson(Why::Verification), "G7"),
-        (What::ToPerson(Why::Failed("slow".into())), "G8"),
-        (What::Provisional, "G9"),
-        (What::LateAnswer, "G10"),
+        (What::Asked, "0180a0f1c2b13407f8894070"),
+        (
+            What::Returned("slow".into()),
+            "0180a0f1c2b1340804736c6f77d25b0761",
+        ),
+        (What::StoodIn, "0180a0f1c2b13409ffa4f897"),
+        (What::ToPerson(Why::EdgeShut), "0180a0f1c2b1340a024bcab43a"),
+        (
+            What::ToPerson(Why::Verification),
+            "0180a0f1c2b1340a03ddfab34d",
+        ),
+        (
+            What::ToPerson(Why::Failed("slow".into())),
+            "0180a0f1c2b1340a0404736c6f778ef39520",
+        ),
+        (What::Provisional, "0180a0f1c2b1340bd3c5f679"),
+        (What::LateAnswer, "0180a0f1c2b1340c705092e7"),
     ] {
         let step = step(what);
         assert_golden(golden, &step, &seal_step(&step).unwrap(), read_step);
