@@ -170,8 +170,9 @@ impl Durable {
         }
         let mut all: Vec<_> = self.open().map(|waiting| waiting.no).collect();
         all.sort_unstable();
-        if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
-            self.wrong = Some(format!("{:?} lies in two trees", pair[0]));
+        let twice = all.iter().zip(all.iter().skip(1)).find(|(a, b)| a == b);
+        if let Some((no, _)) = twice {
+            self.wrong = Some(format!("{no:?} lies in two trees"));
         }
     }
 

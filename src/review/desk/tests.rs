@@ -92,9 +92,10 @@ fn who_has_taken_an_item_has_it_alone_until_the_lease_ends() {
         by: "anna".into(),
         until,
     });
+    let almost = LEASE.saturating_sub(Duration::from_millis(1));
     let before = Now {
-        mono: Mono(Duration::from_secs(5) + LEASE - Duration::from_millis(1)),
-        wall: at(5).wall.after(LEASE - Duration::from_millis(1)),
+        mono: Mono(Duration::from_secs(5) + almost),
+        wall: at(5).wall.after(almost),
     };
     for now in [at(5), before] {
         assert_eq!(desk.take(no, &ben(), now).map(|_| ()), held);
@@ -188,15 +189,25 @@ struct Kept {
     lease: Option<(Reviewer, Mono)>,
 }
 
+/// Who has an item.
+#[derive(Debug, PartialEq)]
+enum Holder {
+    NoItem,
+    Nobody,
+    Somebody(Reviewer),
+}
+
 impl Model {
     fn at(&mut self, no: u64) -> Option<&mut Kept> {
         self.0.iter_mut().find(|it| it.head.no.0 == no)
     }
 
-    fn holder(&mut self, no: u64, now: Now) -> Option<Option<Reviewer>> {
-        let kept = self.at(no)?;
+    fn holder(&mut self, no: u64, now: Now) -> Holder {
+        let Some(kept) = self.at(no) else {
+            return Holder::NoItem;
+        };
         let lease = kept.lease.clone().filter(|(_, until)| *until > now.mono);
-        Some(lease.map(|(by, _)| by))
+        lease.map_or(Holder::Nobody, |(by, _)| Holder::Somebody(by))
     }
 }
 
@@ -228,12 +239,12 @@ fn code<T>(result: Result<T, Refusal>) -> &'static str {
 }
 
 /// What an item's state makes of a wish, by the words of the module.
-fn wished(holder: Option<Option<Reviewer>>, by: &Reviewer, must_hold: bool) -> &'static str {
+fn wished(holder: &Holder, by: &Reviewer, must_hold: bool) -> &'static str {
     match holder {
-        None => "unknown_item",
-        Some(Some(holder)) if holder != *by => "held",
-        Some(None) if must_hold => "not_held",
-        Some(Some(_) | None) => "ok",
+        Holder::NoItem => "unknown_item",
+        Holder::Somebody(holder) if holder != by => "held",
+        Holder::Nobody if must_hold => "not_held",
+        Holder::Somebody(_) | Holder::Nobody => "ok",
     }
 }
 
@@ -253,8 +264,9 @@ fn check(desk: &Desk, model: &mut Model, now: Now) {
     let order: Vec<_> = listed.iter().map(|seen| &seen.head).collect();
     assert_eq!(order, model.0.iter().map(|it| &it.head).collect::<Vec<_>>());
     for seen in &listed {
-        let holder = model.holder(seen.head.no.0, now).unwrap();
-        assert_eq!(seen.held.as_ref().map(|(by, _)| by.clone()), holder);
+        let shown =
+            (seen.held.as_ref()).map_or(Holder::Nobody, |(by, _)| Holder::Somebody(by.clone()));
+        assert_eq!(shown, model.holder(seen.head.no.0, now));
         let named = Named::from(seen.head.id);
         assert_eq!(desk.find(&named, From::Here).unwrap().no, seen.head.no);
     }
@@ -277,7 +289,7 @@ proptest! {
                 }
                 Step::Take(no, first) => {
                     let by = who(first);
-                    let wanted = wished(model.holder(no, now), &by, false);
+                    let wanted = wished(&model.holder(no, now), &by, false);
                     prop_assert_eq!(code(desk.take(TicketNo(no), &by, now)), wanted);
                     if wanted == "ok" {
                         model.at(no).unwrap().lease = Some((by, now.mono.after(LEASE)));
@@ -285,7 +297,7 @@ proptest! {
                 }
                 Step::GiveBack(no, first) => {
                     let by = who(first);
-                    let wanted = wished(model.holder(no, now), &by, true);
+                    let wanted = wished(&model.holder(no, now), &by, true);
                     prop_assert_eq!(code(desk.give_back(TicketNo(no), &by, now)), wanted);
                     if wanted == "ok" {
                         model.at(no).unwrap().lease = None;
@@ -293,7 +305,7 @@ proptest! {
                 }
                 Step::Rule(no, first) => {
                     let by = who(first);
-                    let wanted = wished(model.holder(no, now), &by, false);
+                    let wanted = wished(&model.holder(no, now), &by, false);
                     prop_assert_eq!(code(desk.verdict(TicketNo(no), &by, now)), wanted);
                     if wanted == "ok" {
                         model.0.retain(|it| it.head.no.0 != no);

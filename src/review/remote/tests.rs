@@ -120,7 +120,7 @@ fn a_result_says_which_item_and_what_was_wrong() {
     );
 }
 
-fn verdict(more: Value) -> Vec<u8> {
+fn verdict(more: &Value) -> Vec<u8> {
     let mut all = json!({"v": 1, "id": id().to_string(), "reviewer": "anna"});
     let more = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(more);
@@ -129,7 +129,7 @@ fn verdict(more: Value) -> Vec<u8> {
 
 #[test]
 fn each_kind_of_verdict_is_read() {
-    let read = |more| read(&verdict(more)).unwrap();
+    let read = |more| read(&verdict(&more)).unwrap();
     let told = read(json!({"verdict": "approve"}));
     assert_eq!((told.id, told.reviewer.as_str()), (id(), "anna"));
     assert_eq!(told.verdict, Verdict::Approve);
@@ -165,11 +165,11 @@ fn what_is_no_verdict_is_refused_by_a_stable_word_that_quotes_nothing() {
             "bad_reviewer",
         ),
         (
-            json!({"verdict": "correct", "text": "CANARY".repeat(MAX_TEXT_BYTES / 5)}),
+            json!({"verdict": "correct", "text": "CANARY".repeat(MAX_TEXT_BYTES / 6 + 1)}),
             "too_long",
         ),
     ] {
-        let got = read(&verdict(more.clone()));
+        let got = read(&verdict(&more));
         if code == "ok" {
             assert!(got.is_ok(), "{more}");
             continue;
@@ -189,7 +189,7 @@ fn what_is_no_verdict_is_refused_by_a_stable_word_that_quotes_nothing() {
 #[test]
 fn the_longest_text_fits_into_a_message_however_it_is_escaped() {
     let text = "\u{1}".repeat(MAX_TEXT_BYTES);
-    let payload = verdict(json!({"verdict": "correct", "text": text}));
+    let payload = verdict(&json!({"verdict": "correct", "text": text}));
     assert!(read(&payload).is_ok(), "{}", payload.len());
 }
 
