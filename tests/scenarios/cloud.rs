@@ -10,8 +10,8 @@ use lineside::uplink::{
     CloudAnswer, Command, Errand, Event, Fault, Garble, Misfit, Reach, Standing, State,
 };
 
-/// Stands in every restricted request.
-pub(crate) const SECRET: &str = "secret";
+/// Stands in every restricted request and in the answers to them, and in nothing else.
+pub(crate) const SECRET: &str = "quetzalcoatlus";
 
 #[derive(Debug)]
 struct Inside {

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lineside::engine::{Command, Completion, Event, Fault, FreeChoice, Job, Model, State};
-use lineside::intake::Code;
+use lineside::intake::{Classification, Code};
 use lineside::ticket::TicketNo;
+
+use crate::cloud::SECRET;
 
 /// A request with this in its text kills the engine, always.
 pub(crate) const POISON: &str = "poison";
@@ -115,6 +117,11 @@ impl Engine {
                 "same".into()
             } else {
                 format!("answer {}", self.answers)
+            };
+            let text = if job.request.classification == Classification::Restricted {
+                format!("{text} {SECRET}")
+            } else {
+                text
             };
             let unsure = job.request.ask.text().contains(UNSURE);
             let confidence = if unsure { 0.3 } else { 0.9 };

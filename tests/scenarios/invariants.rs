@@ -360,6 +360,11 @@ impl World {
 
     /// (9) A reply leaves only when it and its outcome are durable.
     pub(crate) fn check_publish(&mut self, parcel: &Parcel) {
+        let to_a_device = ["devices/", "lineside/A/reply/"];
+        let quotes = String::from_utf8_lossy(&parcel.payload).contains(SECRET);
+        if quotes && !to_a_device.iter().any(|it| parcel.topic.starts_with(it)) {
+            self.fail("(3) something restricted goes elsewhere than to a device");
+        }
         if parcel.id.0 == STATUS {
             return;
         }
@@ -447,6 +452,16 @@ impl World {
                 "session {} is answered and does not wait",
                 session.0
             ));
+        }
+        let is_told = |answer: &Answer| format!("{answer:?}").contains(SECRET);
+        match answer {
+            // To whoever asked, and to persons at the appliance.
+            Answer::Reply(_) | Answer::Review(_) => {}
+            Answer::Status(_) | Answer::Trace(_) | Answer::Learned(_) => {
+                if is_told(answer) {
+                    self.fail("(3) something restricted stands in a report");
+                }
+            }
         }
         if let Answer::Reply(json) = answer {
             let refused = String::from_utf8_lossy(json).contains(r#""rule":"intake""#);

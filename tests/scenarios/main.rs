@@ -12,6 +12,7 @@ mod cascade;
 mod cloud;
 mod devices;
 mod disk;
+mod ears;
 mod edges;
 mod engine;
 mod invariants;

@@ -989,14 +989,21 @@ impl World {
 
     /// A whole life.
     pub(crate) fn live(seed: u64, verbose: bool) -> u32 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = Plan::of(&mut rng);
-        let steps = plan.steps;
-        let mut world = Self::new(seed, plan, verbose);
-        for _ in 0..steps {
-            world.random_step();
+        let life = || {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let plan = Plan::of(&mut rng);
+            let steps = plan.steps;
+            let mut world = Self::new(seed, plan, verbose);
+            for _ in 0..steps {
+                world.random_step();
+            }
+            world.run_until_quiet();
+            world
+        };
+        let (world, leak) = crate::ears::listening(life);
+        if let Some(line) = leak {
+            world.fail(&format!("(3) something restricted is logged: {line}"));
         }
-        world.run_until_quiet();
         world.step
     }
 }
