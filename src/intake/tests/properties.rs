@@ -24,7 +24,10 @@ fn codes() -> Vec<Code> {
         Code::OverContext => Some(Code::UnknownTask),
         Code::UnknownTask => Some(Code::Schema),
         Code::Schema => Some(Code::Policy),
-        Code::Policy => None,
+        Code::Policy => Some(Code::CloudFailed),
+        Code::CloudFailed => Some(Code::Expired),
+        Code::Expired => Some(Code::Rejected),
+        Code::Rejected => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()
 }

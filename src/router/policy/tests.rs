@@ -14,7 +14,7 @@ use crate::reply::Connectivity;
 use crate::router::facts::Strain;
 use crate::router::pattern::{Keywords, Minute, NamePattern, Window};
 use crate::router::rule::{Aspect, Bounds, High, Low, Tokens, When};
-use crate::router::{Estimator, Router};
+use crate::router::Router;
 use crate::ticket::TicketNo;
 
 pub(in crate::router) fn request(classification: Classification) -> Request {
@@ -608,9 +608,8 @@ proptest! {
         let request = sealed(Request { classification: Classification::Restricted, ..request });
         let router = Router {
             policy: Policy::new(rules, ways),
-            estimator: Estimator::default(),
             context_tokens: 512,
-            ahead_minutes: 0,
+            ..Router::default()
         };
         let decision = router.admit(&request, &situation);
         let named = [Some(decision.tier), decision.stopgap, decision.owed];
