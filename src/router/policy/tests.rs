@@ -608,7 +608,6 @@ proptest! {
         let request = sealed(Request { classification: Classification::Restricted, ..request });
         let router = Router {
             policy: Policy::new(rules, ways),
-            estimator: Estimator::default(),
             context_tokens: 512,
             ahead_minutes: 0,
             bars: Bars::default(),
