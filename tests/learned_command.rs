@@ -71,7 +71,7 @@ async fn a_verdict_bends_confidence_over_restarts_until_somebody_takes_it_back()
     let broker = Mosquitto::start(&Setup::default());
     // Nothing is sure enough here, so that a person sees every answer.
     let more = format!(
-        "[model]\npackage = \"{}\"\n[confidence]\nthreshold = 1.0\n",
+        "[model]\npackage = \"{}\"\n[confidence]\nthreshold = 1.0\n[review]\ndoubtful = true\n",
         bundled().display()
     );
     let mut appliance = Appliance::at(broker.port, &more);

@@ -303,6 +303,7 @@ fn everybody(to: To) -> Router {
         Classification::Restricted,
     ]);
     let ways = Ways {
+        doubtful_review: true,
         upstreams: vec![Upstream {
             name: "main".into(),
             accepts: all,

@@ -181,6 +181,7 @@ pub(super) const KEYS: &[Key] = &[
     key("review.local", Kind::Truth),
     key("review.remote", Kind::Truth),
     key("review.accepts", Kind::Texts),
+    key("review.doubtful", Kind::Truth),
     number("review.expires_hours", 1, 8760, "a person must have a chance, and an item an end"),
     key("review.expiry", Kind::Word(&["draft", "refuse"])),
     key("console.device", Kind::Path),
@@ -513,6 +514,7 @@ pub(super) struct Upstream {
 pub(super) struct Review {
     pub(super) local: bool,
     pub(super) remote: bool,
+    pub(super) doubtful: bool,
     pub(super) accepts: Vec<String>,
     pub(super) expires_hours: u32,
     pub(super) expiry: String,

@@ -376,6 +376,8 @@ pub struct Review {
     pub remote: Accepts,
     /// How long an item waits for them.
     pub expires_after: Duration,
+    /// Whether they are asked about answers in doubt, too.
+    pub doubtful: bool,
     /// What becomes of it then.
     pub at_expiry: Expiry,
 }

@@ -340,6 +340,7 @@ pub(super) fn review(checker: &mut Checker<'_>, review: &file::Review) -> Option
         local: review.local,
         remote,
         expires_after: Duration::from_secs(u64::from(review.expires_hours) * 3600),
+        doubtful: review.doubtful,
         at_expiry: match review.expiry.as_str() {
             "refuse" => Expiry::Refuse,
             _ => Expiry::Draft,
@@ -378,5 +379,6 @@ pub(super) fn ways(clouds: &[Upstream], review: &Review) -> Ways {
         upstreams: clouds.iter().map(upstream).collect(),
         local_review: review.local,
         remote_review: review.remote,
+        doubtful_review: review.doubtful,
     }
 }

@@ -333,8 +333,18 @@ impl Dispatch {
             return;
         };
         let request = held.request.clone();
+        let has_draft = held.case.as_ref().is_some_and(|case| case.draft.is_some());
         let next = self.after(Tier::Cloud(String::new()), &request, now);
-        if let Some(Tier::Review(_)) = next.first() {
+        let asks = matches!(next.first(), Some(Tier::Review(_)));
+        let needs_one = !has_draft && !self.may_stand_in(no, now);
+        if asks
+            || needs_one
+                && self
+                    .setup
+                    .router
+                    .policy
+                    .has_person_for(request.classification)
+        {
             let onward = Onward {
                 why: Why::Failed(word.into()),
                 draft: None,

@@ -63,6 +63,9 @@ pub struct Ways {
     pub local_review: bool,
     /// What persons elsewhere may see.
     pub remote_review: Accepts,
+    /// Whether persons are asked about answers in doubt, too, and not only where a rule says so or
+    /// nobody else can answer.
+    pub doubtful_review: bool,
 }
 
 /// A model that is not on this appliance, as far as the policy knows it.
@@ -145,6 +148,11 @@ impl Policy {
             classification: facts.classification,
         };
         cascade.settle(after).onward
+    }
+
+    /// Whether any person may see what is so classified.
+    pub fn has_person_for(&self, classification: Classification) -> bool {
+        self.ways.local_review || self.ways.remote_review.takes(classification)
     }
 
     /// Clears an escalation for an upstream; gives it back where it may not go there.
@@ -269,7 +277,8 @@ impl Cascade<'_> {
     fn settle(&self, tier: Tier) -> Decision {
         let upstreams = (self.upstreams(Reach::Open)).chain(self.upstreams(Reach::Shut));
         let clouds = upstreams.map(|name| Tier::Cloud(name.to_owned()));
-        let persons = self.persons().map(Tier::Review);
+        let asked = self.persons().filter(|_| self.ways.doubtful_review);
+        let persons = asked.map(Tier::Review);
         let onward = match &tier {
             Tier::Edge => clouds.chain(persons).collect(),
             Tier::Cloud(_) => persons.into_iter().collect(),

@@ -39,6 +39,7 @@ fn router(others: Others, to: To) -> Router {
     };
     let cloud = matches!(others, Others::Cloud | Others::Both);
     let ways = Ways {
+        doubtful_review: true,
         upstreams: cloud.then(|| upstream("main")).into_iter().collect(),
         local_review: matches!(others, Others::Persons | Others::Both),
         remote_review: Accepts::default(),

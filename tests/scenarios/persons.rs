@@ -17,6 +17,7 @@ const TOPIC: &str = "devices/press/answers";
 /// Everything that the edge is not sure of goes to persons, here and elsewhere.
 fn plan() -> Plan {
     let ways = Ways {
+        doubtful_review: true,
         local_review: true,
         remote_review: Accepts::of(&[Classification::Public]),
         ..Ways::default()

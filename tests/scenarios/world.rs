@@ -186,6 +186,7 @@ fn random_router(rng: &mut fastrand::Rng) -> Router {
         })
         .collect();
     let ways = Ways {
+        doubtful_review: true,
         upstreams,
         local_review: rng.bool(),
         remote_review: if rng.bool() {

@@ -47,6 +47,7 @@ fn cleared(no: u64) -> Cleared<ToReviewers> {
     let policy = Policy::new(
         Vec::new(),
         Ways {
+            doubtful_review: true,
             remote_review: Accepts::of(&[Classification::Public]),
             ..Ways::default()
         },

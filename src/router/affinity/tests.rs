@@ -181,6 +181,7 @@ fn router(complexity: f32) -> Router {
         to: To::Cloud,
     };
     let ways = Ways {
+        doubtful_review: true,
         upstreams: vec![Upstream {
             name: "main".into(),
             accepts: Accepts::of(&[Classification::Public]),

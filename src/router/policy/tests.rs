@@ -11,10 +11,10 @@ use crate::intake::{
     digest_of,
 };
 use crate::reply::Connectivity;
+use crate::router::Router;
 use crate::router::facts::Strain;
 use crate::router::pattern::{Keywords, Minute, NamePattern, Window};
 use crate::router::rule::{Aspect, Bounds, High, Low, Tokens, When};
-use crate::router::{Bars, Estimator, Router};
 use crate::ticket::TicketNo;
 
 pub(in crate::router) fn request(classification: Classification) -> Request {
@@ -65,6 +65,7 @@ fn escalation(classification: Classification) -> Escalation {
 /// An appliance with everything there is: a public cloud, one in the plant, persons everywhere.
 pub(in crate::router) fn ways() -> Ways {
     Ways {
+        doubtful_review: true,
         upstreams: vec![
             Upstream {
                 name: "main".into(),
@@ -493,6 +494,7 @@ fn some_ways() -> impl Strategy<Value = Ways> {
     let accepts = proptest::collection::vec(classifications(), 0..4);
     let all = (accepts.clone(), accepts.clone(), any::<bool>(), accepts);
     all.prop_map(|(main, plant, local_review, remote)| Ways {
+        doubtful_review: true,
         upstreams: [("main", main), ("plant", plant)]
             .map(|(name, accepts)| Upstream {
                 name: name.into(),
@@ -609,8 +611,7 @@ proptest! {
         let router = Router {
             policy: Policy::new(rules, ways),
             context_tokens: 512,
-            ahead_minutes: 0,
-            bars: Bars::default(),
+            ..Router::default()
         };
         let decision = router.admit(&request, &situation);
         let named = [Some(decision.tier), decision.stopgap, decision.owed];

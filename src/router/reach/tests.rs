@@ -17,6 +17,7 @@ fn topics() -> Topics {
 
 fn ways() -> Ways {
     Ways {
+        doubtful_review: true,
         upstreams: vec![Upstream {
             name: "main".into(),
             accepts: Accepts::of(&[Classification::Public]),
@@ -283,6 +284,7 @@ fn an_upstream_must_exist_and_accept_what_the_rule_gets() {
 #[test]
 fn restricted_requests_need_a_person_at_the_appliance() {
     let remote_only = Ways {
+        doubtful_review: true,
         local_review: false,
         remote_review: Accepts::of(&[Classification::Public]),
         ..ways()

@@ -3,17 +3,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lineside::spool::forms::{Filed, Letter, Waiting, read_step, seal_step};
+use lineside::spool::forms::{Filed, Letter, Passed, Waiting, read_step, seal_step};
 use lineside::spool::record::{seal, unseal};
 
 /// One form: from a body to the record that it would be written as.
 type Form = fn(&[u8]) -> Option<Vec<u8>>;
 
-const FORMS: [Form; 4] = [
+const FORMS: [Form; 5] = [
     |body| Some(Waiting::read(body).ok()?.seal()),
     |body| Some(Filed::read(body).ok()?.seal()),
     |body| Some(Letter::read(body).ok()?.seal()),
     |body| seal_step(&read_step(body).ok()?),
+    |body| Some(Passed::read(body).ok()?.seal()),
 ];
 
 fuzz_target!(|data: &[u8]| {

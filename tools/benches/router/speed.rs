@@ -86,6 +86,7 @@ fn ways() -> Ways {
             accepts: Accepts::of(&[Classification::Public]),
         }],
         local_review: true,
+        doubtful_review: true,
         remote_review: Accepts::default(),
     }
 }
