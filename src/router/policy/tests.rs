@@ -11,10 +11,10 @@ use crate::intake::{
     digest_of,
 };
 use crate::reply::Connectivity;
+use crate::router::Router;
 use crate::router::facts::Strain;
 use crate::router::pattern::{Keywords, Minute, NamePattern, Window};
 use crate::router::rule::{Aspect, Bounds, High, Low, Tokens, When};
-use crate::router::Router;
 use crate::ticket::TicketNo;
 
 pub(in crate::router) fn request(classification: Classification) -> Request {
