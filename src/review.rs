@@ -3,7 +3,7 @@
 //! ```text
 //!                     take                       verdict of the holder
 //!  ──put──► free ─────────────────────────► held ─────────────┐
-//!            │ ▲    give_back, or time       │ ▲ take, renew   ▼
+//!            │ ▲    give_back, or time       │ ▲ take again    ▼
 //!            │ └─────────────────────────────┘ └──┘          ruled: settled by a person
 //!            ├──────────── verdict ──────────────────────────►
 //!            └──────────── remove: expired, or settled in another way

@@ -1,7 +1,7 @@
 //! Persons answer: the real service and broker, `lineside review`, and reviewers over MQTT.
 //!
-//! There is no engine here and a rule sends requests to persons, so that whatever is answered was
-//! answered by one.
+//! In all but one of these there is no engine and a rule sends requests to persons, so that whatever
+//! is answered was answered by one.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -282,6 +282,56 @@ async fn what_was_exported_is_imported_once_and_restricted_items_stay() {
     );
     assert_eq!(waiting(&mut appliance, 1)[0]["request_id"], "secret");
     assert!(device.is_quiet().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_model_is_not_sure_of_is_approved_or_corrected_in_the_form_of_its_task() {
+    let package = concat!(env!("CARGO_MANIFEST_DIR"), "/models/factory-triage");
+    let config = format!("[model]\npackage = \"{package}\"\n[confidence]\nthreshold = 1.0\n");
+    let (broker, mut appliance) = plant(&config);
+    let mut device = Device::start(Version::V5, broker.port, &[REPLIES]).await;
+    let ask = |id: &str| {
+        let json = json!({
+            "id": id, "task": "classify-urgency", "classification": "internal",
+            "input": "press 4: the guard door switch is loose, the line still runs",
+        });
+        Ask::new(json.to_string())
+    };
+    device.publish(&ask("a")).await;
+    let first = device.reply().await.json();
+    assert_eq!(
+        (&first["status"], &first["final"]),
+        (&json!("provisional"), &json!(false))
+    );
+    assert_eq!(first["source"], "edge");
+    device.publish(&ask("b")).await;
+    device.reply().await;
+    let rows = waiting(&mut appliance, 2);
+    let (a, b) = (id_of(&rows, "a"), id_of(&rows, "b"));
+    let sheet = appliance.told_json("review", &["show", a]);
+    assert_eq!(sheet["draft"]["text"], first["text"]);
+    assert_eq!(sheet["answer"]["kind"], "choice");
+    assert!(
+        sheet["why"].as_str().unwrap().starts_with("confidence "),
+        "{sheet}"
+    );
+
+    done(&appliance.told("review", &["approve", a, "--as", "anna"]));
+    let last = device.reply().await.json();
+    assert_eq!(
+        (&last["status"], &last["final"]),
+        (&json!("answered"), &json!(true))
+    );
+    assert_eq!(
+        (&last["source"], &last["text"]),
+        (&json!("human"), &first["text"])
+    );
+
+    let correct = |text| appliance.told("review", &["correct", b, "--text", text, "--as", "anna"]);
+    refused(&correct("CANARY"), "must be one of: now, today, later");
+    done(&correct(" Later."));
+    assert_eq!(device.reply().await.json()["text"], "later");
+    assert!(!appliance.log().contains("guard door"));
 }
 
 /// What a reviewer elsewhere publishes.

@@ -255,6 +255,7 @@ pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::review::Told;
 
     async fn told(line: &str) -> String {
         let (inquiries, mut asked) = mpsc::channel::<Inquirer>(1);
@@ -265,7 +266,11 @@ mod tests {
                     Inquiry::Trace(_) | Inquiry::Status | Inquiry::Learned(_) => {
                         Answer::Trace(Vec::new())
                     }
-                    Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
+                    Inquiry::Review(_) => Answer::Review(Ok(Told::Listed {
+                        rows: Vec::new(),
+                        total: 0,
+                        next: None,
+                    })),
                 };
                 let _ = caller.answer.send(answer);
             }
@@ -277,7 +282,7 @@ mod tests {
     async fn every_command_of_the_table_is_understood() {
         for command in TABLE {
             let line = format!(
-                r#"{{"cmd":"{}","id":"x","request":{{"prompt":"hi"}}}}"#,
+                r#"{{"cmd":"{}","id":"x","request":{{"prompt":"hi"}},"action":"list"}}"#,
                 command.name
             );
             let answer = told(&line).await;

@@ -111,16 +111,16 @@ impl Dispatch {
         };
         let expires = held.case.as_ref().map_or(now.wall, |case| case.expires);
         let head = head_of(no, &held.request, held.accepted, expires);
-        self.put_on_desk(head, now);
+        self.put_on_desk(head);
     }
 
     /// The same for one that the disk brought back.
-    pub(super) fn put_on_desk(&mut self, mut head: Head, now: Now) {
+    pub(super) fn put_on_desk(&mut self, mut head: Head) {
         let ways = self.setup.router.policy.ways();
         if ways.remote_review.takes(head.classification) {
             head.elsewhere = Elsewhere::Allowed;
         }
-        self.persons.desk.put(head, now);
+        self.persons.desk.put(head);
     }
 
     /// It does not any more.

@@ -291,7 +291,7 @@ impl Dispatch {
             State::Away => self.offer(open.no, now),
             State::Pending => {
                 if let Some(head) = open.head.clone() {
-                    self.put_on_desk(head, now);
+                    self.put_on_desk(head);
                 }
             }
             State::Running | State::Asking | State::Settled | State::Delivered | State::Lost => {}

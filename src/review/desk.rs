@@ -3,8 +3,8 @@
 //! A plain struct without a text in it. The order is that of the inbox: by priority, then by age.
 //! Leases are in memory alone: a restart ends them all, and the items are there again.
 //!
-//! Invariants: an item is in all of the tables or in none; an item has at most one holder, and
-//! none whose time is over; what expires is told once, and again only if it is put off.
+//! Invariants: an item is in all of the tables or in none; an item has at most one holder, and none
+//! whose time is over. When an item expires is its ticket's matter: whoever settles it removes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,7 +90,6 @@ pub struct Desk {
     items: BTreeMap<TicketNo, Item>,
     order: BTreeSet<Cursor>,
     ids: BTreeMap<ItemId, TicketNo>,
-    due: BTreeSet<(Mono, TicketNo)>,
     /// To be published, or to be published once more.
     unpublished: BTreeSet<TicketNo>,
 }
@@ -98,7 +97,6 @@ pub struct Desk {
 #[derive(Debug)]
 struct Item {
     head: Head,
-    due: Mono,
     lease: Option<Lease>,
 }
 
@@ -115,26 +113,22 @@ impl Desk {
     }
 
     /// An item joins. One that is there is replaced, its lease with it.
-    pub fn put(&mut self, head: Head, now: Now) {
+    pub fn put(&mut self, head: Head) {
         let no = head.no;
         self.remove(no);
-        // A wall clock that went back since it was written counts as no time.
-        let due = now.mono.after(head.expires.since(now.wall));
         self.order.insert(Cursor::of(&head));
         self.ids.insert(head.id, no);
-        self.due.insert((due, no));
         if head.elsewhere == Elsewhere::Allowed {
             self.unpublished.insert(no);
         }
         let lease = None;
-        self.items.insert(no, Item { head, due, lease });
+        self.items.insert(no, Item { head, lease });
     }
 
     /// An item goes: it was settled, one way or the other.
     pub fn remove(&mut self, no: TicketNo) -> Option<Head> {
         let item = self.items.remove(&no)?;
         self.order.remove(&Cursor::of(&item.head));
-        self.due.remove(&(item.due, no));
         self.unpublished.remove(&no);
         if self.ids.get(&item.head.id) == Some(&no) {
             self.ids.remove(&item.head.id);
@@ -192,12 +186,6 @@ impl Desk {
         Ok(now.wall.after(LEASE))
     }
 
-    /// Leaves an item for longer to who has it.
-    pub fn renew(&mut self, no: TicketNo, by: &Reviewer, now: Now) -> Result<Wall, Refusal> {
-        self.must_hold(no, by, now)?;
-        self.take(no, by, now)
-    }
-
     /// Takes an item back from who has it.
     pub fn give_back(&mut self, no: TicketNo, by: &Reviewer, now: Now) -> Result<(), Refusal> {
         self.must_hold(no, by, now)?;
@@ -229,30 +217,6 @@ impl Desk {
             Some(lease) => Err(lease.refusal(now)),
             None => Err(Refusal::NotHeld),
         }
-    }
-
-    /// The next item for which no person was found in time. It is told once: who settles it removes
-    /// it, who cannot yet puts it off.
-    pub fn expired(&mut self, now: Now) -> Option<TicketNo> {
-        let (due, no) = self.due.first().copied()?;
-        (due <= now.mono).then(|| {
-            self.due.remove(&(due, no));
-            no
-        })
-    }
-
-    /// Tells an item's expiry (again) at this time.
-    pub fn put_off(&mut self, no: TicketNo, until: Mono) {
-        if let Some(item) = self.items.get_mut(&no) {
-            self.due.remove(&(item.due, no));
-            item.due = until;
-            self.due.insert((until, no));
-        }
-    }
-
-    /// When the next item expires.
-    pub fn deadline(&self) -> Option<Mono> {
-        self.due.first().map(|(due, _)| *due)
     }
 
     /// An item that persons elsewhere are to see and were not shown yet; the caller shows it.

@@ -99,7 +99,9 @@ impl Dispatch {
             return; // everything is shown again when it is back
         }
         let Some(passed) = record.and_then(|(_, body)| Passed::read(&body).ok()) else {
-            if self.persons.desk.seen(no, now).is_some() {
+            if self.store.is_failing() {
+                self.persons.desk.publish_again(no); // when it is back
+            } else if self.persons.desk.holds(no) {
                 self.count("review", "unreadable");
             }
             return;

@@ -47,10 +47,10 @@ fn numbers(page: &Page) -> Vec<u64> {
 #[test]
 fn the_most_urgent_comes_first_and_within_one_priority_the_oldest() {
     let mut desk = Desk::default();
-    desk.put(head(1, Priority::Low, 0), at(9));
-    desk.put(head(2, Priority::Normal, 8), at(9));
-    desk.put(head(3, Priority::High, 9), at(9));
-    desk.put(head(4, Priority::Normal, 2), at(9));
+    desk.put(head(1, Priority::Low, 0));
+    desk.put(head(2, Priority::Normal, 8));
+    desk.put(head(3, Priority::High, 9));
+    desk.put(head(4, Priority::Normal, 2));
     let page = desk.list(None, MAX_PAGE, at(9));
     assert_eq!(numbers(&page), [3, 4, 2, 1]);
     assert_eq!((page.total, page.next), (4, None));
@@ -60,13 +60,13 @@ fn the_most_urgent_comes_first_and_within_one_priority_the_oldest() {
 fn pages_join_into_the_list_though_items_come_and_go_between_them() {
     let mut desk = Desk::default();
     for no in 0..10 {
-        desk.put(head(no, Priority::Normal, no), at(20));
+        desk.put(head(no, Priority::Normal, no));
     }
     let first = desk.list(None, 4, at(20));
     let again: Cursor = first.next.unwrap().to_string().parse().unwrap();
     assert_eq!(Some(again), first.next);
     desk.remove(TicketNo(3)); // the one that the cursor stands on
-    desk.put(head(11, Priority::High, 19), at(20));
+    desk.put(head(11, Priority::High, 19));
     let second = desk.list(first.next, 4, at(20));
     assert_eq!(numbers(&second), [4, 5, 6, 7]);
     let third = desk.list(second.next, 4, at(20));
@@ -85,7 +85,7 @@ fn a_place_that_is_none_is_refused() {
 fn who_has_taken_an_item_has_it_alone_until_the_lease_ends() {
     let mut desk = Desk::default();
     let no = TicketNo(1);
-    desk.put(head(1, Priority::Normal, 0), at(0));
+    desk.put(head(1, Priority::Normal, 0));
     let until = desk.take(no, &anna(), at(5)).unwrap();
     assert_eq!(until, at(5).wall.after(LEASE));
     let held = Err(Refusal::Held {
@@ -103,10 +103,7 @@ fn who_has_taken_an_item_has_it_alone_until_the_lease_ends() {
         assert_eq!(desk.may_rule(no, &anna(), now), Ok(()));
     }
     let after = at(5 + LEASE.as_secs());
-    assert_eq!(
-        desk.renew(no, &anna(), after).unwrap_err(),
-        Refusal::NotHeld
-    );
+    assert_eq!(desk.give_back(no, &anna(), after), Err(Refusal::NotHeld));
     assert!(desk.take(no, &ben(), after).is_ok());
     assert_eq!(
         desk.verdict(no, &anna(), after).unwrap_err().code(),
@@ -119,7 +116,7 @@ fn who_has_taken_an_item_has_it_alone_until_the_lease_ends() {
 fn an_item_that_was_given_back_is_anybody_s() {
     let mut desk = Desk::default();
     let no = TicketNo(1);
-    desk.put(head(1, Priority::Normal, 0), at(0));
+    desk.put(head(1, Priority::Normal, 0));
     assert_eq!(desk.give_back(no, &anna(), at(0)), Err(Refusal::NotHeld));
     desk.take(no, &anna(), at(0)).unwrap();
     desk.give_back(no, &anna(), at(1)).unwrap();
@@ -131,40 +128,12 @@ fn an_item_that_was_given_back_is_anybody_s() {
 }
 
 #[test]
-fn an_item_expires_after_the_time_that_is_left_of_it() {
-    let mut desk = Desk::default();
-    let mut old = head(1, Priority::Normal, 0);
-    old.expires = at(30).wall;
-    desk.put(old, at(10)); // as after a restart: 20 seconds are left
-    assert_eq!(desk.deadline(), Some(at(30).mono));
-    assert_eq!(desk.expired(at(29)), None);
-    assert_eq!(desk.expired(at(30)), Some(TicketNo(1)));
-    assert_eq!(desk.expired(at(31)), None, "it is told once");
-    desk.put_off(TicketNo(1), at(40).mono);
-    assert_eq!(desk.expired(at(40)), Some(TicketNo(1)));
-    assert_eq!(
-        desk.len(),
-        1,
-        "whoever settles it removes it, and nobody else"
-    );
-}
-
-#[test]
-fn a_clock_that_went_back_costs_an_item_no_time_and_gives_it_no_more() {
-    let mut desk = Desk::default();
-    let mut item = head(1, Priority::Normal, 0);
-    item.expires = Wall(START.0 - 1);
-    desk.put(item, at(0));
-    assert_eq!(desk.expired(at(0)), Some(TicketNo(1)));
-}
-
-#[test]
 fn what_persons_elsewhere_may_not_see_is_not_there_for_them() {
     let mut desk = Desk::default();
     let mut secret = head(1, Priority::Normal, 0);
     secret.elsewhere = Elsewhere::Never;
     let named = Named::from(secret.id);
-    desk.put(secret, at(0));
+    desk.put(secret);
     assert!(desk.find(&named, From::Here).is_ok());
     assert_eq!(
         desk.find(&named, From::Elsewhere).unwrap_err(),
@@ -179,8 +148,8 @@ fn what_persons_elsewhere_may_not_see_is_not_there_for_them() {
 #[test]
 fn an_item_is_published_once_and_once_more_after_a_reconnect() {
     let mut desk = Desk::default();
-    desk.put(head(1, Priority::Normal, 0), at(0));
-    desk.put(head(2, Priority::Normal, 0), at(0));
+    desk.put(head(1, Priority::Normal, 0));
+    desk.put(head(2, Priority::Normal, 0));
     assert_eq!(desk.publish_next(), Some(TicketNo(1)));
     assert_eq!(desk.publish_next(), Some(TicketNo(2)));
     assert_eq!(desk.publish_next(), None);
@@ -199,9 +168,9 @@ fn digits_that_several_items_begin_with_are_too_few() {
     text.push(if last == '0' { '1' } else { '0' });
     two.id = text.parse::<Named>().unwrap().whole().unwrap();
     let short: Named = text[..MIN_DIGITS_OF_TEST].parse().unwrap();
-    desk.put(one, at(0));
+    desk.put(one);
     assert_eq!(desk.find(&short, From::Here).unwrap().no, TicketNo(1));
-    desk.put(two, at(0));
+    desk.put(two);
     assert_eq!(
         desk.find(&short, From::Here).unwrap_err(),
         Refusal::Ambiguous { count: 2 }
@@ -216,7 +185,6 @@ struct Model(Vec<Kept>);
 
 struct Kept {
     head: Head,
-    due: Option<Mono>,
     lease: Option<(Reviewer, Mono)>,
 }
 
@@ -234,26 +202,22 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put(u64, u8, u64),
+    Put(u64, u8),
     Take(u64, bool),
-    Renew(u64, bool),
     GiveBack(u64, bool),
     Rule(u64, bool),
     Remove(u64),
-    Expire,
     Pass(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let no = 0..6_u64;
     let step = prop_oneof![
-        3 => (no.clone(), 0..3_u8, 1..4000_u64).prop_map(|(no, p, s)| Step::Put(no, p, s)),
+        3 => (no.clone(), 0..3_u8).prop_map(|(no, priority)| Step::Put(no, priority)),
         2 => (no.clone(), any::<bool>()).prop_map(|(no, who)| Step::Take(no, who)),
-        1 => (no.clone(), any::<bool>()).prop_map(|(no, who)| Step::Renew(no, who)),
         1 => (no.clone(), any::<bool>()).prop_map(|(no, who)| Step::GiveBack(no, who)),
         2 => (no.clone(), any::<bool>()).prop_map(|(no, who)| Step::Rule(no, who)),
         1 => no.prop_map(Step::Remove),
-        1 => Just(Step::Expire),
         2 => (1..900_u64).prop_map(Step::Pass),
     ];
     proptest::collection::vec(step, 1..60)
@@ -294,10 +258,6 @@ fn check(desk: &Desk, model: &mut Model, now: Now) {
         let named = Named::from(seen.head.id);
         assert_eq!(desk.find(&named, From::Here).unwrap().no, seen.head.no);
     }
-    assert_eq!(
-        desk.deadline(),
-        model.0.iter().filter_map(|it| it.due).min()
-    );
 }
 
 proptest! {
@@ -308,27 +268,17 @@ proptest! {
             let now = at(second);
             let who = |first: bool| if first { anna() } else { ben() };
             match step {
-                Step::Put(no, priority, left_s) => {
+                Step::Put(no, priority) => {
                     let priority = [Priority::High, Priority::Normal, Priority::Low][usize::from(priority)];
-                    let mut head = head(no, priority, second);
-                    head.expires = at(second + left_s).wall;
-                    desk.put(head.clone(), now);
+                    let head = head(no, priority, second);
+                    desk.put(head.clone());
                     model.0.retain(|it| it.head.no.0 != no);
-                    let due = Some(at(second + left_s).mono);
-                    model.0.push(Kept { head, due, lease: None });
+                    model.0.push(Kept { head, lease: None });
                 }
                 Step::Take(no, first) => {
                     let by = who(first);
                     let wanted = wished(model.holder(no, now), &by, false);
                     prop_assert_eq!(code(desk.take(TicketNo(no), &by, now)), wanted);
-                    if wanted == "ok" {
-                        model.at(no).unwrap().lease = Some((by, now.mono.after(LEASE)));
-                    }
-                }
-                Step::Renew(no, first) => {
-                    let by = who(first);
-                    let wanted = wished(model.holder(no, now), &by, true);
-                    prop_assert_eq!(code(desk.renew(TicketNo(no), &by, now)), wanted);
                     if wanted == "ok" {
                         model.at(no).unwrap().lease = Some((by, now.mono.after(LEASE)));
                     }
@@ -352,14 +302,6 @@ proptest! {
                 Step::Remove(no) => {
                     prop_assert_eq!(desk.remove(TicketNo(no)).is_some(), model.at(no).is_some());
                     model.0.retain(|it| it.head.no.0 != no);
-                }
-                Step::Expire => {
-                    let first = model.0.iter_mut().filter(|it| it.due.is_some_and(|due| due <= now.mono));
-                    let first = first.min_by_key(|it| (it.due, it.head.no));
-                    prop_assert_eq!(desk.expired(now), first.as_ref().map(|it| it.head.no));
-                    if let Some(it) = first {
-                        it.due = None;
-                    }
                 }
                 Step::Pass(seconds) => second += seconds,
             }

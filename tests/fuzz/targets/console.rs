@@ -38,7 +38,7 @@ async fn answer(mut asked: mpsc::Receiver<Inquirer>) {
                 assert!(serde_json::from_slice::<&RawValue>(&payload).is_ok());
                 Answer::Reply(b"{}".to_vec())
             }
-            Inquiry::Status | Inquiry::Trace(_) => Answer::Trace(Vec::new()),
+            Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) => Answer::Trace(Vec::new()),
             Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
         };
         let _ = caller.answer.send(answer);
