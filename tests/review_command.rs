@@ -287,7 +287,9 @@ async fn what_was_exported_is_imported_once_and_restricted_items_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_model_is_not_sure_of_is_approved_or_corrected_in_the_form_of_its_task() {
     let package = concat!(env!("CARGO_MANIFEST_DIR"), "/models/factory-triage");
-    let config = format!("[model]\npackage = \"{package}\"\n[confidence]\nthreshold = 1.0\n[review]\ndoubtful = true\n");
+    let config = format!(
+        "[model]\npackage = \"{package}\"\n[confidence]\nthreshold = 1.0\n[review]\ndoubtful = true\n"
+    );
     let (broker, mut appliance) = plant(&config);
     let mut device = Device::start(Version::V5, broker.port, &[REPLIES]).await;
     let ask = |id: &str| {
