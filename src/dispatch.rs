@@ -349,7 +349,7 @@ impl Dispatch {
     /// The uplink has news.
     pub fn on_uplink(&mut self, event: uplink::Event, now: Now) {
         match event {
-            uplink::Event::State(state) => self.away.state = state,
+            uplink::Event::State(state) => self.away.learn(state),
             uplink::Event::Ended { ticket, result } => self.on_errand_ended(ticket, result, now),
         }
         self.work(now);

@@ -51,9 +51,20 @@ pub(super) struct Away {
     late: BTreeMap<TicketNo, u64>,
     /// Faults that the operator was told of.
     reported: BTreeSet<&'static str>,
+    /// Nothing could be reached, and nobody has answered since. Between two tries an upstream is
+    /// open; that it is tried again does not yet mean that it is back.
+    pub unproven: bool,
 }
 
 impl Away {
+    /// The uplink says how the upstreams are.
+    pub(super) fn learn(&mut self, state: uplink::State) {
+        let reaches = || state.upstreams.iter().map(|it| it.reach);
+        let resting = reaches().any(|it| matches!(it, uplink::Reach::Resting { .. }));
+        self.unproven |= resting && reaches().all(|it| it != uplink::Reach::Open);
+        self.state = state;
+    }
+
     /// Whose rest is over.
     pub(super) fn wake(&mut self, now: Now) {
         while let Some((at, seq)) = self.resting.first().copied() {
@@ -233,6 +244,7 @@ impl Dispatch {
         match result {
             Ok(answer) => {
                 self.away.reported.clear();
+                self.away.unproven = false;
                 self.count("cloud", "answered");
                 self.cloud_answered(no, answer, now);
             }
@@ -261,6 +273,9 @@ impl Dispatch {
             return;
         }
         self.report(fault);
+        if matches!(fault, Fault::Rejected(_) | Fault::Misfit(_)) {
+            self.away.unproven = false; // that was an answer, though of no use
+        }
         let after = match fault.worth() {
             Worth::Later(after) => after,
             Worth::Never if *fault == Fault::Late => {

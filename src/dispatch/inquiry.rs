@@ -221,7 +221,8 @@ impl Dispatch {
         };
         let cloud = match self.cloud_reach() {
             Some(Reach::Shut | Reach::Absent) => Some("cloud"),
-            Some(Reach::Open) | None => None,
+            Some(Reach::Open) => self.away.unproven.then_some("cloud"),
+            None => None,
         };
         engine.into_iter().chain(cloud).collect()
     }
