@@ -27,9 +27,10 @@
 //! 2. Every accepted request gets exactly one terminal outcome: answered, or refused with a
 //!    reason. Provisional replies may come before it. A duplicate of a request id gets the
 //!    recorded outcome, never a second run.
-//! 3. Restricted data goes nowhere but back to the device that asked: not into telemetry, a log
-//!    line, a metric or an error text. An unlabelled request counts as restricted. Whatever leads
-//!    out of the appliance demands a clearance, and only the policy in [`router`] can mint one.
+//! 3. Restricted data goes nowhere but back to the device that asked, and before persons at this
+//!    appliance: not into a cloud call, an item for reviewers elsewhere, telemetry, a log line, a
+//!    metric or an error text. An unlabelled request counts as restricted. Whatever leads out of
+//!    the appliance demands a clearance, and only the policy in [`router`] can mint one.
 //! 4. Every reply says who answered, by which rule, with what confidence, from which model,
 //!    whether the appliance was offline or degraded, and whether the reply is final.
 //! 6. Everything that can grow has a byte or count limit. What is dropped is counted by reason;
