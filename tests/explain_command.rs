@@ -68,7 +68,7 @@ accepts = ["public", "internal"]
 const GOLDEN: &str = "\
 decides     rule default -> edge
             it asks nothing: it takes whatever comes to it
-serves      edge; in doubt cloud:plant, then review
+serves      edge; in doubt cloud:plant
 before it   rule restricted-stays -> edge: classification is public, wanted restricted
             rule too-long -> cloud: tokens is 50 (edge context 512), wanted above the edge context
             rule high-risk -> review: risk is 20, wanted at least 80

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lineside::engine::protocol::{Ask, Done, Instruction, Rule, Without};
+use lineside::engine::protocol::{Ask, Done, Finish, Instruction, Rule, Without};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -303,7 +303,9 @@ fn against_bare(
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..arguments.effort.rounds.div_ceil(4) + WARM_UP {
         let done = engine.ask_one(Ask::Known(TEXT), tasks.input(round))?;
-        let written = done.tokens.completion.saturating_sub(1);
+        // The end is a token too, and takes a pass as any other; the first has its time already.
+        let ended = u32::from(done.finish == Finish::End);
+        let written = (done.tokens.completion + ended).saturating_sub(1);
         // The answers of a model of its own mind end when they end.
         if written < 8 {
             continue;
