@@ -434,6 +434,11 @@ impl Dispatch {
         self.gate.open() as usize
     }
 
+    /// Errands that the uplink has, those included whose answer is of no use any more.
+    pub fn errands_under_way(&self) -> usize {
+        self.away.inside()
+    }
+
     /// Requests that are open.
     pub fn open_tickets(&self) -> usize {
         self.slips.len()

@@ -91,8 +91,13 @@ impl Away {
         self.errands.len()
     }
 
+    /// Inside the uplink, whoever waits for them.
+    pub(super) fn inside(&self) -> usize {
+        self.errands.len() + self.late.len()
+    }
+
     fn free(&self) -> usize {
-        let taken = self.errands.len() + self.late.len() + self.fetching.len();
+        let taken = self.inside() + self.fetching.len();
         (self.state.slots as usize).saturating_sub(taken)
     }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lineside::broker::Parcel;
-use lineside::dispatch::{Answer, SessionNo};
+use lineside::dispatch::{Answer, Dispatch, SessionNo};
 use lineside::engine::Job;
 use lineside::intake::{AckToken, Message, Request, RequestId, ReturnAddress};
 use lineside::spool::forms::{Filed, Waiting};
@@ -477,6 +477,10 @@ impl World {
     pub(crate) fn check_end(&mut self) {
         if let Some(session) = self.books.asked.first() {
             self.fail(&format!("session {} never got its answer", session.0));
+        }
+        let errands = self.dispatch.as_ref().map(Dispatch::errands_under_way);
+        if errands.is_some_and(|errands| errands > 0) {
+            self.fail("an errand that ended still has a place in the uplink");
         }
         for (no, sent) in self.devices.sent.iter().enumerate() {
             self.check_sent(no, sent);
