@@ -7,6 +7,7 @@
     reason = "each is a fault that may come alone or with the others"
 )]
 
+mod brief;
 mod broker;
 mod cascade;
 mod cloud;
@@ -17,6 +18,7 @@ mod edges;
 mod engine;
 mod invariants;
 mod persons;
+mod plan;
 mod world;
 
 use std::sync::Mutex;

@@ -5,241 +5,28 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
-use lineside::dispatch::{
-    Answer, Dispatch, Effects, Inquiry, Patience, Recovered, SessionNo, Setup,
-};
-use lineside::engine::{self, State as EngineState};
-use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
-use lineside::package::Package;
-use lineside::review::{Asked, Fallback, ItemId, Named, Reviewer, Site, Verdict};
-use lineside::router::pattern::NamePattern;
-use lineside::router::{Accepts, Bars, Policy, Router, Rule, TaskBar, To, Upstream, Ways, When};
+use lineside::dispatch::{Dispatch, Effects, Inquiry, Recovered, SessionNo};
+use lineside::engine;
+use lineside::intake::Message;
+use lineside::review::{Asked, ItemId, Named, Reviewer, Verdict};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{self, Caps, Op, PerTree, Spool, Tree};
-use lineside::ticket::{TicketNo, Window};
-use lineside::uplink::Briefs;
+use lineside::spool::{self, Op, Spool};
+use lineside::ticket::TicketNo;
 
+use crate::brief::{
+    brief_answer, brief_broker, brief_brokered, brief_engine, brief_spool, brief_spooled,
+};
 use crate::broker::{Broker, Fate};
 use crate::cloud::Cloud;
 use crate::devices::{Devices, Sent};
 use crate::disk::{Die, Shared, SimDisk, State as DiskState};
 use crate::engine::Engine;
-
-/// What one seed decides before anything happens.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) setup: Setup,
-    pub(crate) caps: Caps,
-    pub(crate) engine: EngineState,
-    pub(crate) slots: u32,
-    pub(crate) slow_ms: u64,
-    pub(crate) receive_max: usize,
-    /// Steps of trouble before the quiet end.
-    pub(crate) steps: u32,
-    /// Of 256: how often a step is a fault.
-    pub(crate) trouble: u8,
-    pub(crate) cloud_slots: u32,
-    pub(crate) cloud_slow_ms: u64,
-}
-
-impl Plan {
-    /// A site where nothing is scarce.
-    pub(crate) fn calm() -> Self {
-        let mut bytes = PerTree::default();
-        for tree in Tree::ALL {
-            bytes.set(tree, 1 << 20);
-        }
-        Self {
-            setup: Setup {
-                topics: Topics {
-                    prefix: "lineside".into(),
-                    appliance: "A".into(),
-                    pool: None,
-                },
-                limits: Limits {
-                    max_payload_bytes: 4096,
-                    max_prompt_bytes: 2048,
-                    deadlines: DeadlineLimits {
-                        default: Duration::from_secs(30),
-                        max: Duration::from_mins(1),
-                    },
-                    default_classification: Classification::Restricted,
-                    classification_by_topic: Vec::new(),
-                    reply_topics: vec!["lineside/#".into(), "devices/+/answers".into()],
-                },
-                router: Router::default(),
-                gate: GateLimits {
-                    per_client: 16,
-                    total: 32,
-                    rate_per_s: 1000.0,
-                    burst: 1000.0,
-                },
-                window: Window {
-                    count: 1000,
-                    age: Duration::from_hours(72),
-                    bytes: 1 << 20,
-                },
-                outbox_bytes: 1 << 19,
-                reply_expiry_s: 3600,
-                review: Site::default(),
-                briefs: briefs(),
-                patience: Patience {
-                    cloud: Duration::from_secs(2),
-                    cloud_keep: Duration::from_mins(10),
-                    review_keep: Duration::from_mins(10),
-                },
-            },
-            caps: Caps {
-                bytes,
-                headroom_bytes: 1,
-            },
-            engine: EngineState::Starting,
-            slots: 2,
-            slow_ms: 50,
-            receive_max: 16,
-            steps: 0,
-            trouble: 0,
-            cloud_slots: 2,
-            cloud_slow_ms: 100,
-        }
-    }
-
-    pub(crate) fn of(rng: &mut fastrand::Rng) -> Self {
-        let mut plan = Self::calm();
-        let tight = |rng: &mut fastrand::Rng| rng.u8(0..4) == 0;
-        plan.setup.gate.total = rng.u32(4..24);
-        plan.setup.gate.per_client = rng.u32(2..12);
-        if tight(rng) {
-            plan.setup.gate.rate_per_s = 5.0;
-            plan.setup.gate.burst = 3.0;
-        }
-        if tight(rng) {
-            plan.caps.bytes.set(Tree::Inbox, rng.u64(400..1500));
-        }
-        if tight(rng) {
-            plan.caps.bytes.set(Tree::Outbox, rng.u64(500..3000));
-            plan.setup.outbox_bytes = rng.u64(500..3000);
-        }
-        if tight(rng) {
-            plan.setup.window.count = rng.usize(1..12);
-        }
-        if tight(rng) {
-            plan.engine = EngineState::Absent;
-        }
-        plan.slots = rng.u32(1..4);
-        plan.slow_ms = [5, 200, 3000][rng.usize(0..3)];
-        plan.receive_max = rng.usize(2..16);
-        plan.steps = rng.u32(100..400);
-        plan.trouble = [0, 4, 10, 25][rng.usize(0..4)];
-        if rng.u8(0..4) > 0 {
-            plan.setup.router = random_router(rng);
-        }
-        plan.cloud_slots = rng.u32(1..4);
-        plan.cloud_slow_ms = [5, 300, 4000, 40_000][rng.usize(0..4)];
-        if rng.bool() {
-            plan.setup.review.at_expiry = Fallback::Refuse;
-        }
-        plan.setup.patience = Patience {
-            cloud: Duration::from_millis([20, 500, 3000][rng.usize(0..3)]),
-            cloud_keep: Duration::from_millis(rng.u64(1000..600_000)),
-            review_keep: Duration::from_millis(rng.u64(1000..600_000)),
-        };
-        if tight(rng) {
-            plan.caps.bytes.set(Tree::Cloud, rng.u64(0..2000));
-        }
-        if tight(rng) {
-            plan.caps.bytes.set(Tree::Review, rng.u64(0..2000));
-        }
-        plan
-    }
-}
-
-/// The words of the bundled package.
-fn briefs() -> Briefs {
-    static BRIEFS: OnceLock<Briefs> = OnceLock::new();
-    let read = || {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
-        Briefs::of(&Package::open(&folder).expect("the bundled package"))
-    };
-    BRIEFS.get_or_init(read).clone()
-}
-
-/// A table of rules by chance, with whoever may answer besides the edge.
-fn random_router(rng: &mut fastrand::Rng) -> Router {
-    let accepts = |rng: &mut fastrand::Rng| {
-        let all = [Classification::Public, Classification::Internal];
-        Accepts::of(&all[..rng.usize(1..3)])
-    };
-    let names = ["main", "plant"];
-    let upstreams: Vec<_> = names[..rng.usize(0..3)]
-        .iter()
-        .map(|name| Upstream {
-            name: (*name).into(),
-            accepts: accepts(rng),
-        })
-        .collect();
-    let ways = Ways {
-        doubtful_review: true,
-        upstreams,
-        local_review: rng.bool(),
-        remote_review: if rng.bool() {
-            accepts(rng)
-        } else {
-            Accepts::default()
-        },
-    };
-    let bar = |threshold, verify| TaskBar { threshold, verify };
-    let tasks = [
-        ("triage".to_owned(), bar(0.65, false)),
-        ("extract".to_owned(), bar(0.65, true)),
-    ];
-    let policy = if rng.bool() {
-        Policy::reference(ways)
-    } else {
-        let to = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
-            0 => To::Edge,
-            1..=3 => To::Cloud,
-            4 => To::CloudAt("plant".into()),
-            5 | 6 => To::Review,
-            _ => To::Refuse,
-        };
-        let rule = |name: &str, when, to| Rule {
-            name: name.into(),
-            when,
-            to,
-        };
-        let restricted = When {
-            classification: Some(vec![Classification::Restricted]),
-            ..When::default()
-        };
-        let triage = When {
-            task: Some(vec![NamePattern::Is("triage".into())]),
-            ..When::default()
-        };
-        let rules = vec![
-            rule("stays", restricted, To::Edge),
-            rule("triage", triage, to(rng)),
-            rule("rest", When::default(), to(rng)),
-        ];
-        Policy::new(rules, ways)
-    };
-    Router {
-        policy,
-        bars: Bars {
-            site: rng.bool().then_some(0.65),
-            cloud: rng.bool().then_some(0.5),
-            tasks: tasks.into(),
-        },
-        ..Router::default()
-    }
-}
+pub(crate) use crate::plan::Plan;
 
 pub(crate) struct World {
     pub(crate) seed: u64,
@@ -1006,96 +793,5 @@ impl World {
             world.fail(&format!("(3) something restricted is logged: {line}"));
         }
         world.step
-    }
-}
-
-fn brief_op(op: &Op) -> String {
-    match op {
-        Op::Append { tree, seq, .. } => format!("+{}:{seq:x}", tree.word()),
-        Op::Ack { tree, seq } => format!("-{}:{seq:x}", tree.word()),
-        Op::Extend { tree, seq, .. } => format!("~{}:{seq:x}", tree.word()),
-        Op::Release { tree, seq } => format!("release {}:{seq:x}", tree.word()),
-    }
-}
-
-fn brief_spool(command: &ToSpool) -> String {
-    match command {
-        ToSpool::Commit { token, ops } => {
-            let ops: Vec<_> = ops.iter().take(8).map(brief_op).collect();
-            format!("commit {} {}", token.0, ops.join(" "))
-        }
-        ToSpool::Lease {
-            token, tree, max, ..
-        } => format!("lease {} {} x{max}", token.0, tree.word()),
-        ToSpool::Look {
-            token, tree, from, ..
-        } => format!("look {} {}:{from:x}", token.0, tree.word()),
-    }
-}
-
-fn brief_spooled(event: &FromSpool) -> String {
-    match event {
-        FromSpool::Committed { token, .. } => format!("committed {}", token.0),
-        FromSpool::Refused { token, tree } => {
-            format!("refused {}: {} is full", token.0, tree.word())
-        }
-        FromSpool::Failed { token } => format!("failed {}", token.0),
-        FromSpool::Records { token, records } => {
-            let seqs: Vec<_> = records.iter().map(|(seq, _)| format!("{seq:x}")).collect();
-            format!("records {} [{}]", token.0, seqs.join(" "))
-        }
-        FromSpool::Restored { .. } => "restored".into(),
-    }
-}
-
-fn brief_broker(command: &ToBroker) -> String {
-    match command {
-        ToBroker::Publish(parcel) => {
-            let text = String::from_utf8_lossy(&parcel.payload);
-            let text: String = text.chars().take(70).collect();
-            format!("publish {:x} {} {text}", parcel.id.0, parcel.topic)
-        }
-        ToBroker::Acknowledge(token) => {
-            format!("acknowledge {}/{}", token.generation, token.packet)
-        }
-        ToBroker::Close => "close".into(),
-    }
-}
-
-fn brief_brokered(event: &FromBroker) -> String {
-    match event {
-        FromBroker::Message(message) => {
-            let text = String::from_utf8_lossy(&message.payload);
-            let text: String = text.chars().take(50).collect();
-            let token = message.ack.map(|token| (token.generation, token.packet));
-            format!(
-                "message {token:?} redelivered {} {text}",
-                message.redelivered
-            )
-        }
-        FromBroker::Up(session) => format!("up, {session:?}"),
-        FromBroker::Down { .. } => "down".into(),
-        FromBroker::Deaf { filter, .. } => format!("deaf to {filter}"),
-        FromBroker::Delivered(parcel) => format!("delivered {:x}", parcel.0),
-        FromBroker::Undeliverable { parcel, .. } => format!("undeliverable {:x}", parcel.0),
-    }
-}
-
-fn brief_engine(command: &engine::Command) -> String {
-    match command {
-        engine::Command::Start(job) => {
-            format!("start {} ({})", job.ticket.0, job.request.id.as_str())
-        }
-        engine::Command::Cancel(no) => format!("cancel {}", no.0),
-    }
-}
-
-fn brief_answer(answer: &Answer) -> String {
-    match answer {
-        Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
-        Answer::Status(_) => "status".into(),
-        Answer::Learned(_) => "what was learnt".into(),
-        Answer::Review(told) => format!("review: {told:?}").chars().take(80).collect(),
-        Answer::Trace(lines) => format!("trace of {}", lines.len()),
     }
 }
