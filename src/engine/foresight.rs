@@ -273,12 +273,17 @@ fn narrow(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::pace::Measured;
 
     const US: fn(u64) -> Duration = Duration::from_micros;
 
     /// A pass of one token takes 110 µs, and each further one 10.
     fn pace() -> Pace {
-        Pace::measured(US(110), US(1100), 100)
+        let pass = |tokens, us| Measured {
+            tokens,
+            took: US(us),
+        };
+        Pace::measured(US(110), pass(4, 140), pass(100, 1100))
     }
 
     /// Guesses four at a time until it is settled; tells how long it rests then.
