@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::broker::mqtt::TlsError;
@@ -37,6 +37,7 @@ use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
+use crate::governor::Allowance;
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
@@ -105,6 +106,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
         spool: store.events,
         engine: engine_inlet,
         uplink: uplink_inlet,
+        allowance: watch::channel(Allowance::default()).1,
         inquiries: inquiry_inlet,
     };
     let outlets = Outlets {

@@ -48,8 +48,9 @@ pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry, KvType,
-    Link, Log, Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
+    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry,
+    HeatLimit, KvType, Link, Log, Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust,
+    Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

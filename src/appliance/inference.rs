@@ -11,7 +11,7 @@ use super::GOODBYE;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::engine::order::Book;
-use crate::engine::process::{self, Ends, Launch};
+use crate::engine::process::{self, Ends, Launch, Processes};
 use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Without};
 use crate::engine::stockroom::Stockroom;
 use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
@@ -40,8 +40,9 @@ const BEGINNINGS: &str = "engine/beginnings";
 /// The engine's task.
 pub(super) struct Inference {
     task: JoinHandle<()>,
-    /// The governor's end, until there is one.
-    _allowance: watch::Sender<Option<Allowance>>,
+    /// The governor's end: what may run, and which processes there are.
+    pub(super) allow: watch::Sender<Option<Allowance>>,
+    pub(super) processes: watch::Receiver<Processes>,
 }
 
 /// Starts the engine. What it serves is looked at meanwhile: a large package takes a while to be
@@ -61,6 +62,7 @@ pub(super) fn start(
     };
     let (say, wanted) = watch::channel(first);
     let (allow, allowance) = watch::channel(None);
+    let (processes, watched) = watch::channel(Processes::default());
     let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
     let unload_after = engine.unload_after_idle;
     if let Some(folder) = folder {
@@ -78,6 +80,7 @@ pub(super) fn start(
         wanted,
         allowance,
         stockroom,
+        processes,
     };
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
@@ -86,7 +89,8 @@ pub(super) fn start(
     });
     Inference {
         task,
-        _allowance: allow,
+        allow,
+        processes: watched,
     }
 }
 

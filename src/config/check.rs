@@ -14,7 +14,9 @@ use crate::service::{Destination, Levels};
 use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
-use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
+use super::settings::{
+    ApplianceName, Console, HeatLimit, Log, Roots, Settings, SpoolLimits, is_level,
+};
 use super::{Surroundings, admission, engine, keys, link, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
@@ -132,6 +134,10 @@ impl Checker<'_> {
             confidence,
             console: console?,
             roots,
+            heat: HeatLimit {
+                celsius: file.governor.limit_celsius,
+                sensors: file.governor.sensors.clone(),
+            },
             log: log?,
             drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),
             files: self.layers.files.clone(),

@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Truth,
     /// A number from 0 to 1.
     Share,
+    /// A temperature that a board can be held to: [`CELSIUS`].
+    Celsius,
     /// A list of tables, each with a topic filter and a classification.
     Exceptions,
     /// A table with these keys.
@@ -95,6 +97,9 @@ const fn number(name: &'static str, min: i64, max: i64, why: &'static str) -> Ke
 const fn number_or(name: &'static str, word: &'static str, min: i64, max: i64, why: &'static str) -> Key {
     Key { name, kind: Kind::NumberOr { word, min, max, why } }
 }
+
+/// Limits of a temperature: below, a warm room is too hot; above, no chip of a board survives.
+pub(super) const CELSIUS: std::ops::RangeInclusive<f64> = 40.0..=125.0;
 
 /// Stands for what the appliance finds out by itself.
 pub(super) const AUTO: &str = "auto";
@@ -147,6 +152,8 @@ pub(super) const KEYS: &[Key] = &[
     key("engine.flash_attention", Kind::Word(&[AUTO, "on", "off"])),
     key("engine.draft_model", Kind::Path),
     number_or("engine.unload_after_idle_s", "never", 1, 365 * DAY_S, "a start takes a moment, and a request must pay it"),
+    key("governor.limit_celsius", Kind::Celsius),
+    key("governor.sensors", Kind::Texts),
     key("governor.sysfs_root", Kind::Path),
     key("governor.procfs_root", Kind::Path),
     number("spool.max_bytes", 8 * MIB, 64 * GIB, "below, the smaller trees hold nothing of use; above, opening the store takes minutes"),
@@ -385,6 +392,8 @@ impl NumberOr {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Governor {
+    pub(super) limit_celsius: f64,
+    pub(super) sensors: Vec<String>,
     pub(super) sysfs_root: PathBuf,
     pub(super) procfs_root: PathBuf,
 }

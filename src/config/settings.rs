@@ -52,6 +52,8 @@ pub struct Settings {
     pub console: Option<Console>,
     /// Where the kernel shows what it knows.
     pub roots: Roots,
+    /// How hot it may become.
+    pub heat: HeatLimit,
     /// What is logged.
     pub log: Log,
     /// The longest that an orderly end may take.
@@ -409,6 +411,15 @@ pub struct Console {
     pub baud: u32,
     /// What opens it.
     pub pin: Option<Secret>,
+}
+
+/// How hot it may become.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeatLimit {
+    /// No sensor that counts may be hotter.
+    pub celsius: f64,
+    /// The sensors that count; empty means those of the parts that the appliance heats.
+    pub sensors: Vec<String>,
 }
 
 /// Where the kernel shows what it knows.

@@ -165,6 +165,7 @@ fn sample(kind: Kind) -> String {
         Kind::OneOrMore => "[\"x\", \"y\"]".into(),
         Kind::Truth => "true".into(),
         Kind::Share => "0.5".into(),
+        Kind::Celsius => "70".into(),
         Kind::Exceptions => "[{ topic = \"x\", classification = \"public\" }]".into(),
         Kind::Table(keys) => format!("{{ {} }}", fields(keys)),
         Kind::Entries(entry) => format!("[{{ {} }}]", fields(entry.keys)),
@@ -213,7 +214,8 @@ fn names_of(name: &str, kind: Kind, names: &mut Vec<String>) {
         | Kind::OneOrMore
         | Kind::Words(_)
         | Kind::Truth
-        | Kind::Share => {
+        | Kind::Share
+        | Kind::Celsius => {
             names.push(name.to_owned());
             return;
         }

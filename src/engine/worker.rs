@@ -336,8 +336,9 @@ fn work(
     clock: Clock,
 ) -> Result<(), Stop> {
     let mut beaten = clock.now().mono;
-    let mut rest = Duration::ZERO;
+    let mut rested = clock.now().mono; // when the rest after the last pass is over
     loop {
+        let rest = rested.since(clock.now().mono);
         let wait = if floor.is_busy() {
             rest.min(BEAT)
         } else {
@@ -346,10 +347,13 @@ fn work(
         if take_messages(floor, inbox, wait, clock) == Going::Down {
             return Ok(());
         }
-        rest = rest.saturating_sub(wait);
-        if rest.is_zero() {
+        // A message ends the wait, but not the rest.
+        if rested <= clock.now().mono {
             let took = floor.step(&clock);
-            rest = floor.rest_after(took.unwrap_or_default());
+            rested = clock
+                .now()
+                .mono
+                .after(floor.rest_after(took.unwrap_or_default()));
         }
         for message in floor.news() {
             wire.say(&message)?;

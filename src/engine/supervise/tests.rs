@@ -11,7 +11,9 @@ use std::sync::LazyLock;
 
 use super::jobs::MAX_SICK;
 use super::*;
-use crate::engine::protocol::{Done, Facts, Failure, Flash, KvType, Mapping, Without, WorkNo};
+use crate::engine::protocol::{
+    Done, Facts, Failure, Flash, Guessing, Keeping, KvType, Mapping, Without, WorkNo,
+};
 use crate::engine::{Completion, Fault, Job, Origin};
 use crate::intake::{
     Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
@@ -612,6 +614,8 @@ fn an_allowance_reaches_every_engine_also_one_that_starts_later() {
         sequences: 2,
         threads: Some(1),
         rest_permille: 100,
+        guessing: Guessing::default(),
+        keeping: Keeping::default(),
     };
     rig.supervisor.on_allowance(allowance);
     rig.take();

@@ -230,6 +230,8 @@ impl Life {
                 sequences: (*sequences).into(),
                 threads: None,
                 rest_permille: 0,
+                guessing: protocol::Guessing::default(),
+                keeping: protocol::Keeping::default(),
             }),
             Step::Pass(ms) => {
                 self.now = now.after(Duration::from_millis((*ms).into()));
