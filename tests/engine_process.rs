@@ -21,7 +21,7 @@ use lineside::engine::protocol::{
     self, Allowance, Beat, Done, Facts, Flash, FromEngine, Guessing, Keeping, KvType, Mapping,
     Options, ToEngine, Without,
 };
-use lineside::engine::supervise::{ActiveModel, Supervisor, Wanted};
+use lineside::engine::supervise::{ActiveModel, Succession, Supervisor, Wanted};
 use lineside::engine::worker::BEAT;
 use lineside::engine::{Command, Completion, Event, Fault, Job, Report, State, memo};
 use lineside::intake::{
@@ -280,6 +280,7 @@ fn model_in(folder: &Path) -> Wanted {
             without: Without::default(),
         },
         draft: None,
+        succession: Succession::Beside,
     }))
 }
 

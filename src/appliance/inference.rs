@@ -14,7 +14,7 @@ use crate::engine::order::Book;
 use crate::engine::process::{self, Ends, Launch, Processes};
 use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Without};
 use crate::engine::stockroom::Stockroom;
-use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
+use crate::engine::supervise::{ActiveModel, Beginnings, Succession, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
 use crate::package::{Manifest, Package, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
@@ -191,6 +191,7 @@ fn active_model(folder: &Path, engine: &config::Engine) -> Result<ActiveModel, S
         book: Book::of(&package, variant),
         options: options(engine, u32::try_from(context).unwrap_or(u32::MAX)),
         draft: engine.draft_model.as_deref().map(PathBuf::from),
+        succession: Succession::Beside,
     })
 }
 

@@ -34,6 +34,7 @@ static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
             book: Book::of(&package, variant),
             options: options(),
             draft: None,
+            succession: Succession::Beside,
         })
     };
     [model(0), model(1)]
@@ -605,6 +606,41 @@ fn the_last_wish_counts() {
     assert_eq!(rig.killed, [ChildNo(2), ChildNo(1)]);
     assert_eq!(rig.result(1), Some(&Err(Fault::Busy)));
     assert_eq!(rig.state(), State::Absent);
+}
+
+#[test]
+fn where_memory_does_not_suffice_for_two_the_old_model_makes_room_first_and_loses_nothing() {
+    let mut rig = Rig::ready();
+    for ticket in 1..=3 {
+        rig.start(ticket, &ticket.to_string());
+    }
+    let works = rig.works(1);
+    rig.frame(1, FromEngine::Began(works[0]));
+    let smaller = ActiveModel {
+        succession: Succession::InPlace,
+        options: Options {
+            sequences: 1,
+            ..options()
+        },
+        ..(*MODELS[0]).clone()
+    };
+    let wanted = Wanted::Model(Arc::new(smaller));
+    rig.supervisor.on_wanted(wanted, rig.now);
+    rig.take();
+    assert_eq!(
+        (rig.killed.as_slice(), rig.spawned.len()),
+        (&[ChildNo(1)][..], 2)
+    );
+    for ticket in 1..=3 {
+        assert_eq!(rig.result(ticket), Some(&Err(Fault::Busy)), "{ticket}");
+    }
+    assert_eq!(rig.state(), State::Starting);
+    rig.exit(1); // it was told to
+    rig.load(2);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    assert_eq!(rig.report().crashes, 0);
+    rig.start(4, "a");
+    assert_eq!(rig.works(2).len(), 1);
 }
 
 #[test]
