@@ -11,15 +11,15 @@ use super::{Clock, Cooling, Gpu, Rail, Readings, file, text};
 
 /// Groups of cores that are looked at. Boards have three; where each core has a clock of its own,
 /// all are capped alike.
-const MAX_CLOCKS: usize = 16;
+pub(super) const MAX_CLOCKS: usize = 16;
 /// Cooling devices that are looked at.
-const MAX_COOLING: usize = 32;
+pub(super) const MAX_COOLING: usize = 32;
 /// Chips that are asked whether they are meters.
 const MAX_CHIPS: usize = 64;
 /// Supply lines in all.
-const MAX_RAILS: usize = 32;
+pub(super) const MAX_RAILS: usize = 32;
 /// Graphics processors.
-const MAX_GPUS: usize = 4;
+pub(super) const MAX_GPUS: usize = 4;
 /// Channels of one meter.
 const CHANNELS: std::ops::RangeInclusive<u32> = 1..=4;
 /// What device trees call the graphics processors of Jetson, i.MX and others, after the address.

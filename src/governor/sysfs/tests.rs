@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -240,8 +241,10 @@ fn a_sensor_that_is_always_missing_does_not_make_each_reading_a_search() {
 #[test]
 fn there_are_limits_to_everything() {
     let tree = Tree::new();
-    for number in 0..200 {
+    for number in 0..70 {
         tree.zone(number, "cpu-thermal", "45000", &[]);
+    }
+    for number in 0..40 {
         tree.policy(number, "1000000", "1000000", "1000000");
         tree.cooling(number, "Processor", "0", "10");
         let rail = [
@@ -250,15 +253,17 @@ fn there_are_limits_to_everything() {
             ("curr1_input", "1"),
         ];
         tree.hwmon(number, "ina3221", &rail);
+    }
+    for number in 0..6 {
         let gpu = format!("sys/class/devfreq/{number}.gpu");
         tree.files(&gpu, &[("cur_freq", "1000000")]);
     }
-    for number in 0..100 {
+    let long = "x".repeat(200);
+    for number in 1..70 {
         let names = [format!("temp{number}_input"), format!("temp{number}_label")];
-        let label = "x".repeat(1000);
-        tree.hwmon(number, "ina3221", &[(&names[0], "1"), (&names[1], &label)]);
+        tree.hwmon(0, "ina3221", &[(&names[0], "1"), (&names[1], &long)]);
     }
-    let pids: Vec<u32> = (1..100).collect();
+    let pids: Vec<u32> = (1..12).collect();
     for pid in &pids {
         tree.files(
             &format!("proc/{pid}"),
@@ -266,11 +271,11 @@ fn there_are_limits_to_everything() {
         );
     }
     let readings = tree.reader().read(at(0), &pids);
-    assert!(readings.thermometers.len() <= MAX_THERMOMETERS);
-    assert!(readings.clocks.len() <= 16);
-    assert!(readings.cooling.len() <= 32);
-    assert!(readings.rails.len() <= 32);
-    assert!(readings.gpus.len() <= 4);
+    assert_eq!(readings.thermometers.len(), MAX_THERMOMETERS);
+    assert_eq!(readings.clocks.len(), board::MAX_CLOCKS);
+    assert_eq!(readings.cooling.len(), board::MAX_COOLING);
+    assert_eq!(readings.rails.len(), board::MAX_RAILS);
+    assert_eq!(readings.gpus.len(), board::MAX_GPUS);
     assert_eq!(readings.processes.len(), MAX_PROCESSES);
     let longest = readings
         .thermometers
@@ -452,36 +457,50 @@ fn nonsense() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+/// What the bounds are, whatever is read.
+fn within_bounds(readings: &Readings) -> Result<(), TestCaseError> {
+    prop_assert!(readings.thermometers.len() <= MAX_THERMOMETERS);
+    for thermometer in &readings.thermometers {
+        prop_assert!(thermometer.name.chars().count() <= 2 * text::MAX_NAME_CHARS + 8);
+        prop_assert!(!thermometer.name.contains(char::is_control));
+    }
+    let shares = [readings.gpu_load(), readings.clock_cap()];
+    for share in shares.into_iter().flatten() {
+        prop_assert!((0.0..=1.0).contains(&share));
+    }
+    if let Some(pressure) = readings.memory_pressure {
+        prop_assert!((0.0..=100.0).contains(&pressure.some.avg10));
+    }
+    let _ = readings.power_milliwatts();
+    Ok(())
+}
 
-    #[test]
-    fn whatever_files_hold_the_reader_stays_within_its_bounds(
-        contents in proptest::collection::vec((0usize..1000, nonsense()), 1..40)
-    ) {
-        let tree = everything();
-        let mut files = Vec::new();
-        all_files(&tree.root, &mut files);
+#[test]
+fn whatever_files_hold_the_reader_stays_within_its_bounds() {
+    let tree = everything();
+    let mut files = Vec::new();
+    all_files(&tree.root, &mut files);
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|path| (fs::read(&path).unwrap(), path))
+        .collect();
+    let contents = proptest::collection::vec((0..files.len(), nonsense()), 1..40);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(64));
+    let outcome = runner.run(&contents, |contents| {
         let mut reader = tree.reader();
-        reader.read(at(0), &[42]);
-        for (which, content) in contents {
-            fs::write(&files[which % files.len()], content).unwrap();
+        let sane = reader.read(at(0), &[42]);
+        prop_assert_eq!(sane.thermometers.len(), 6);
+        prop_assert!(sane.cgroup.is_some() && !sane.processes.is_empty());
+        for (which, content) in &contents {
+            fs::write(&files[*which].1, content).unwrap();
         }
         // Those known already, and looked at anew.
-        for second in [1, 100] {
-            let readings = reader.read(at(second), &[42]);
-            prop_assert!(readings.thermometers.len() <= MAX_THERMOMETERS);
-            for thermometer in &readings.thermometers {
-                prop_assert!(thermometer.name.chars().count() <= 2 * text::MAX_NAME_CHARS + 8);
-                prop_assert!(!thermometer.name.contains(char::is_control));
-            }
-            for share in [readings.gpu_load(), readings.clock_cap()].into_iter().flatten() {
-                prop_assert!((0.0..=1.0).contains(&share));
-            }
-            if let Some(pressure) = readings.memory_pressure {
-                prop_assert!((0.0..=100.0).contains(&pressure.some.avg10));
-            }
-            let _ = readings.power_milliwatts();
+        let readings = [1, 100].map(|second| reader.read(at(second), &[42]));
+        for (which, _) in &contents {
+            let (content, path) = &files[*which];
+            fs::write(path, content).unwrap();
         }
-    }
+        readings.iter().try_for_each(within_bounds)
+    });
+    outcome.unwrap();
 }
