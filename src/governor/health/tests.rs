@@ -172,58 +172,19 @@ fn a_limit_is_the_lowest_of_the_sites_and_the_sensors_own() {
         world.tick();
         world.spot("cpu-thermal").limit_celsius
     };
-    let none = Limits::default();
-    assert_eq!(limit_of(none), 85.0);
-    assert_eq!(
-        limit_of(Limits {
-            passive: Some(99_000),
-            ..none
-        }),
-        85.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            passive: Some(70_000),
-            ..none
-        }),
-        70.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            critical: Some(90_000),
-            ..none
-        }),
-        80.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            hot: Some(80_000),
-            ..none
-        }),
-        75.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            max: Some(60_000),
-            ..none
-        }),
-        60.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            critical: Some(0),
-            ..none
-        }),
-        85.0
-    );
-    assert_eq!(
-        limit_of(Limits {
-            passive: Some(70),
-            ..none
-        }),
-        70.0,
-        "whole degrees"
-    );
+    let of = |set: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        set(&mut limits);
+        limit_of(limits)
+    };
+    assert!(about(of(|_| ()), 85.0));
+    assert!(about(of(|own| own.passive = Some(99_000)), 85.0));
+    assert!(about(of(|own| own.passive = Some(70_000)), 70.0));
+    assert!(about(of(|own| own.passive = Some(70)), 70.0), "degrees");
+    assert!(about(of(|own| own.max = Some(60_000)), 60.0));
+    assert!(about(of(|own| own.hot = Some(80_000)), 75.0));
+    assert!(about(of(|own| own.critical = Some(90_000)), 80.0));
+    assert!(about(of(|own| own.critical = Some(0)), 85.0), "none");
 }
 
 #[test]

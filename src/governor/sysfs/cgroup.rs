@@ -1,10 +1,12 @@
 //! The cgroup that this process is in, and what those above it allow.
 //!
-//! Only version 2 counts: in a hierarchy of version 1 there is no pressure and no event to read.
+//! Version 2 tells everything. Where the memory controller is still in a hierarchy of version 1,
+//! as with the systems of older Jetson modules, its limit counts as well; pressure and events
+//! there are none.
 
 use std::path::{Path, PathBuf};
 
-use super::text::{self, Bound, MemoryEvents, Mounted, Pressure};
+use super::text::{self, Bound, Hierarchy, MemoryEvents, Mounted, Pressure};
 use super::{Roots, file, process};
 
 /// Levels of the hierarchy that are looked at; slices and units are about four deep.
@@ -31,42 +33,40 @@ pub struct Cgroup {
     pub cpu_pressure: Option<Pressure>,
 }
 
-/// The folders from the own cgroup up to the mount.
+/// A limit that version 1 writes where there is none is nearly all of the numbers there are.
+const NO_LIMIT_BYTES: u64 = 1 << 62;
+
+/// The folders from the own cgroup up to the mount, in both hierarchies.
 #[derive(Debug)]
 pub(super) struct Plan {
-    levels: Vec<PathBuf>,
+    unified: Vec<PathBuf>,
+    before: Vec<PathBuf>,
 }
 
 impl Plan {
     pub(super) fn look(roots: &Roots) -> Option<Self> {
-        let of_self = roots.procfs.join("self");
-        let own = file::table(&of_self.join("cgroup"), text::own_cgroup).flatten()?;
-        let (mount, below) = place(roots, &of_self, own);
-        let levels: Vec<_> = below
-            .ancestors()
-            .take(MAX_LEVELS)
-            .map(|level| mount.join(level))
-            .collect();
-        levels.first()?.is_dir().then_some(Self { levels })
+        let plan = Self {
+            unified: levels(roots, Hierarchy::Unified),
+            before: levels(roots, Hierarchy::Memory),
+        };
+        let is_empty = plan.unified.is_empty() && plan.before.is_empty();
+        (!is_empty).then_some(plan)
     }
 
     pub(super) fn read(&self) -> Cgroup {
         let mut cgroup = Cgroup::default();
-        for (height, level) in self.levels.iter().enumerate() {
-            let current = file::count(&level.join("memory.current"));
+        for level in &self.unified {
             let max = bytes(&level.join("memory.max"));
             let high = bytes(&level.join("memory.high"));
-            cgroup.max_bytes = lower(cgroup.max_bytes, max);
-            cgroup.high_bytes = lower(cgroup.high_bytes, high);
-            if let (Some(limit), Some(current)) = (lower(max, high), current) {
-                let room = limit.saturating_sub(current);
-                cgroup.headroom_bytes = lower(cgroup.headroom_bytes, Some(room));
-            }
-            if height == 0 {
-                cgroup.current_bytes = current;
-            }
+            cgroup.add(max, high, file::count(&level.join("memory.current")));
         }
-        if let Some(own) = self.levels.first() {
+        for level in &self.before {
+            let limit = file::count(&level.join("memory.limit_in_bytes"));
+            let max = limit.filter(|limit| *limit < NO_LIMIT_BYTES);
+            let current = file::count(&level.join("memory.usage_in_bytes"));
+            cgroup.add(max, None, current);
+        }
+        if let Some(own) = self.unified.first() {
             cgroup.events = file::table(&own.join("memory.events"), text::memory_events);
             cgroup.memory_pressure = process::pressure(&own.join("memory.pressure"));
             cgroup.cpu_pressure = process::pressure(&own.join("cpu.pressure"));
@@ -75,18 +75,60 @@ impl Plan {
     }
 }
 
+impl Cgroup {
+    /// A level; the own one comes first.
+    fn add(&mut self, max: Option<u64>, high: Option<u64>, current: Option<u64>) {
+        self.max_bytes = lower(self.max_bytes, max);
+        self.high_bytes = lower(self.high_bytes, high);
+        self.current_bytes = self.current_bytes.or(current);
+        if let (Some(limit), Some(current)) = (lower(max, high), current) {
+            let room = limit.saturating_sub(current);
+            self.headroom_bytes = lower(self.headroom_bytes, Some(room));
+        }
+    }
+}
+
+/// The folders from the own cgroup up to the mount.
+fn levels(roots: &Roots, hierarchy: Hierarchy) -> Vec<PathBuf> {
+    let of_self = roots.procfs.join("self");
+    let own = file::table(&of_self.join("cgroup"), |bytes| {
+        text::own_cgroup(bytes, hierarchy)
+    });
+    let Some(own) = own.flatten() else {
+        return Vec::new();
+    };
+    let (mount, below) = place(roots, hierarchy, &of_self, own);
+    let levels = below.ancestors().map(|level| mount.join(level));
+    let levels: Vec<_> = levels.take(MAX_LEVELS).collect();
+    if levels[0].is_dir() {
+        levels
+    } else {
+        Vec::new()
+    }
+}
+
 /// Where the hierarchy is mounted, and the own cgroup's path below that.
-fn place(roots: &Roots, of_self: &Path, own: PathBuf) -> (PathBuf, PathBuf) {
-    if let Some(cgroup) = &roots.cgroup {
+fn place(roots: &Roots, hierarchy: Hierarchy, of_self: &Path, own: PathBuf) -> (PathBuf, PathBuf) {
+    if let (Some(cgroup), Hierarchy::Unified) = (&roots.cgroup, hierarchy) {
         return (cgroup.clone(), own);
     }
     let mut buffer = vec![0; MAX_MOUNTS_BYTES];
     let mounts = file::read(&of_self.join("mountinfo"), &mut buffer);
-    let Some(Mounted { part, at }) = mounts.ok().and_then(text::cgroup_mount) else {
-        return (roots.sysfs.join("fs/cgroup"), own);
+    let mounted = mounts
+        .ok()
+        .and_then(|bytes| text::cgroup_mount(bytes, hierarchy));
+    let Some(Mounted { part, at }) = mounted else {
+        let usual = match hierarchy {
+            Hierarchy::Unified => "fs/cgroup",
+            Hierarchy::Memory => "fs/cgroup/memory",
+        };
+        return (roots.sysfs.join(usual), own);
     };
     // A container may see a part of the hierarchy only; its own path begins at that part.
-    let below = own.strip_prefix(&part).map_or(own.clone(), Path::to_owned);
+    let below = match own.strip_prefix(&part) {
+        Ok(below) => below.to_owned(),
+        Err(_) => own,
+    };
     // The kernel speaks of `/sys`; where another root stands for it, the hierarchy is there.
     let mount = match at.strip_prefix("/sys") {
         Ok(inside) => roots.sysfs.join(inside),

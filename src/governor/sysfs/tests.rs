@@ -12,6 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use super::text::Hierarchy;
 use super::*;
 
 /// A file system of the kernel's, as far as a test needs it.
@@ -394,6 +395,35 @@ fn the_tightest_limit_of_the_cgroups_above_counts() {
 }
 
 #[test]
+fn a_memory_controller_of_version_1_has_its_limit_too() {
+    let tree = Tree::new();
+    let own = "0::/\n5:cpu,cpuacct:/\n4:memory:/docker/ab";
+    let mountinfo = "33 31 0:30 /docker/ab /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu,cpuacct\n\
+                     35 31 0:32 /docker/ab /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
+                     41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+    tree.files("proc/self", &[("cgroup", own), ("mountinfo", mountinfo)])
+        .files("sys/fs/cgroup/unified", &[("cgroup.controllers", "")])
+        .files(
+            "sys/fs/cgroup/memory",
+            &[
+                ("memory.limit_in_bytes", "3000000"),
+                ("memory.usage_in_bytes", "1000000"),
+            ],
+        );
+    let cgroup = tree.read().cgroup.unwrap();
+    assert_eq!(cgroup.max_bytes, Some(3_000_000));
+    assert_eq!(cgroup.current_bytes, Some(1_000_000));
+    assert_eq!(cgroup.headroom_bytes, Some(2_000_000));
+    let without = "9223372036854771712";
+    tree.files(
+        "sys/fs/cgroup/memory",
+        &[("memory.limit_in_bytes", without)],
+    );
+    let cgroup = tree.read().cgroup.unwrap();
+    assert_eq!((cgroup.max_bytes, cgroup.headroom_bytes), (None, None));
+}
+
+#[test]
 fn a_container_sees_its_part_of_the_hierarchy() {
     let mountinfo = "31 24 0:27 /docker/ab /sys/fs/cgroup ro - cgroup2 cgroup rw";
     let own = "0::/docker/ab/system.slice/lineside.service";
@@ -413,11 +443,13 @@ fn a_cgroup_root_that_is_told_is_used() {
 
 #[test]
 fn a_cgroup_outside_of_what_is_seen_is_none() {
+    let unified = |own: &str| text::own_cgroup(own.as_bytes(), Hierarchy::Unified);
     for own in ["0::/../../etc", "4:memory:/x", "0:/", ""] {
-        assert_eq!(text::own_cgroup(own.as_bytes()), None, "{own}");
+        assert_eq!(unified(own), None, "{own}");
     }
-    assert_eq!(text::own_cgroup(b"0::/\n"), Some(PathBuf::new()));
-    let mounted = text::cgroup_mount(b"1 2 0:3 /a\\040b /sys/c\\134d rw - cgroup2 x rw\n");
+    assert_eq!(unified("0::/\n"), Some(PathBuf::new()));
+    let mount = b"1 2 0:3 /a\\040b /sys/c\\134d rw - cgroup2 x rw\n";
+    let mounted = text::cgroup_mount(mount, Hierarchy::Unified);
     let mounted = mounted.unwrap();
     assert_eq!(mounted.part, Path::new("a b"));
     assert_eq!(mounted.at, Path::new("/sys/c\\d"));

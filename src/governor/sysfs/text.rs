@@ -26,26 +26,19 @@ fn word(bytes: &[u8]) -> Option<&str> {
 /// A number alone in its file.
 pub fn number(bytes: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?;
-    text.trim_ascii_end_nul().parse().ok()
+    trimmed(text).parse().ok()
 }
 
-/// Files of device trees end in a zero byte.
-trait Trimmed {
-    fn trim_ascii_end_nul(&self) -> &str;
-}
-
-impl Trimmed for str {
-    fn trim_ascii_end_nul(&self) -> &str {
-        self.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0')
-    }
+/// Without blanks around, and without the zero byte that ends files of device trees.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0')
 }
 
 /// A name alone in its file: one line, no control characters, not longer than fits a screen.
 pub fn name(bytes: &[u8]) -> Option<String> {
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
-    let name: String = line
-        .trim_ascii_end_nul()
+    let name: String = trimmed(&line)
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .take(MAX_NAME_CHARS)
@@ -275,11 +268,44 @@ pub fn memory_events(bytes: &[u8]) -> MemoryEvents {
     events
 }
 
-/// Where this process is in the hierarchy of version 2, by `/proc/self/cgroup`: a path without
-/// its leading slash. None if it is outside of what it can see.
-pub fn own_cgroup(bytes: &[u8]) -> Option<PathBuf> {
-    let path = lines(bytes).find_map(|line| line.strip_prefix("0::/"))?;
-    inside(Path::new(path))
+/// Which of the kernel's hierarchies of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// Version 2, the only one.
+    Unified,
+    /// Version 1, that of the memory controller.
+    Memory,
+}
+
+impl Hierarchy {
+    /// Whether a list of controllers, as it stands in `/proc/self/cgroup`, is this one's.
+    fn has(self, number: &str, controllers: &str) -> bool {
+        match self {
+            Self::Unified => number == "0" && controllers.is_empty(),
+            Self::Memory => controllers
+                .split(',')
+                .any(|controller| controller == "memory"),
+        }
+    }
+
+    /// Whether a mount of this kind and with these options is this one's.
+    fn is_mounted(self, kind: &str, options: &str) -> bool {
+        match self {
+            Self::Unified => kind == "cgroup2",
+            Self::Memory => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
+        }
+    }
+}
+
+/// Where this process is in a hierarchy, by `/proc/self/cgroup`: a path without its leading
+/// slash. None if it is outside of what it can see.
+pub fn own_cgroup(bytes: &[u8], hierarchy: Hierarchy) -> Option<PathBuf> {
+    let path = lines(bytes).find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        hierarchy.has(number, controllers).then_some(path)
+    })?;
+    inside(Path::new(path.strip_prefix('/')?))
 }
 
 /// The path, if it leads nowhere but down.
@@ -290,7 +316,7 @@ fn inside(path: &Path) -> Option<PathBuf> {
     down.then(|| path.to_owned())
 }
 
-/// A mounted hierarchy of version 2.
+/// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
     /// Which part of the hierarchy: a path without its leading slash.
@@ -299,11 +325,13 @@ pub struct Mounted {
     pub at: PathBuf,
 }
 
-/// The first hierarchy of version 2 in `/proc/self/mountinfo`.
-pub fn cgroup_mount(bytes: &[u8]) -> Option<Mounted> {
+/// The first mount of a hierarchy in `/proc/self/mountinfo`.
+pub fn cgroup_mount(bytes: &[u8], hierarchy: Hierarchy) -> Option<Mounted> {
     lines(bytes).find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        if kind.split(' ').next()? != "cgroup2" {
+        let (mount, of_kind) = line.split_once(" - ")?;
+        let mut of_kind = of_kind.split(' ');
+        let kind = of_kind.next()?;
+        if !hierarchy.is_mounted(kind, of_kind.next_back()?) {
             return None;
         }
         let mut fields = mount.split(' ').skip(3);
