@@ -5,5 +5,7 @@
 //! engine paces itself by and the dispatcher decides by.
 
 mod allowance;
+pub mod health;
+pub mod sysfs;
 
 pub use allowance::{Allowance, Cause, Forecast, Level, Speculation, Taken};
