@@ -131,6 +131,7 @@ impl Checker<'_> {
             review: review?,
             confidence,
             console: console?,
+            memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
             log: log?,
             drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),

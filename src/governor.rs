@@ -1,0 +1,3 @@
+//! What the machine has to give: how much memory a model may take.
+
+pub mod memory;
