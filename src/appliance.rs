@@ -19,6 +19,7 @@ mod cloud;
 mod inference;
 mod lessons;
 mod line;
+pub mod plan;
 
 pub use inference::router;
 
@@ -77,7 +78,8 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let uplink_pulse = pulse("uplink");
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
-    let manifest = manifest(&settings);
+    let (board, _) = plan::board(&settings);
+    let manifest = plan::served(&settings, &board);
     let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
     let dispatch = Dispatch::new(
         setup(&settings, manifest.as_ref()),
@@ -94,7 +96,14 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let (uplink_commands, uplink_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
 
-    let inference = inference::start(&settings, clock, engine_outlet, engine_events, engine_pulse);
+    let inference = inference::start(
+        &settings,
+        board,
+        clock,
+        engine_outlet,
+        engine_events,
+        engine_pulse,
+    );
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
@@ -262,12 +271,6 @@ fn caps(settings: &Settings) -> Caps {
         bytes,
         headroom_bytes: limits.headroom_bytes,
     }
-}
-
-/// A package that cannot be read is none here; the engine says why.
-fn manifest(settings: &Settings) -> Option<Manifest> {
-    let folder = settings.model_package.as_deref();
-    folder.and_then(|folder| package::manifest_in(folder).ok())
 }
 
 fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {

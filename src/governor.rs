@@ -6,6 +6,7 @@
 
 mod allowance;
 pub mod health;
+pub mod memory;
 pub mod sysfs;
 
 pub use allowance::{Allowance, Cause, Forecast, Level, Speculation, Taken};

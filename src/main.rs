@@ -46,6 +46,8 @@ enum Command {
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// Say what a model takes of memory, whether it fits, and how it would be run.
+    Plan(cli::plan::Args),
     /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
     /// taught the running appliance.
     Calibrate(cli::calibrate::Args),
@@ -99,6 +101,10 @@ async fn carry_out(command: Command) -> ExitCode {
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
         Command::Models(args) => match cli::models::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
+        Command::Plan(args) => match cli::plan::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },

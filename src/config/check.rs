@@ -133,6 +133,7 @@ impl Checker<'_> {
             review: review?,
             confidence,
             console: console?,
+            memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
             heat: HeatLimit {
                 celsius: file.governor.limit_celsius,

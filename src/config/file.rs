@@ -154,6 +154,7 @@ pub(super) const KEYS: &[Key] = &[
     number_or("engine.unload_after_idle_s", "never", 1, 365 * DAY_S, "a start takes a moment, and a request must pay it"),
     key("governor.limit_celsius", Kind::Celsius),
     key("governor.sensors", Kind::Texts),
+    number_or("governor.memory_budget_bytes", AUTO, 64 * MIB, 1024 * GIB, "below, not even the service itself has room; no board has more"),
     key("governor.sysfs_root", Kind::Path),
     key("governor.procfs_root", Kind::Path),
     number("spool.max_bytes", 8 * MIB, 64 * GIB, "below, the smaller trees hold nothing of use; above, opening the store takes minutes"),
@@ -375,13 +376,18 @@ pub(super) struct Engine {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(super) enum NumberOr {
-    Number(u32),
+    Number(u64),
     Word(String),
 }
 
 impl NumberOr {
-    /// The number, unless the word stands there.
+    /// The number, unless the word stands there. For keys whose range is that of 32 bit.
     pub(super) fn number(&self) -> Option<u32> {
+        u32::try_from(self.wide()?).ok()
+    }
+
+    /// The same for all other keys.
+    pub(super) fn wide(&self) -> Option<u64> {
         match self {
             Self::Number(number) => Some(*number),
             Self::Word(_) => None,
@@ -394,6 +400,7 @@ impl NumberOr {
 pub(super) struct Governor {
     pub(super) limit_celsius: f64,
     pub(super) sensors: Vec<String>,
+    pub(super) memory_budget_bytes: NumberOr,
     pub(super) sysfs_root: PathBuf,
     pub(super) procfs_root: PathBuf,
 }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub confidence: Confidence,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
+    /// Bytes of memory that service and engine may take together; absent: what the machine has.
+    pub memory_budget_bytes: Option<u64>,
     /// Where the kernel shows what it knows.
     pub roots: Roots,
     /// How hot it may become.

@@ -770,6 +770,22 @@ fn a_number_or_a_word_is_one_of_the_two() {
 }
 
 #[test]
+fn a_memory_budget_is_a_number_of_bytes_or_what_the_machine_leaves() {
+    let budget = |text: &str| {
+        let text = format!("[governor]\nmemory_budget_bytes = {text}\n");
+        settings_of(&text).map(|settings| settings.memory_budget_bytes)
+    };
+    assert_eq!(budget("'auto'").unwrap(), None);
+    assert_eq!(budget("8_589_934_592").unwrap(), Some(8 << 30));
+    for text in ["1024", "'4GiB'", "-1"] {
+        let faults = faults_of(&format!("[governor]\nmemory_budget_bytes = {text}\n"));
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        let wanted = "\"auto\", or a whole number from 67108864";
+        assert!(faults[0].1.contains(wanted), "{text}: {faults:?}");
+    }
+}
+
+#[test]
 fn the_bundled_package_is_served_where_it_is_installed_and_none_is_set() {
     let folder = Folder::new();
     let around = Surroundings {

@@ -41,11 +41,14 @@ use super::talk::{Opening, Talk, TalkError, Turn};
 use super::trial::{self, Effort};
 use super::wording::Wording;
 use crate::clock::Clock;
+use crate::governor::memory::parts::BESIDE_SEQUENCES;
 
 /// Sequences for further lines of trees: enough for four large ones at a time.
 pub(super) const TREE_LINES: u32 = 16;
 /// Sequences for beginnings that no task owns: free prompts share one, an old one and a new one.
 pub(super) const LOOSE_BEGINNINGS: u32 = 4;
+// What the plan of memory counts with.
+const _: () = assert!(TREE_LINES + LOOSE_BEGINNINGS + 1 == BESIDE_SEQUENCES);
 /// Between two choices of the number of threads: a choice takes some dozen passes.
 const REVIEW: Duration = Duration::from_secs(10);
 

@@ -24,9 +24,12 @@ use super::pace::Pace;
 use super::protocol::WorkNo;
 use super::wording::Wording;
 use crate::clock::Clock;
+use crate::governor::memory::parts::{DRAFT_TALKS, DRAFTED_TOKENS};
 
 /// Talks for which it guesses at a time.
 pub(super) const TALKS: u32 = 2;
+// What the plan of memory counts with.
+const _: () = assert!(TALKS == DRAFT_TALKS && MAX_GUESSED == DRAFTED_TOKENS as usize);
 /// Tokens guessed at first.
 const FIRST_LENGTH: usize = 4;
 /// Guessed tokens after which it is settled whether they were worth their time.
