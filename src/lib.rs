@@ -55,6 +55,8 @@ pub mod service;
 
 pub mod config;
 
+pub mod governor;
+
 // What is served.
 pub mod package;
 

@@ -1,0 +1,3 @@
+//! What the appliance may do, by heat and by memory.
+
+pub mod thermal;
