@@ -1,9 +1,9 @@
 //! The appliance as a whole: which tasks there are, in which order they start and end.
 //!
 //! ```text
-//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► uplink
-//!            ─► broker ─► ready
-//!  drain:  dispatcher (finishes what runs, sends what it can) ─► engine (its processes end)
+//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► governor
+//!            ─► uplink ─► broker ─► ready
+//!  drain:  dispatcher (finishes what runs, sends what it can) ─► governor ─► engine (its processes end)
 //!            ─► uplink (keeps its counters) ─► broker (says "offline", says goodbye)
 //!            ─► store (last commit) ─► socket
 //! ```
@@ -16,6 +16,7 @@
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
 mod cloud;
+mod heat;
 mod inference;
 mod lessons;
 mod line;
@@ -29,7 +30,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::broker::mqtt::TlsError;
@@ -38,7 +39,6 @@ use crate::config::{self, Settings};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
-use crate::governor::Allowance;
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
 use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
@@ -75,7 +75,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
     let (spool_pulse, dispatch_pulse) = (pulse("spool"), pulse("dispatch"));
     let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
-    let uplink_pulse = pulse("uplink");
+    let (uplink_pulse, governor_pulse) = (pulse("uplink"), pulse("governor"));
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
@@ -96,7 +96,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let (uplink_commands, uplink_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
 
-    let inference = inference::start(
+    let (inference, reins) = inference::start(
         &settings,
         board,
         clock,
@@ -110,12 +110,14 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let serving = tokio::spawn(socket.serve(inquiries));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
+    let (governing, allowance) = heat::start(&settings, reins, clock, governor_pulse)?;
+
     let inlets = Inlets {
         broker: broker_inlet,
         spool: store.events,
         engine: engine_inlet,
         uplink: uplink_inlet,
-        allowance: watch::channel(Allowance::default()).1,
+        allowance,
         inquiries: inquiry_inlet,
     };
     let outlets = Outlets {
@@ -138,6 +140,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let end = until_drained(dispatching, stop, limit, &notifier).await;
     dispatch_pulse.retire();
 
+    governing.close();
     inference.close().await;
     uplink.close().await;
     lessons.close().await;

@@ -16,21 +16,33 @@ use crate::engine::protocol::Allowance;
 use crate::engine::stockroom::Stockroom;
 use crate::engine::supervise::{ActiveModel, Beginnings, Succession, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
-use crate::governor::memory::Board;
+use crate::governor::memory::pressure::Replan;
+use crate::governor::memory::{Board, Learned, Plan};
 use crate::package::{Manifest, Package, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
 use crate::service::Pulse;
 
+/// Plans asked for and not made yet: the governor asks once, and again when that did not help.
+const REPLANS: usize = 4;
 /// Where computed beginnings lie, below the state directory.
 const BEGINNINGS: &str = "engine/beginnings";
 
 /// The engine's task.
 pub(super) struct Inference {
     task: JoinHandle<()>,
-    /// The governor's end: what may run, and which processes there are.
+}
+
+/// The governor's ends.
+pub(super) struct Reins {
+    /// What may run.
     pub(super) allow: watch::Sender<Option<Allowance>>,
+    /// Which processes there are.
     pub(super) processes: watch::Receiver<Processes>,
+    /// Asks for another plan.
+    pub(super) replans: mpsc::Sender<Replan>,
+    /// Conversations at a time by the present plan.
+    pub(super) planned: watch::Receiver<Option<u16>>,
 }
 
 /// Starts the engine. What it serves is looked at meanwhile: a large package takes a while to be
@@ -42,7 +54,7 @@ pub(super) fn start(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     pulse: Pulse,
-) -> Inference {
+) -> (Inference, Reins) {
     let first = match settings.model_package {
         Some(_) => Wanted::Coming,
         None => Wanted::Nothing {
@@ -52,12 +64,18 @@ pub(super) fn start(
     let (say, wanted) = watch::channel(first);
     let (allow, allowance) = watch::channel(None);
     let (processes, watched) = watch::channel(Processes::default());
-    let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
-    let unload_after = engine.unload_after_idle;
-    if let Some(folder) = folder {
-        tokio::task::spawn_blocking(move || {
-            say.send_replace(what_to_serve(&folder, &engine, &board))
-        });
+    let (replans, asked_for) = mpsc::channel(REPLANS);
+    let (plan, planned) = watch::channel(None);
+    let unload_after = settings.engine.unload_after_idle;
+    if let Some(folder) = settings.model_package.clone() {
+        let planner = Planner {
+            folder,
+            engine: settings.engine.clone(),
+            board,
+            learned: Learned::default(),
+            plan: None,
+        };
+        tokio::spawn(planner.run(say, plan, asked_for));
     }
     let stockroom = stockroom(settings.state_dir.join(BEGINNINGS));
     let beginnings = match stockroom {
@@ -78,11 +96,13 @@ pub(super) fn start(
         process::run(supervisor, Launch::default(), ends, clock, beat).await;
         pulse.retire();
     });
-    Inference {
-        task,
+    let reins = Reins {
         allow,
         processes: watched,
-    }
+        replans,
+        planned,
+    };
+    (Inference { task }, reins)
 }
 
 /// The router, with what a package says of its requests.
@@ -159,12 +179,69 @@ fn stockroom(folder: PathBuf) -> Option<Stockroom> {
     }
 }
 
-fn what_to_serve(folder: &Path, engine: &config::Engine, board: &Board) -> Wanted {
-    match active_model(folder, engine, board) {
-        Ok(model) => Wanted::Model(Arc::new(model)),
-        Err(why) => {
-            tracing::error!(path = %folder.display(), error = why, "the package is not served");
-            Wanted::Nothing { why }
+/// Looks at the package and plans for it; again when the governor asks for it.
+struct Planner {
+    folder: PathBuf,
+    engine: config::Engine,
+    board: Board,
+    /// What kills by the kernel have taught.
+    learned: Learned,
+    /// The plan in force.
+    plan: Option<Plan>,
+}
+
+impl Planner {
+    async fn run(
+        mut self,
+        say: watch::Sender<Wanted>,
+        planned: watch::Sender<Option<u16>>,
+        mut asked_for: mpsc::Receiver<Replan>,
+    ) {
+        let mut cause = None;
+        loop {
+            // It reads and digests gigabytes.
+            let work = move || {
+                let wanted = self.what_to_serve(cause);
+                (self, wanted)
+            };
+            let Ok((planner, wanted)) = tokio::task::spawn_blocking(work).await else {
+                return; // a defect, logged as such; what is served goes on
+            };
+            self = planner;
+            planned.send_replace(self.plan.as_ref().map(|plan| plan.run.sequences));
+            say.send_replace(wanted);
+            match asked_for.recv().await {
+                Some(replan) => cause = Some(replan),
+                None => return, // the governor is gone
+            }
+        }
+    }
+
+    /// What is to be served, planned for what there is now.
+    fn what_to_serve(&mut self, cause: Option<Replan>) -> Wanted {
+        match (cause, &self.plan) {
+            (Some(Replan::Killed), Some(plan)) => self.learned.on_oom(plan),
+            (Some(Replan::Killed | Replan::Smaller | Replan::Whole), _) | (None, _) => {}
+        }
+        let mut board = self.learned.lower(self.board);
+        if let (Some(Replan::Smaller), Some(plan)) = (cause, &self.plan) {
+            let mut once = self.learned;
+            once.on_oom(plan);
+            board = once.lower(self.board);
+        }
+        match active_model(&self.folder, &self.engine, &board) {
+            Ok((mut model, plan)) => {
+                if cause.is_some() {
+                    model.succession = Succession::InPlace;
+                }
+                self.plan = Some(plan);
+                Wanted::Model(Arc::new(model))
+            }
+            Err(why) => {
+                let path = self.folder.display();
+                tracing::error!(%path, error = why, "the package is not served");
+                Wanted::Nothing { why }
+            }
         }
     }
 }
@@ -175,7 +252,7 @@ fn active_model(
     folder: &Path,
     engine: &config::Engine,
     board: &Board,
-) -> Result<ActiveModel, String> {
+) -> Result<(ActiveModel, Plan), String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
     // First what takes no time.
@@ -189,12 +266,13 @@ fn active_model(
         reason = plan::told(&chosen),
         "planned"
     );
-    Ok(ActiveModel {
+    let model = ActiveModel {
         book: Book::of(&package, chosen.variant),
         options: plan::options(&chosen.plan, engine),
         draft: engine.draft_model.as_deref().map(PathBuf::from),
         succession: Succession::Beside,
-    })
+    };
+    Ok((model, chosen.plan))
 }
 
 #[cfg(test)]
@@ -205,21 +283,57 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
     }
 
+    fn planner(folder: &Path, ram_bytes: u64) -> Planner {
+        Planner {
+            folder: folder.to_owned(),
+            engine: config::Engine::default(),
+            board: plan::board_with(ram_bytes),
+            learned: Learned::default(),
+            plan: None,
+        }
+    }
+
     fn why(folder: &Path, ram_bytes: u64) -> String {
-        let engine = config::Engine::default();
-        match what_to_serve(folder, &engine, &plan::board_with(ram_bytes)) {
+        match planner(folder, ram_bytes).what_to_serve(None) {
             Wanted::Nothing { why } => why,
             Wanted::Model(_) | Wanted::Coming => panic!("it is served"),
         }
     }
 
     fn served(ram_bytes: u64) -> Arc<ActiveModel> {
-        let engine = config::Engine::default();
-        match what_to_serve(&bundled(), &engine, &plan::board_with(ram_bytes)) {
+        model(planner(&bundled(), ram_bytes).what_to_serve(None))
+    }
+
+    fn model(wanted: Wanted) -> Arc<ActiveModel> {
+        match wanted {
             Wanted::Model(model) => model,
             Wanted::Nothing { why } => panic!("it is not served: {why}"),
             Wanted::Coming => panic!("it is not looked at"),
         }
+    }
+
+    #[test]
+    fn an_engine_that_the_kernel_killed_is_planned_smaller_and_takes_over_in_place() {
+        let mut planner = planner(&bundled(), u64::MAX);
+        let first = model(planner.what_to_serve(None));
+        assert_eq!(first.succession, Succession::Beside);
+        let smaller = model(planner.what_to_serve(Some(Replan::Killed)));
+        assert_eq!(smaller.succession, Succession::InPlace);
+        let size = |model: &ActiveModel| (model.options.sequences, model.options.cache_tokens);
+        assert!(size(&smaller) < size(&first), "{smaller:?}");
+        // It is remembered: enough again is not more than what was killed.
+        let again = model(planner.what_to_serve(Some(Replan::Whole)));
+        assert_eq!(size(&again), size(&smaller));
+    }
+
+    #[test]
+    fn a_plan_that_was_made_smaller_for_a_shortage_is_whole_again_after_it() {
+        let mut planner = planner(&bundled(), u64::MAX);
+        let first = model(planner.what_to_serve(None));
+        let smaller = model(planner.what_to_serve(Some(Replan::Smaller)));
+        assert!(smaller.options.cache_tokens < first.options.cache_tokens);
+        let again = model(planner.what_to_serve(Some(Replan::Whole)));
+        assert_eq!(again.options, first.options);
     }
 
     #[test]

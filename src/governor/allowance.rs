@@ -2,45 +2,7 @@
 
 use std::time::Duration;
 
-/// How hot it is, in the only terms that matter: what may still be done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Nothing is slowed, and nothing is in sight.
-    #[default]
-    Nominal,
-    /// The engine is paced, or would soon have to be.
-    Warm,
-    /// Less than half of the capacity is left.
-    Hot,
-    /// The engine stands still.
-    Critical,
-}
-
-impl Level {
-    /// As the log and the rules write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nominal => "nominal",
-            Self::Warm => "warm",
-            Self::Hot => "hot",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// Whose requests the engine takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Taken {
-    /// Everybody's.
-    #[default]
-    All,
-    /// Those of normal and high priority.
-    NormalAndHigh,
-    /// Those of high priority.
-    High,
-    /// Nobody's.
-    Nobody,
-}
+use super::{Level, Taken};
 
 /// What is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
