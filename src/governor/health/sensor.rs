@@ -83,6 +83,8 @@ pub(super) struct Sensor {
     /// A jump that was seen, how often in a row.
     jumped: Option<(f64, Mono, u8)>,
     held: Option<Held>,
+    /// The number that it was found stuck at.
+    stuck_at: Option<i64>,
     /// Its number has changed at least once.
     moves: bool,
     travel: Option<Travel>,
@@ -122,6 +124,7 @@ impl Sensor {
             again: None,
             jumped: None,
             held: None,
+            stuck_at: None,
             moves: false,
             travel: None,
             lead: None,
@@ -162,9 +165,10 @@ impl Sensor {
         if let Some(fault) = self.absurd(celsius, around.warmth, now) {
             self.lose(fault, now);
         } else if !has_moved && self.is_stuck(around, now) {
+            self.stuck_at = Some(raw);
             self.lose(Fault::Stuck, now);
         } else {
-            self.accept(celsius, has_moved, now);
+            self.accept(celsius, now);
         }
     }
 
@@ -194,12 +198,12 @@ impl Sensor {
     }
 
     fn is_stuck(&self, around: &Surroundings, now: Mono) -> bool {
-        if matches!(self.standing, Standing::Lost(Fault::Stuck)) {
-            return true; // until it moves
-        }
         let Some(held) = self.held else {
             return false;
         };
+        if self.stuck_at == Some(held.raw) {
+            return true; // until it moves
+        }
         let held_for = now.since(held.since);
         let others_moved = match around.others_moved {
             Some(began) => held_for >= STUCK_AFTER && began >= held.since,
@@ -225,7 +229,9 @@ impl Sensor {
             return None;
         }
         let times = match self.jumped {
-            Some((last, then, times)) if !is_jump(last, celsius, now.since(then)) => times + 1,
+            Some((last, then, times)) if !is_jump(last, celsius, now.since(then)) => {
+                times.saturating_add(1)
+            }
             Some(_) | None => 1,
         };
         self.jumped = Some((celsius, now, times));
@@ -233,16 +239,17 @@ impl Sensor {
     }
 
     /// What it said can be.
-    fn accept(&mut self, celsius: f64, has_moved: bool, now: Mono) {
+    fn accept(&mut self, celsius: f64, now: Mono) {
         let times = match self.again {
             Some((_, times)) => times.saturating_add(1),
             None => 1,
         };
         let is_back = match self.standing {
-            Standing::Lost(Fault::Stuck) => has_moved,
-            // After a jump it has been heard as often already.
-            Standing::Trusted | Standing::Silent(_) | Standing::Lost(Fault::Jumped { .. }) => true,
-            Standing::Lost(_) => times >= BELIEVED_BY,
+            Standing::Trusted | Standing::Silent(_) => true,
+            // A stuck one moved; after a jump it has been heard as often already.
+            Standing::Lost(fault) => {
+                matches!(fault, Fault::Stuck | Fault::Jumped { .. }) || times >= BELIEVED_BY
+            }
         };
         if !is_back {
             self.again = Some((celsius, times));
@@ -250,6 +257,7 @@ impl Sensor {
         }
         self.again = None;
         self.jumped = None;
+        self.stuck_at = None;
         self.believed = Some((celsius, now));
         self.stand(Standing::Trusted, now);
         self.travel(celsius, now);
@@ -279,6 +287,9 @@ impl Sensor {
     /// It said nothing that can be believed.
     pub(super) fn lose(&mut self, fault: Fault, now: Mono) {
         self.again = None;
+        if matches!(fault, Fault::Missing | Fault::Unreadable(_) | Fault::Stale) {
+            self.held = None; // how long a number stands still is not known across a gap
+        }
         let standing = if self.believed.is_some() {
             Standing::Lost(fault)
         } else {

@@ -450,6 +450,44 @@ fn a_sensor_that_stands_still_while_load_and_neighbours_move_is_stuck() {
 }
 
 #[test]
+fn a_stuck_sensor_that_fails_for_a_while_is_stuck_still() {
+    let mut world = World::new(&[("cpu-thermal", 60_000), ("gpu-thermal", 50_000)]);
+    let moving = [("gpu-thermal", 50_000, 500)];
+    world.ticks_with(30, &[("cpu-thermal", 60_000, 100)]);
+    world.set("cpu-thermal", Ok(60_000));
+    with_changing_load(&mut world, 10, &moving);
+    world.set("cpu-thermal", Err(Unread::Broken));
+    world.ticks(10);
+    world.set("cpu-thermal", Ok(60_000));
+    world.ticks(10);
+    assert_eq!(world.standing("cpu-thermal"), Standing::Lost(Fault::Stuck));
+    // One that was not stuck may come back with the number that it left with.
+    world.set("cpu-thermal", Ok(61_000));
+    world.ticks(10);
+    world.set("cpu-thermal", Err(Unread::Busy));
+    with_changing_load(&mut world, 10, &moving);
+    world.set("cpu-thermal", Ok(61_000));
+    world.ticks_with(60, &moving);
+    assert_eq!(world.standing("cpu-thermal"), Standing::Trusted);
+}
+
+#[test]
+fn a_sensor_gone_wild_is_never_believed_for_its_persistence() {
+    let mut world = World::new(&[("cpu-thermal", 30_000)]);
+    world.ticks(5);
+    for _ in 0..300 {
+        world.set("cpu-thermal", Ok(140_000));
+        world.tick();
+        world.set("cpu-thermal", Ok(400_000));
+        world.tick();
+    }
+    assert!(matches!(
+        world.standing("cpu-thermal"),
+        Standing::Lost(Fault::TooHot(_))
+    ));
+}
+
+#[test]
 fn a_sensor_that_stands_still_at_steady_load_is_not_stuck() {
     let mut world = World::new(&[("cpu-thermal", 60_000), ("gpu-thermal", 50_000)]);
     world.load = 0.9;
