@@ -250,3 +250,6 @@ impl Board {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ impl Levels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
