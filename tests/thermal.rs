@@ -55,15 +55,25 @@ fn goals(name: &str) {
     for seed in [0, 1] {
         let hour = Hour::new(board(name), seed, SHORT);
         let (outcome, _) = govern(&hour);
-        assert!(outcome.above_s == 0.0, "seed {seed}: {:.2} °C", outcome.hottest_c);
+        assert!(
+            outcome.above_s == 0.0,
+            "seed {seed}: {:.2} °C",
+            outcome.hottest_c
+        );
         against_oracle.push(outcome.work / oracle(&hour).work);
         let mut kernel = StepWise::new(10.0, States::Time);
         against_step_wise.push(outcome.work / run(&hour, &mut kernel, |_, _| ()).work);
     }
     let mean = |ratios: &[f64]| ratios.iter().sum::<f64>() / ratios.len() as f64;
     println!("{name}: {against_oracle:.4?} {against_step_wise:.3?}");
-    assert!(mean(&against_oracle) >= 0.97, "of the oracle's: {against_oracle:.4?}");
-    assert!(mean(&against_step_wise) >= 1.08, "of step-wise: {against_step_wise:.4?}");
+    assert!(
+        mean(&against_oracle) >= 0.97,
+        "of the oracle's: {against_oracle:.4?}"
+    );
+    assert!(
+        mean(&against_step_wise) >= 1.08,
+        "of step-wise: {against_step_wise:.4?}"
+    );
 }
 
 #[test]
@@ -107,7 +117,11 @@ fn a_fan_that_fails_never_lets_the_board_reach_its_limit() {
     for seed in [0, 1] {
         let hour = Hour::new(board("fan fails"), seed, SHORT);
         let (outcome, _) = govern(&hour);
-        assert!(outcome.above_s == 0.0, "seed {seed}: {:.2} °C", outcome.hottest_c);
+        assert!(
+            outcome.above_s == 0.0,
+            "seed {seed}: {:.2} °C",
+            outcome.hottest_c
+        );
         let ratio = outcome.work / oracle(&hour).work;
         assert!(ratio >= 0.96, "{ratio:.4}");
     }
@@ -118,21 +132,38 @@ fn a_blocked_sensor_ends_in_a_pause_and_its_return_ends_it() {
     for seed in [0, 1] {
         let hour = Hour::new(board("sensor blocked"), seed, SHORT);
         let (outcome, verdicts) = govern(&hour);
-        assert!(outcome.above_s == 0.0, "seed {seed}: {:.2} °C", outcome.hottest_c);
-        let blocked: Vec<usize> =
-            (0..SHORT).filter(|second| hour.blocked(*second).is_some()).collect();
+        assert!(
+            outcome.above_s == 0.0,
+            "seed {seed}: {:.2} °C",
+            outcome.hottest_c
+        );
+        let blocked: Vec<usize> = (0..SHORT)
+            .filter(|second| hour.blocked(*second).is_some())
+            .collect();
         let last = *blocked.last().unwrap();
         assert_eq!(verdicts[last].level, Level::Critical);
         assert_eq!(verdicts[last].taken, Taken::Nobody);
         assert!(verdicts[last].retry_after.is_some());
-        assert!(verdicts[last + 60].level < Level::Critical, "{:?}", verdicts[last + 60]);
-        assert!(verdicts[SHORT - 1].duty_permille > 300, "{:?}", verdicts[SHORT - 1]);
+        assert!(
+            verdicts[last + 60].level < Level::Critical,
+            "{:?}",
+            verdicts[last + 60]
+        );
+        assert!(
+            verdicts[SHORT - 1].duty_permille > 300,
+            "{:?}",
+            verdicts[SHORT - 1]
+        );
     }
 }
 
 #[test]
 fn in_steady_state_nothing_oscillates() {
-    for (name, seed) in [("fanless ARM", 0), ("Jetson at 15 W", 1), ("Jetson at 25 W", 2)] {
+    for (name, seed) in [
+        ("fanless ARM", 0),
+        ("Jetson at 15 W", 1),
+        ("Jetson at 25 W", 2),
+    ] {
         let hour = Hour::new(board(name), seed, 3600);
         let (outcome, verdicts) = govern(&hour);
         let steady = 2400..3600;
@@ -143,7 +174,10 @@ fn in_steady_state_nothing_oscillates() {
         assert!(deviation < 0.04, "{name}: {deviation:.4} about {mean:.3}");
         let steps = shares.windows(2).map(|pair| (pair[1] - pair[0]).abs());
         assert!(steps.fold(0.0, f64::max) < 0.06, "{name}");
-        let changes = verdicts[steady].iter().filter(|v| v.change.is_some()).count();
+        let changes = verdicts[steady]
+            .iter()
+            .filter(|v| v.change.is_some())
+            .count();
         assert!(changes <= 2, "{name}: {changes} changes in twenty minutes");
     }
 }
@@ -159,14 +193,24 @@ fn rests_are_short_however_hot_it_is() {
         let outcome = run(&hour, &mut governor, |_, governor| {
             let verdict = governor.verdict().unwrap();
             if verdict.sequences_permille > 0 {
-                assert!(pass * u32::from(verdict.rest_permille) / 1000 <= MAX_REST, "{verdict:?}");
-                assert!(verdict.threads_permille > 0 && verdict.duty_permille > 0, "{verdict:?}");
+                assert!(
+                    pass * u32::from(verdict.rest_permille) / 1000 <= MAX_REST,
+                    "{verdict:?}"
+                );
+                assert!(
+                    verdict.threads_permille > 0 && verdict.duty_permille > 0,
+                    "{verdict:?}"
+                );
                 slowest = slowest.min(verdict.duty_permille);
             } else {
                 assert_eq!(verdict.level, Level::Critical);
             }
         });
-        assert!(outcome.above_s == 0.0, "{pass_ms} ms: {:.2} °C", outcome.hottest_c);
+        assert!(
+            outcome.above_s == 0.0,
+            "{pass_ms} ms: {:.2} °C",
+            outcome.hottest_c
+        );
         assert!(slowest < 700, "the fan's failure must slow it: {slowest}");
     }
 }
@@ -182,7 +226,10 @@ fn a_cap_is_neither_paced_twice_nor_wound_up_against() {
     assert!(used / (12.0 * 60.0 * 0.6) > 0.97, "{used}");
     // When it goes, the share falls at once: nothing has been saved up.
     let after = &verdicts[35 * 60 + 60];
-    assert!(after.duty_permille < verdicts[34 * 60].duty_permille, "{after:?}");
+    assert!(
+        after.duty_permille < verdicts[34 * 60].duty_permille,
+        "{after:?}"
+    );
     assert!(outcome.above_s == 0.0);
 }
 
@@ -204,7 +251,10 @@ fn a_prior_that_is_wrong_by_far_wastes_work_and_keeps_the_limit() {
             let hour = Hour::new(board(name), 1, SHORT);
             let outcome = run(&hour, &mut Lineside::with(&settings), |_, _| ());
             let hottest = outcome.hottest_c;
-            assert!(outcome.above_s == 0.0, "{name}, rise {rise}, span {span}: {hottest:.2} °C");
+            assert!(
+                outcome.above_s == 0.0,
+                "{name}, rise {rise}, span {span}: {hottest:.2} °C"
+            );
         }
     }
 }
@@ -294,7 +344,11 @@ fn samples_that_come_late_or_in_bursts_or_without_a_reading_do_no_harm() {
         });
     }
     assert!(bench.hottest_c < LIMIT_C, "{:.2} °C", bench.hottest_c);
-    assert!(bench.hottest_c > LIMIT_C - 3.0, "it was to come near: {:.2} °C", bench.hottest_c);
+    assert!(
+        bench.hottest_c > LIMIT_C - 3.0,
+        "it was to come near: {:.2} °C",
+        bench.hottest_c
+    );
 }
 
 #[test]
@@ -323,7 +377,10 @@ fn a_board_that_is_too_hot_pauses_says_for_how_long_and_goes_on() {
     bench.run(5);
     let paused = bench.run(1);
     assert_eq!(paused.level, Level::Critical);
-    assert_eq!((paused.sequences_permille, paused.taken), (0, Taken::Nobody));
+    assert_eq!(
+        (paused.sequences_permille, paused.taken),
+        (0, Taken::Nobody)
+    );
     let promised = paused.retry_after.unwrap().as_secs_f64();
     let from = bench.at_s;
     let mut changes = 0;
@@ -338,8 +395,15 @@ fn a_board_that_is_too_hot_pauses_says_for_how_long_and_goes_on() {
         assert!(bench.at_s - from < 600.0, "it never came back");
     }
     let took = bench.at_s - from;
-    assert!(took / promised < 2.5 && promised / took < 2.5, "{promised} s were {took} s");
-    assert!(bench.plant.hottest() <= LIMIT_C - 4.0, "hysteresis: {:?}", bench.plant.celsius);
+    assert!(
+        took / promised < 2.5 && promised / took < 2.5,
+        "{promised} s were {took} s"
+    );
+    assert!(
+        bench.plant.hottest() <= LIMIT_C - 4.0,
+        "hysteresis: {:?}",
+        bench.plant.celsius
+    );
     assert_eq!(changes, 1);
     // It comes back to work for good.
     let mut pauses = 0;
@@ -355,13 +419,20 @@ fn without_any_reading_the_engine_slows_down_and_then_stands_still() {
     let before = bench.run(900);
     let blind = |sample: &mut Sample| sample.reading = None;
     let soon = bench.sample(STEPS_A_SECOND, 1.0, blind);
-    assert!(soon.duty_permille + 60 >= before.duty_permille, "one gap is nothing");
+    assert!(
+        soon.duty_permille + 60 >= before.duty_permille,
+        "one gap is nothing"
+    );
     let mut shares = vec![bench.share];
     for _ in 0..400 {
         bench.sample(STEPS_A_SECOND, 1.0, blind);
         shares.push(bench.share);
     }
-    assert!(shares[30] < shares[0] && shares[60] < shares[30], "{:?}", &shares[..61]);
+    assert!(
+        shares[30] < shares[0] && shares[60] < shares[30],
+        "{:?}",
+        &shares[..61]
+    );
     assert_eq!(shares[400], 0.0);
     assert!(bench.hottest_c < LIMIT_C);
 }
@@ -374,15 +445,29 @@ fn low_priority_is_shed_before_anything_is_slowed_where_that_is_enough() {
         // All of it is more than the board can carry; without low priority it is not.
         let low = if taken == Taken::All { 0.4 } else { 0.0 };
         let asked = 0.35 + low;
-        let used = if bench.share > 0.0 { (asked / bench.share).min(1.0) } else { 0.0 };
+        let used = if bench.share > 0.0 {
+            (asked / bench.share).min(1.0)
+        } else {
+            0.0
+        };
         let verdict = bench.sample(STEPS_A_SECOND, used, |sample| {
-            sample.demand = Some(Demand { high: 0.15, normal: 0.2, low: 0.4 });
+            sample.demand = Some(Demand {
+                high: 0.15,
+                normal: 0.2,
+                low: 0.4,
+            });
         });
         taken = verdict.taken;
-        assert!(verdict.taken <= Taken::NormalAndHigh, "normal and high priority have room");
+        assert!(
+            verdict.taken <= Taken::NormalAndHigh,
+            "normal and high priority have room"
+        );
         shed += usize::from(verdict.taken == Taken::NormalAndHigh);
         slowed += usize::from(bench.share < asked - 0.01);
     }
     assert!(shed > 1000, "{shed}");
-    assert!(slowed < 60, "{slowed} seconds in which those who stay were slowed");
+    assert!(
+        slowed < 60,
+        "{slowed} seconds in which those who stay were slowed"
+    );
 }

@@ -193,7 +193,11 @@ impl Thermal {
             let plan = self.board.share(&sample);
             self.follow(plan, span.as_secs_f64());
         }
-        self.over = if self.board.is_at_limit(&sample) { self.over + 1 } else { 0 };
+        self.over = if self.board.is_at_limit(&sample) {
+            self.over + 1
+        } else {
+            0
+        };
         self.levels.on(&self.situation(&sample), now);
         self.pacing = match self.levels.level() {
             Level::Critical => Pacing::NONE,
@@ -220,7 +224,10 @@ impl Thermal {
         Situation {
             share: self.share,
             sustained: self.board.sustained(sample),
-            ahead: self.board.seconds_to_limit(sample, 1.0).is_some_and(|s| s < AHEAD_S),
+            ahead: self
+                .board
+                .seconds_to_limit(sample, 1.0)
+                .is_some_and(|s| s < AHEAD_S),
             too_hot: self.over >= TWICE || self.share < least * TOO_SLOW,
             cooled: stopped && far >= RESUME_C && self.share >= least * ROOM_TO_BEGIN,
             demand: sample.demand,
@@ -230,7 +237,11 @@ impl Thermal {
     fn verdict(&mut self, sample: &Sample) -> Verdict {
         let (level, taken) = (self.levels.level(), self.levels.taken());
         let stopped = level == Level::Critical;
-        let Pacing { threads_permille, duty_permille, rest_permille } = self.pacing;
+        let Pacing {
+            threads_permille,
+            duty_permille,
+            rest_permille,
+        } = self.pacing;
         let share = if stopped { 0.0 } else { self.share };
         let change = ((level, taken) != self.said).then(|| self.words(sample));
         self.said = (level, taken);
@@ -258,7 +269,10 @@ impl Thermal {
         };
         if let Some(reading) = sample.reading {
             let doubt = if reading.sound { "" } else { " (in doubt)" };
-            line += &format!("; {:.1} of {:.1} °C{doubt}", reading.celsius, reading.limit_celsius);
+            line += &format!(
+                "; {:.1} of {:.1} °C{doubt}",
+                reading.celsius, reading.limit_celsius
+            );
         } else {
             line += "; no reading";
         }
@@ -289,14 +303,20 @@ impl Thermal {
 /// What cannot be is not believed: a reading that is no number is none.
 fn sane(sample: &Sample) -> Sample {
     let share = |value: f64, least: f64| {
-        if value.is_finite() { value.clamp(least, 1.0) } else { 1.0 }
+        if value.is_finite() {
+            value.clamp(least, 1.0)
+        } else {
+            1.0
+        }
     };
     Sample {
         reading: sample
             .reading
             .filter(|r| r.celsius.is_finite() && r.limit_celsius.is_finite()),
         load: share(sample.load, 0.0),
-        watts: sample.watts.filter(|watts| watts.is_finite() && *watts >= 0.0),
+        watts: sample
+            .watts
+            .filter(|watts| watts.is_finite() && *watts >= 0.0),
         frequency: share(sample.frequency, 0.05),
         pass: sample.pass,
         demand: sample.demand.filter(|d| d.total().is_finite()),

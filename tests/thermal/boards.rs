@@ -74,19 +74,44 @@ fn jetson_25w() -> Parts {
 }
 
 const fn board(name: &'static str, parts: fn() -> Parts, air_c: f64, rail: bool) -> Board {
-    Board { name, parts, air_c, rail, load: Load::Saturating, trouble: Trouble::None }
+    Board {
+        name,
+        parts,
+        air_c,
+        rail,
+        load: Load::Saturating,
+        trouble: Trouble::None,
+    }
 }
 
 pub const BOARDS: [Board; 9] = [
     board("fanless ARM", fanless, 38.0, false),
-    Board { load: Load::Bursts, ..board("fanless ARM, bursts", fanless, 42.0, false) },
+    Board {
+        load: Load::Bursts,
+        ..board("fanless ARM, bursts", fanless, 42.0, false)
+    },
     board("Jetson at 15 W", jetson_15w, 45.0, true),
     board("Jetson at 25 W", jetson_25w, 40.0, true),
-    Board { load: Load::Bursts, ..board("Jetson at 25 W, bursts", jetson_25w, 45.0, true) },
-    Board { trouble: Trouble::WarmCabinet, ..board("cabinet + 8 °C", jetson_15w, 40.0, true) },
-    Board { trouble: Trouble::FanFails, ..board("fan fails", jetson_25w, 40.0, true) },
-    Board { trouble: Trouble::FrequencyCapped, ..board("frequency capped", fanless, 42.0, false) },
-    Board { trouble: Trouble::SensorBlocked, ..board("sensor blocked", fanless, 38.0, false) },
+    Board {
+        load: Load::Bursts,
+        ..board("Jetson at 25 W, bursts", jetson_25w, 45.0, true)
+    },
+    Board {
+        trouble: Trouble::WarmCabinet,
+        ..board("cabinet + 8 °C", jetson_15w, 40.0, true)
+    },
+    Board {
+        trouble: Trouble::FanFails,
+        ..board("fan fails", jetson_25w, 40.0, true)
+    },
+    Board {
+        trouble: Trouble::FrequencyCapped,
+        ..board("frequency capped", fanless, 42.0, false)
+    },
+    Board {
+        trouble: Trouble::SensorBlocked,
+        ..board("sensor blocked", fanless, 38.0, false)
+    },
 ];
 
 /// One board of its kind, with its own deviations, and its hour.
@@ -126,7 +151,16 @@ impl Hour {
             Load::Bursts => bursts(seconds, &mut dice),
         };
         let quantum_c = if seed.is_multiple_of(2) { 1.0 } else { 0.1 };
-        Self { board, seed, seconds, parts, air_c, quantum_c, lag_s, arrivals }
+        Self {
+            board,
+            seed,
+            seconds,
+            parts,
+            air_c,
+            quantum_c,
+            lag_s,
+            arrivals,
+        }
     }
 
     /// Work that is there in this second, with what was left over.
@@ -149,7 +183,11 @@ impl Hour {
             // A hall breathes a little.
             air_c: self.air_c + warmed + 0.5 * (second as f64 / 200.0).sin(),
             fan: !(self.board.trouble == Trouble::FanFails && minutes >= 25.0),
-            cap: if self.board.trouble == Trouble::FrequencyCapped && capped { 0.6 } else { 1.0 },
+            cap: if self.board.trouble == Trouble::FrequencyCapped && capped {
+                0.6
+            } else {
+                1.0
+            },
         }
     }
 

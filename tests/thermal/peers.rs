@@ -92,7 +92,10 @@ impl Controller for Lineside {
             f64::from(verdict.threads_permille) / 1000.0 / (1.0 + rest)
         };
         self.verdict = Some(verdict);
-        Wants { share, frequency: 1.0 }
+        Wants {
+            share,
+            frequency: 1.0,
+        }
     }
 
     fn verdict(&self) -> Option<&Verdict> {
@@ -110,12 +113,20 @@ pub struct OnOff {
 impl OnOff {
     /// Trips at the limit, and runs again a degree below.
     pub fn trip() -> Self {
-        Self { off_at_c: LIMIT_C, on_at_c: LIMIT_C - 1.0, on: true }
+        Self {
+            off_at_c: LIMIT_C,
+            on_at_c: LIMIT_C - 1.0,
+            on: true,
+        }
     }
 
     /// The usual margin: rests from 5 °C below the limit down to 15 °C below.
     pub fn hysteresis() -> Self {
-        Self { off_at_c: LIMIT_C - 5.0, on_at_c: LIMIT_C - 15.0, on: true }
+        Self {
+            off_at_c: LIMIT_C - 5.0,
+            on_at_c: LIMIT_C - 15.0,
+            on: true,
+        }
     }
 }
 
@@ -126,7 +137,10 @@ impl Controller for OnOff {
         } else if seen.celsius <= self.on_at_c {
             self.on = true;
         }
-        Wants { share: f64::from(u8::from(self.on)), frequency: 1.0 }
+        Wants {
+            share: f64::from(u8::from(self.on)),
+            frequency: 1.0,
+        }
     }
 }
 
@@ -153,7 +167,12 @@ const DEEPEST: i32 = 7;
 
 impl StepWise {
     pub fn new(below_c: f64, states: States) -> Self {
-        Self { trip_c: LIMIT_C - below_c, states, state: 0, last_c: None }
+        Self {
+            trip_c: LIMIT_C - below_c,
+            states,
+            state: 0,
+            last_c: None,
+        }
     }
 }
 
@@ -172,8 +191,14 @@ impl Controller for StepWise {
 
 fn slowed(share: f64, states: States) -> Wants {
     match states {
-        States::Time => Wants { share, frequency: 1.0 },
-        States::Frequency => Wants { share: 1.0, frequency: share },
+        States::Time => Wants {
+            share,
+            frequency: 1.0,
+        },
+        States::Frequency => Wants {
+            share: 1.0,
+            frequency: share,
+        },
     }
 }
 
@@ -193,7 +218,11 @@ const SWITCH_ON_C: f64 = 10.0;
 
 impl Allocator {
     pub fn new(below_c: f64, states: States) -> Self {
-        Self { control_c: LIMIT_C - below_c, states, integral: 0.0 }
+        Self {
+            control_c: LIMIT_C - below_c,
+            states,
+            integral: 0.0,
+        }
     }
 }
 
@@ -253,7 +282,11 @@ impl Controller for Oracle {
             for i in 0..10 {
                 let half = f64::midpoint(fits.0, over.0);
                 let line = fits.0 + (over.0 - fits.0) * fits.1 / (fits.1 - over.1);
-                let next = if i % 2 == 0 && fits.1 < 0.0 { line } else { half };
+                let next = if i % 2 == 0 && fits.1 < 0.0 {
+                    line
+                } else {
+                    half
+                };
                 match exceeds(next) {
                     above if above > 0.0 => over = (next, above),
                     above => fits = (next, above),
@@ -264,6 +297,9 @@ impl Controller for Oracle {
             }
             fits.0
         };
-        Wants { share, frequency: 1.0 }
+        Wants {
+            share,
+            frequency: 1.0,
+        }
     }
 }

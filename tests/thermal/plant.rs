@@ -53,7 +53,11 @@ impl Plant {
     /// In balance with the air, idle for long.
     pub fn idle(parts: Parts, around: &Around) -> Self {
         let still = if parts.fan > 0.0 { 2.2 } else { 1.0 };
-        let mut plant = Self { parts, celsius: [around.air_c; 4], still };
+        let mut plant = Self {
+            parts,
+            celsius: [around.air_c; 4],
+            still,
+        };
         for _ in 0..60 {
             let w = plant.watts(0.0, 1.0);
             let mut at = around.air_c;
@@ -93,7 +97,11 @@ impl Plant {
         let watts = self.watts(work, frequency);
         let mut flow = [watts, 0.0, 0.0, 0.0, 0.0];
         for i in 0..4 {
-            let next = if i < 3 { self.celsius[i + 1] } else { around.air_c };
+            let next = if i < 3 {
+                self.celsius[i + 1]
+            } else {
+                around.air_c
+            };
             flow[i + 1] = (self.celsius[i] - next) / self.resistance(i, around);
         }
         for i in 0..4 {
@@ -114,7 +122,12 @@ pub struct Sensor {
 
 impl Sensor {
     pub fn new(lag_s: f64, noise_c: f64, quantum_c: f64, celsius: f64) -> Self {
-        Self { lag_s, noise_c, quantum_c, celsius }
+        Self {
+            lag_s,
+            noise_c,
+            quantum_c,
+            celsius,
+        }
     }
 
     pub fn step(&mut self, celsius: f64) {

@@ -27,11 +27,18 @@ pub struct Outcome {
     pub share: Vec<f64>,
 }
 
-pub fn run(hour: &Hour, controller: &mut dyn Controller, mut each: impl FnMut(usize, &dyn Controller)) -> Outcome {
+pub fn run(
+    hour: &Hour,
+    controller: &mut dyn Controller,
+    mut each: impl FnMut(usize, &dyn Controller),
+) -> Outcome {
     let mut plant = hour.plant();
     let mut sensor = hour.sensor(plant.hottest());
     let mut dice = fastrand::Rng::with_seed(hour.seed);
-    let mut outcome = Outcome { hottest_c: f64::NEG_INFINITY, ..Outcome::default() };
+    let mut outcome = Outcome {
+        hottest_c: f64::NEG_INFINITY,
+        ..Outcome::default()
+    };
     let (mut load, mut watts, mut backlog) = (0.0, None, 0.0f64);
     let mut stuck = sensor.shows(&mut dice);
     for second in 0..hour.seconds {
@@ -49,8 +56,19 @@ pub fn run(hour: &Hour, controller: &mut dyn Controller, mut each: impl FnMut(us
                 (stuck + doubt, since < blind)
             }
         };
-        let seen = Seen { second, celsius, sound, load, watts, cap: around.cap };
-        let truth = Truth { plant: &plant, hour, waiting: backlog };
+        let seen = Seen {
+            second,
+            celsius,
+            sound,
+            load,
+            watts,
+            cap: around.cap,
+        };
+        let truth = Truth {
+            plant: &plant,
+            hour,
+            waiting: backlog,
+        };
         let wants = controller.decide(&seen, &truth);
         each(second, controller);
         let frequency = wants.frequency.min(around.cap);
@@ -66,7 +84,10 @@ pub fn run(hour: &Hour, controller: &mut dyn Controller, mut each: impl FnMut(us
             }
         }
         load = work;
-        watts = hour.board.rail.then(|| energy * (1.0 + 0.04 * (dice.f64() - 0.5)));
+        watts = hour
+            .board
+            .rail
+            .then(|| energy * (1.0 + 0.04 * (dice.f64() - 0.5)));
         outcome.hottest_c = outcome.hottest_c.max(most);
         outcome.work += work;
         outcome.celsius.push(most);
@@ -79,6 +100,8 @@ pub fn run(hour: &Hour, controller: &mut dyn Controller, mut each: impl FnMut(us
 /// The most that anybody who sees everything does: the best of several oracles.
 pub fn oracle(hour: &Hour) -> Outcome {
     let outcomes = HOLDS.map(|hold| run(hour, &mut Oracle { hold }, |_, _| ()));
-    let best = outcomes.into_iter().max_by(|a, b| a.work.total_cmp(&b.work));
+    let best = outcomes
+        .into_iter()
+        .max_by(|a, b| a.work.total_cmp(&b.work));
     best.unwrap_or_default()
 }

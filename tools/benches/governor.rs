@@ -87,7 +87,10 @@ fn main() -> Result<()> {
     fs::write(&file, serde_json::to_string_pretty(&table.json())? + "\n")?;
     let mut pictures = Vec::new();
     for (name, short) in DRAWN {
-        let board = *BOARDS.iter().find(|board| board.name == name).context("no such board")?;
+        let board = *BOARDS
+            .iter()
+            .find(|board| board.name == name)
+            .context("no such board")?;
         pictures.push((format!("{short}.svg"), draw(board)));
     }
     let mut folders = vec![folder];
@@ -107,7 +110,9 @@ fn main() -> Result<()> {
 
 /// All controllers on all seeds of one kind of board.
 fn measure(board: Board, seeds: u64) -> Vec<Row> {
-    let hours: Vec<Hour> = (0..seeds).map(|seed| Hour::new(board, seed, HOUR)).collect();
+    let hours: Vec<Hour> = (0..seeds)
+        .map(|seed| Hour::new(board, seed, HOUR))
+        .collect();
     let best: Vec<f64> = hours.iter().map(|hour| oracle(hour).work).collect();
     let usual = outcomes(&hours, &|| Box::new(StepWise::new(USUAL_C, States::Time)));
     let kernel: Vec<f64> = usual.iter().map(|outcome| outcome.work).collect();
@@ -144,7 +149,11 @@ fn field(hours: &[Hour]) -> Vec<(String, Option<Make>)> {
         "step-wise by frequency, 10 °C below",
         Box::new(move || by_frequency(USUAL_C)),
     ));
-    field.push(hindsight("step-wise by frequency", hours, step_wise(States::Frequency)));
+    field.push(hindsight(
+        "step-wise by frequency",
+        hours,
+        step_wise(States::Frequency),
+    ));
     field
 }
 
@@ -155,7 +164,9 @@ fn hindsight(
     make: impl Fn(f64) -> Box<dyn Controller> + 'static,
 ) -> (String, Option<Make>) {
     let keeps = |below: f64| {
-        hours.iter().all(|hour| run(hour, &mut *make(below), |_, _| ()).above_s == 0.0)
+        hours
+            .iter()
+            .all(|hour| run(hour, &mut *make(below), |_, _| ()).above_s == 0.0)
     };
     let below = (0..=FURTHEST_C).map(f64::from).find(|below| keeps(*below));
     let words = below.map_or_else(|| "none holds".into(), |below| format!("{below} °C below"));
@@ -164,7 +175,10 @@ fn hindsight(
 }
 
 fn outcomes(hours: &[Hour], make: &dyn Fn() -> Box<dyn Controller>) -> Vec<Outcome> {
-    hours.iter().map(|hour| run(hour, &mut *make(), |_, _| ())).collect()
+    hours
+        .iter()
+        .map(|hour| run(hour, &mut *make(), |_, _| ()))
+        .collect()
 }
 
 fn draw(board: Board) -> String {
@@ -175,7 +189,10 @@ fn draw(board: Board) -> String {
         ("trip", of(Box::new(OnOff::trip()))),
         ("hysteresis", of(Box::new(OnOff::hysteresis()))),
         ("PI", of(Box::new(Allocator::new(USUAL_C, States::Time)))),
-        ("step-wise", of(Box::new(StepWise::new(USUAL_C, States::Time)))),
+        (
+            "step-wise",
+            of(Box::new(StepWise::new(USUAL_C, States::Time))),
+        ),
         ("lineside", of(Box::new(Lineside::new()))),
     ];
     let what = match board.trouble {

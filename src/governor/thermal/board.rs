@@ -80,7 +80,10 @@ impl Board {
             if s > 0.0 {
                 self.power.learn(watts, sample.load, capped, s);
             }
-            Heat { q: self.power.share(watts), capped: false }
+            Heat {
+                q: self.power.share(watts),
+                capped: false,
+            }
         } else {
             self.heat(sample.load, capped)
         };
@@ -111,7 +114,8 @@ impl Board {
         }
         self.shown_c = Some(reading.celsius);
         let steps = self.quantum_c.min(COARSEST_C);
-        self.model.read(reading.celsius, NOISE_C.hypot(steps / 12f64.sqrt()));
+        self.model
+            .read(reading.celsius, NOISE_C.hypot(steps / 12f64.sqrt()));
     }
 
     /// The heat that a load makes.
@@ -126,7 +130,8 @@ impl Board {
     /// Degrees between what counts as the temperature and the limit.
     pub(super) fn distance_c(&self, sample: &Sample) -> f64 {
         let shown = sample.reading.map_or(f64::NEG_INFINITY, |r| r.celsius);
-        self.limit_c.map_or(f64::INFINITY, |limit| limit - self.now_c().max(shown))
+        self.limit_c
+            .map_or(f64::INFINITY, |limit| limit - self.now_c().max(shown))
     }
 
     /// What is believed is at the limit, or what is shown is beyond it by more than the sensor's
@@ -181,7 +186,9 @@ impl Board {
         let capped = frequency < CAPPED_BELOW;
         let heat = self.heat(share * frequency, capped);
         let fits = |heat: Heat, s: f64| {
-            let guard = self.guard.distance_c(self.model.deviation(heat, s), BLIND_C);
+            let guard = self
+                .guard
+                .distance_c(self.model.deviation(heat, s), BLIND_C);
             self.model.mean().after(heat, s).celsius() + self.doubt_c + guard <= limit
         };
         let held = HOLD_S.iter().all(|s| fits(heat, *s));
@@ -204,7 +211,10 @@ impl Board {
 
     /// The distance from the limit that is kept at this heat.
     fn guard_c(&self, heat: Heat) -> f64 {
-        self.guard.distance_c(self.model.deviation(heat, HOLD_S[HOLD_S.len() - 1]), BLIND_C)
+        self.guard.distance_c(
+            self.model.deviation(heat, HOLD_S[HOLD_S.len() - 1]),
+            BLIND_C,
+        )
     }
 
     /// When the limit would be reached with this share of the capacity.
@@ -245,7 +255,9 @@ impl Board {
         Some(Forecast {
             soon_celsius: mean.after(heat, Forecast::IN.as_secs_f64()).celsius() + self.doubt_c,
             steady_celsius: mean.settled(heat) + self.doubt_c,
-            to_limit: self.seconds_to_limit(sample, share).map(Duration::from_secs_f64),
+            to_limit: self
+                .seconds_to_limit(sample, share)
+                .map(Duration::from_secs_f64),
             guard_celsius: self.guard_c(heat),
         })
     }

@@ -83,7 +83,10 @@ mod tests {
     use super::super::model::{Model, Prior};
     use super::*;
 
-    const HEAT: Heat = Heat { q: 0.5, capped: false };
+    const HEAT: Heat = Heat {
+        q: 0.5,
+        capped: false,
+    };
 
     /// A guard after so many seconds in which the board drifts off by so much a second.
     fn after(mut guard: Guard, seconds: u32, drift: f64) -> Guard {
@@ -105,7 +108,10 @@ mod tests {
         assert!(wrong.error_c() > 1.2, "{wrong:?}");
         assert!(wrong.distance_c(0.0, 0.2) > calm.distance_c(0.0, 0.2) + 1.5);
         let calm_again = after(wrong.clone(), 30, 0.0);
-        assert!(calm_again.error_c() > wrong.error_c() * 0.7, "it is slow to forget");
+        assert!(
+            calm_again.error_c() > wrong.error_c() * 0.7,
+            "it is slow to forget"
+        );
     }
 
     #[test]

@@ -142,7 +142,11 @@ impl Levels {
         if at.too_hot || (self.level == Level::Critical && !at.cooled) {
             return Level::Critical;
         }
-        let hot = if self.level >= Level::Hot { WARM_FROM } else { HOT_BELOW };
+        let hot = if self.level >= Level::Hot {
+            WARM_FROM
+        } else {
+            HOT_BELOW
+        };
         if at.share < hot {
             Level::Hot
         } else if at.share < FULL_FROM || at.ahead {
@@ -176,7 +180,11 @@ impl Levels {
             return Taken::Nobody;
         }
         let Some(demand) = at.demand else {
-            return if self.level == Level::Hot { Taken::NormalAndHigh } else { Taken::All };
+            return if self.level == Level::Hot {
+                Taken::NormalAndHigh
+            } else {
+                Taken::All
+            };
         };
         if self.level == Level::Nominal {
             return Taken::All;

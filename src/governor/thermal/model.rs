@@ -263,14 +263,17 @@ impl Model {
             return Learned { surprise: 0.0 };
         }
         let surprise = celsius - self.x.celsius();
-        let sees: Vector = std::array::from_fn(|i| {
-            self.doubt[i][FAST] + self.doubt[i][SLOW] + self.doubt[i][AIR]
-        });
+        let sees: Vector =
+            std::array::from_fn(|i| self.doubt[i][FAST] + self.doubt[i][SLOW] + self.doubt[i][AIR]);
         let spread = sees[FAST] + sees[SLOW] + sees[AIR] + noise_c * noise_c;
         let edge = BELIEVABLE * spread.sqrt();
         if surprise.abs() > edge {
             let side = if surprise > 0.0 { 1 } else { -1 };
-            self.off = if self.off.signum() == side { self.off + side } else { side };
+            self.off = if self.off.signum() == side {
+                self.off + side
+            } else {
+                side
+            };
             if self.off.unsigned_abs() >= STUBBORN {
                 self.move_air(surprise);
                 return Learned { surprise };

@@ -39,11 +39,18 @@ impl Pacing {
     pub(super) fn of(share: f64, pass: Option<Duration>, now: Self) -> Self {
         let least = least_duty(pass);
         let fits = |threads: u16| {
-            let room = if threads > now.threads_permille { ROOM } else { 1.0 };
+            let room = if threads > now.threads_permille {
+                ROOM
+            } else {
+                1.0
+            };
             share / (f64::from(threads) / 1000.0) >= least * room
         };
         let fewest = THREADS[THREADS.len() - 1];
-        let threads = THREADS.into_iter().find(|threads| fits(*threads)).unwrap_or(fewest);
+        let threads = THREADS
+            .into_iter()
+            .find(|threads| fits(*threads))
+            .unwrap_or(fewest);
         let duty = (share * 1000.0 / f64::from(threads)).clamp(least, 1.0);
         Self {
             threads_permille: threads,
@@ -55,7 +62,9 @@ impl Pacing {
 
 /// The least share of time in which the engine computes while its rests stay short.
 fn least_duty(pass: Option<Duration>) -> f64 {
-    let pass = pass.unwrap_or(LONGEST_PASS).clamp(Duration::from_millis(5), LONGEST_PASS);
+    let pass = pass
+        .unwrap_or(LONGEST_PASS)
+        .clamp(Duration::from_millis(5), LONGEST_PASS);
     pass.as_secs_f64() / (pass + MAX_REST).as_secs_f64()
 }
 
@@ -84,7 +93,10 @@ mod tests {
             for share in 0..=1000 {
                 let share = f64::from(share) / 1000.0;
                 let pacing = Pacing::of(share, Some(pass), Pacing::FULL);
-                assert!(pass * u32::from(pacing.rest_permille) / 1000 <= MAX_REST, "{pacing:?}");
+                assert!(
+                    pass * u32::from(pacing.rest_permille) / 1000 <= MAX_REST,
+                    "{pacing:?}"
+                );
             }
         }
     }
@@ -103,7 +115,11 @@ mod tests {
     fn fewer_threads_only_where_rests_would_be_too_long_and_more_again_with_room() {
         let slow = Pacing::of(0.45, None, Pacing::FULL);
         assert_eq!(slow.threads_permille, 750);
-        assert_eq!(Pacing::of(0.52, None, slow).threads_permille, 750, "not to and fro");
+        assert_eq!(
+            Pacing::of(0.52, None, slow).threads_permille,
+            750,
+            "not to and fro"
+        );
         assert_eq!(Pacing::of(0.8, None, slow).threads_permille, 1000);
         let quick = Some(Duration::from_millis(20));
         assert_eq!(Pacing::of(0.45, quick, Pacing::FULL).threads_permille, 1000);

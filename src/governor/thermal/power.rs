@@ -40,7 +40,10 @@ impl Power {
     /// The heat of this load.
     pub(super) fn heat(&self, load: f64, capped: bool) -> Heat {
         let work = if capped { self.x[2] } else { self.x[1] };
-        Heat { q: self.x[0] + work * load, capped: false }
+        Heat {
+            q: self.x[0] + work * load,
+            capped: false,
+        }
     }
 
     /// The rail showed so many watts under this load.
@@ -48,7 +51,11 @@ impl Power {
         for i in 0..3 {
             self.doubt[i][i] = (self.doubt[i][i] + WALK * WALK * s).min(MOST_DOUBT);
         }
-        let sees = if capped { [1.0, 0.0, load] } else { [1.0, load, 0.0] };
+        let sees = if capped {
+            [1.0, 0.0, load]
+        } else {
+            [1.0, load, 0.0]
+        };
         let gain: [f64; 3] =
             std::array::from_fn(|i| (0..3).map(|j| self.doubt[i][j] * sees[j]).sum());
         let expected: f64 = (0..3).map(|i| self.x[i] * sees[i]).sum();

@@ -31,9 +31,17 @@ pub(crate) fn svg(title: &str, curves: &[(&str, Outcome)]) -> String {
          <text x=\"{LEFT}\" y=\"20\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n"
     );
     legend(&mut out, curves);
-    let hottest = curves.iter().map(|(_, outcome)| outcome.hottest_c).fold(LIMIT_C, f64::max);
+    let hottest = curves
+        .iter()
+        .map(|(_, outcome)| outcome.hottest_c)
+        .fold(LIMIT_C, f64::max);
     let (low, high) = (50.0, (hottest / 5.0).ceil() * 5.0);
-    let panel = Panel { top: WARMTH.0, bottom: WARMTH.1, low, high };
+    let panel = Panel {
+        top: WARMTH.0,
+        bottom: WARMTH.1,
+        low,
+        high,
+    };
     panel.frame(&mut out, 10.0, "junction, °C", 0);
     let y = panel.y(LIMIT_C);
     let _ = writeln!(
@@ -42,13 +50,27 @@ pub(crate) fn svg(title: &str, curves: &[(&str, Outcome)]) -> String {
          <text x=\"{LEFT}\" dx=\"6\" y=\"{y:.1}\" dy=\"-4\" fill=\"#b00020\">limit</text>"
     );
     for (name, outcome) in curves {
-        let points = binned(&outcome.celsius, |bin| bin.iter().copied().fold(0.0, f64::max));
+        let points = binned(&outcome.celsius, |bin| {
+            bin.iter().copied().fold(0.0, f64::max)
+        });
         panel.curve(&mut out, name, &points);
     }
-    let panel = Panel { top: WORK.0, bottom: WORK.1, low: 0.0, high: 1.0 };
-    panel.frame(&mut out, 0.25, "work done, share of the engine at its best", 2);
+    let panel = Panel {
+        top: WORK.0,
+        bottom: WORK.1,
+        low: 0.0,
+        high: 1.0,
+    };
+    panel.frame(
+        &mut out,
+        0.25,
+        "work done, share of the engine at its best",
+        2,
+    );
     for (name, outcome) in curves {
-        let points = binned(&outcome.done, |bin| bin.iter().sum::<f64>() / bin.len() as f64);
+        let points = binned(&outcome.done, |bin| {
+            bin.iter().sum::<f64>() / bin.len() as f64
+        });
         panel.curve(&mut out, name, &points);
     }
     for minute in (0..=60).step_by(10) {

@@ -41,8 +41,11 @@ impl Spread {
 impl Row {
     pub(crate) fn of(name: &str, outcomes: &[Outcome], oracle: &[f64], step_wise: &[f64]) -> Self {
         let against = |others: &[f64]| {
-            let ratios: Vec<f64> =
-                outcomes.iter().zip(others).map(|(outcome, other)| outcome.work / other).collect();
+            let ratios: Vec<f64> = outcomes
+                .iter()
+                .zip(others)
+                .map(|(outcome, other)| outcome.work / other)
+                .collect();
             Spread::of(&ratios, f64::min)
         };
         let above: Vec<f64> = outcomes.iter().map(|outcome| outcome.above_s).collect();
@@ -60,12 +63,21 @@ impl Row {
 
     /// It could not take part.
     pub(crate) fn none(name: &str) -> Self {
-        Self { name: name.to_owned(), figures: None }
+        Self {
+            name: name.to_owned(),
+            figures: None,
+        }
     }
 
     fn cells(&self) -> [String; 7] {
         let Some(f) = &self.figures else {
-            return std::array::from_fn(|i| if i == 0 { self.name.clone() } else { "–".into() });
+            return std::array::from_fn(|i| {
+                if i == 0 {
+                    self.name.clone()
+                } else {
+                    "–".into()
+                }
+            });
         };
         [
             self.name.clone(),
@@ -86,7 +98,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(seeds: u64) -> Self {
-        Self { seeds, boards: Vec::new() }
+        Self {
+            seeds,
+            boards: Vec::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, board: &'static str, rows: Vec<Row>) {
@@ -112,14 +127,21 @@ impl Table {
 
     /// Each goal on each board: met or missed.
     fn goals(&self) -> Vec<(&'static str, [(String, bool); 3])> {
-        let lineside = self.boards.iter().filter_map(|(board, rows)| {
-            Some((*board, rows.first()?.figures.as_ref()?))
-        });
+        let lineside = self
+            .boards
+            .iter()
+            .filter_map(|(board, rows)| Some((*board, rows.first()?.figures.as_ref()?)));
         lineside
             .map(|(board, f)| {
                 let goals = [
-                    (format!("{:.1} s above", f.above_s.worst), f.above_s.worst == 0.0),
-                    (format!("{:.4} of the oracle", f.of_oracle.mean), f.of_oracle.mean >= OF_ORACLE),
+                    (
+                        format!("{:.1} s above", f.above_s.worst),
+                        f.above_s.worst == 0.0,
+                    ),
+                    (
+                        format!("{:.4} of the oracle", f.of_oracle.mean),
+                        f.of_oracle.mean >= OF_ORACLE,
+                    ),
                     (
                         format!("{:.3} of step-wise", f.of_step_wise.mean),
                         f.of_step_wise.mean >= OF_STEP_WISE,

@@ -12,7 +12,11 @@ use plant::STEPS_A_SECOND;
 
 fn sample(celsius: f64) -> Sample {
     Sample {
-        reading: Some(Reading { celsius, limit_celsius: LIMIT_C, sound: true }),
+        reading: Some(Reading {
+            celsius,
+            limit_celsius: LIMIT_C,
+            sound: true,
+        }),
         load: 0.0,
         watts: None,
         frequency: 1.0,
@@ -30,7 +34,10 @@ fn the_plain_law_keeps_the_limit_of_every_board_by_itself() {
             let mut sensor = hour.sensor(plant.hottest());
             let mut dice = fastrand::Rng::with_seed(seed);
             let mut hottest = 0f64;
-            let law = Board { limit_c: Some(LIMIT_C), ..Board::new(&Prior::default()) };
+            let law = Board {
+                limit_c: Some(LIMIT_C),
+                ..Board::new(&Prior::default())
+            };
             for second in 0..1200 {
                 let around = hour.around(second);
                 let share = law.plain(&sample(sensor.shows(&mut dice)));
@@ -40,7 +47,11 @@ fn the_plain_law_keeps_the_limit_of_every_board_by_itself() {
                     hottest = hottest.max(plant.hottest());
                 }
             }
-            assert!(hottest < LIMIT_C, "{}, seed {seed}: {hottest:.2} °C", kind.name);
+            assert!(
+                hottest < LIMIT_C,
+                "{}, seed {seed}: {hottest:.2} °C",
+                kind.name
+            );
         }
     }
 }
@@ -52,7 +63,13 @@ fn a_board_that_has_shown_nothing_is_planned_with_more_caution_than_one_that_has
     let strange = board.share(&sample(70.0));
     // It turns out to be a board that hardly warms up.
     for _ in 0..300 {
-        board.on_sample(&Sample { load: 0.5, ..sample(70.0) }, 1.0);
+        board.on_sample(
+            &Sample {
+                load: 0.5,
+                ..sample(70.0)
+            },
+            1.0,
+        );
     }
     let known = board.share(&sample(70.0));
     assert!(strange < 0.7 && known > 0.95, "{strange:.2}, {known:.2}");
@@ -62,33 +79,66 @@ fn a_board_that_has_shown_nothing_is_planned_with_more_caution_than_one_that_has
 fn a_reading_in_doubt_limits_and_teaches_nothing() {
     let mut board = Board::new(&Prior::default());
     for _ in 0..300 {
-        board.on_sample(&Sample { load: 0.5, ..sample(70.0) }, 1.0);
+        board.on_sample(
+            &Sample {
+                load: 0.5,
+                ..sample(70.0)
+            },
+            1.0,
+        );
     }
     let before = board.share(&sample(70.0));
     let doubtful = Sample {
-        reading: Some(Reading { celsius: 84.0, limit_celsius: LIMIT_C, sound: false }),
+        reading: Some(Reading {
+            celsius: 84.0,
+            limit_celsius: LIMIT_C,
+            sound: false,
+        }),
         load: 0.5,
         ..sample(84.0)
     };
     board.on_sample(&doubtful, 1.0);
     assert!(board.share(&doubtful) < before / 2.0);
-    board.on_sample(&Sample { load: 0.5, ..sample(70.0) }, 1.0);
-    assert!(board.share(&sample(70.0)) > before - 0.05, "as if nothing had been");
+    board.on_sample(
+        &Sample {
+            load: 0.5,
+            ..sample(70.0)
+        },
+        1.0,
+    );
+    assert!(
+        board.share(&sample(70.0)) > before - 0.05,
+        "as if nothing had been"
+    );
 }
 
 #[test]
 fn under_a_cap_the_share_is_one_that_would_survive_its_end() {
     let mut board = Board::new(&Prior::default());
     for _ in 0..600 {
-        board.on_sample(&Sample { load: 0.6, ..sample(80.0) }, 1.0);
+        board.on_sample(
+            &Sample {
+                load: 0.6,
+                ..sample(80.0)
+            },
+            1.0,
+        );
     }
     let free = board.share(&sample(80.0));
-    let capped = Sample { frequency: 0.5, ..sample(80.0) };
+    let capped = Sample {
+        frequency: 0.5,
+        ..sample(80.0)
+    };
     let share = board.share(&capped);
-    assert!(share >= free, "the same share makes less heat: {share:.2}, {free:.2}");
+    assert!(
+        share >= free,
+        "the same share makes less heat: {share:.2}, {free:.2}"
+    );
     assert!(share * 0.5 <= 0.5);
     let heat = board.heat(share, false);
-    let guard = board.guard.distance_c(board.model.deviation(heat, CAP_UNNOTICED_S), BLIND_C);
+    let guard = board
+        .guard
+        .distance_c(board.model.deviation(heat, CAP_UNNOTICED_S), BLIND_C);
     let then = board.model.mean().after(heat, CAP_UNNOTICED_S).celsius();
     assert!(then + guard <= LIMIT_C + 0.05, "{then:.2} and {guard:.2}");
 }
