@@ -67,6 +67,7 @@ pub const FIELDS: &[&str] = &[
     "device",
     "peer",
     "unit",
+    "sensor",
     // Which model or programme.
     "package",
     "seq",

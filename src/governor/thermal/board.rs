@@ -262,3 +262,6 @@ impl Board {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

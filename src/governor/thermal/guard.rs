@@ -77,3 +77,50 @@ impl Guard {
         blind_c + (DEVIATIONS * deviation).hypot(DEVIATIONS * self.error_c())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Model, Prior};
+    use super::*;
+
+    const HEAT: Heat = Heat {
+        q: 0.5,
+        capped: false,
+    };
+
+    /// A guard after so many seconds in which the board drifts off by so much a second.
+    fn after(mut guard: Guard, seconds: u32, drift: f64) -> Guard {
+        let mut model = Model::new(&Prior::default());
+        model.read(50.0, 0.3);
+        let mut mean = model.mean();
+        for _ in 0..seconds {
+            mean = mean.after(HEAT, 1.0).moved(drift);
+            guard.judge(HEAT, 1.0, &mean);
+        }
+        guard
+    }
+
+    #[test]
+    fn forecasts_that_come_true_shrink_it_and_errors_widen_it_quickly() {
+        let calm = after(Guard::new(), 600, 0.0);
+        assert!(calm.error_c() < 0.1, "{calm:?}");
+        let wrong = after(calm.clone(), 30, 0.3);
+        assert!(wrong.error_c() > 1.2, "{wrong:?}");
+        assert!(wrong.distance_c(0.0, 0.2) > calm.distance_c(0.0, 0.2) + 1.5);
+        let calm_again = after(wrong.clone(), 30, 0.0);
+        assert!(
+            calm_again.error_c() > wrong.error_c() * 0.7,
+            "it is slow to forget"
+        );
+    }
+
+    #[test]
+    fn it_holds_a_bounded_number_of_forecasts() {
+        let mut guard = after(Guard::new(), 100, 0.0);
+        let mean = guard.under_way[0].1;
+        for _ in 0..1000 {
+            guard.judge(HEAT, 0.0, &mean);
+        }
+        assert!(guard.under_way.len() <= MOST);
+    }
+}

@@ -199,3 +199,6 @@ impl Levels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

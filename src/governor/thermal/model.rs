@@ -119,6 +119,13 @@ impl Mean {
         self.0[AIR] + self.0[TREND] * TREND_S + (r_fast + r_slow) * self.effective(heat)
     }
 
+    /// The same, with warmer air: what no model foresees.
+    #[cfg(test)]
+    pub(super) fn moved(mut self, celsius: f64) -> Self {
+        self.0[AIR] += celsius;
+        self
+    }
+
     fn effective(&self, heat: Heat) -> f64 {
         if heat.capped {
             heat.q * self.0[CAPPED].exp()
@@ -322,3 +329,6 @@ impl Model {
         sum.max(0.0).sqrt()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,47 @@ pub(super) fn least_share(pass: Option<Duration>) -> f64 {
 pub(super) fn permille(share: f64) -> u16 {
     (share * 1000.0).floor().clamp(0.0, 65_000.0) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_share_makes_a_rest_longer_than_the_longest() {
+        for pass_ms in [1, 5, 40, 100, 250] {
+            let pass = Duration::from_millis(pass_ms);
+            for share in 0..=1000 {
+                let share = f64::from(share) / 1000.0;
+                let pacing = Pacing::of(share, Some(pass), Pacing::FULL);
+                assert!(
+                    pass * u32::from(pacing.rest_permille) / 1000 <= MAX_REST,
+                    "{pacing:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn pace_and_threads_make_the_share_together() {
+        for share in [0.13, 0.3, 0.5, 0.77, 1.0] {
+            let pacing = Pacing::of(share, None, Pacing::FULL);
+            let duty = 1000.0 / (1000.0 + f64::from(pacing.rest_permille));
+            let made = duty * f64::from(pacing.threads_permille) / 1000.0;
+            assert!((made - share).abs() < 0.002, "{share}: {pacing:?}");
+        }
+    }
+
+    #[test]
+    fn fewer_threads_only_where_rests_would_be_too_long_and_more_again_with_room() {
+        let slow = Pacing::of(0.45, None, Pacing::FULL);
+        assert_eq!(slow.threads_permille, 750);
+        assert_eq!(
+            Pacing::of(0.52, None, slow).threads_permille,
+            750,
+            "not to and fro"
+        );
+        assert_eq!(Pacing::of(0.8, None, slow).threads_permille, 1000);
+        let quick = Some(Duration::from_millis(20));
+        assert_eq!(Pacing::of(0.45, quick, Pacing::FULL).threads_permille, 1000);
+    }
+}

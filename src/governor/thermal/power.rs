@@ -72,3 +72,33 @@ impl Power {
         self.x[2] = self.x[2].max(0.05);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_work_are_told_apart_and_a_cap_is_learned_beside_them() {
+        let mut power = Power::new(20.0);
+        let mut dice = fastrand::Rng::with_seed(1);
+        for second in 0..900 {
+            let capped = second >= 600;
+            let load = dice.f64() * if capped { 0.6 } else { 1.0 };
+            let work = if capped { 9.0 } else { 12.0 };
+            power.learn(3.0 + work * load + dice.f64() - 0.5, load, capped, 1.0);
+        }
+        let watts = |load, capped| power.heat(load, capped).q * 20.0;
+        assert!((watts(0.0, false) - 3.0).abs() < 0.5, "{power:?}");
+        assert!((watts(1.0, false) - 15.0).abs() < 0.7, "{power:?}");
+        assert!((watts(0.6, true) - 8.4).abs() < 0.5, "{power:?}");
+    }
+
+    #[test]
+    fn a_rail_that_shows_nonsense_keeps_every_number_in_its_bounds() {
+        let mut power = Power::new(20.0);
+        for i in 0..1000 {
+            power.learn(if i % 2 == 0 { 0.0 } else { 1e6 }, 0.5, i % 3 == 0, 1.0);
+            assert!(power.x.iter().all(|x| (0.0..=5.0).contains(x)), "{power:?}");
+        }
+    }
+}
