@@ -27,6 +27,8 @@ fn run(context_tokens: u32, sequences: u16, kv_type: KvType) -> Options {
         cache_tokens: context_tokens * (u32::from(sequences) + 1),
         sequences,
         queue: 64,
+        // Passes get as long as they can, however slow this machine is just now.
+        pass_ms: 250,
         kv_type,
         mapping: Mapping::Read,
         ..options()

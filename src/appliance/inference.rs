@@ -53,7 +53,9 @@ pub(super) fn start(
     let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
     let unload_after = engine.unload_after_idle;
     if let Some(folder) = folder {
-        tokio::task::spawn_blocking(move || say.send_replace(what_to_serve(&folder, &engine, &board)));
+        tokio::task::spawn_blocking(move || {
+            say.send_replace(what_to_serve(&folder, &engine, &board))
+        });
     }
     let stockroom = stockroom(settings.state_dir.join(BEGINNINGS));
     let beginnings = match stockroom {

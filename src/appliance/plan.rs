@@ -213,7 +213,6 @@ pub fn shape(header: &Header) -> Shape {
         vocabulary: header.vocabulary,
         vocabulary_bytes: header.vocabulary_bytes,
         merges: header.merges,
-        merges_bytes: header.merges_bytes,
         trained_tokens: header
             .context_tokens
             .map_or(u32::MAX, |tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),

@@ -77,7 +77,9 @@ fn text(number: usize, bytes: usize) -> String {
     let mut text = format!("{number} ");
     let mut at = number;
     while text.len() < bytes {
-        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        at = at
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         text.push_str(WORDS[(at >> 33) % WORDS.len()]);
     }
     text.truncate(bytes);
@@ -139,7 +141,9 @@ pub(crate) fn fill(engine: &mut Engine, sequences: u16, package: Option<&Package
     let tasks = &package.manifest().tasks;
     let place = |name: &str| tasks.iter().position(|task| task.name == name).unwrap();
     for chunk in gate.items.chunks(usize::from(sequences)) {
-        let works = chunk.iter().map(|item| engine.work(place(&item.task), &item.input));
+        let works = chunk
+            .iter()
+            .map(|item| engine.work(place(&item.task), &item.input));
         let works: Vec<Work> = works.collect();
         for result in engine.answers(works) {
             result.unwrap();

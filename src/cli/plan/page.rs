@@ -118,7 +118,12 @@ fn parts(page: &mut String, plan: &Plan) -> fmt::Result {
     }
     let engine = plan.parts.engine_bytes();
     row(page, "engine", engine, "all of it, at its fullest")?;
-    row(page, "service", SERVICE_BYTES, "with its queues and its store")?;
+    row(
+        page,
+        "service",
+        SERVICE_BYTES,
+        "with its queues and its store",
+    )?;
     let margin = needs(&plan.parts).saturating_sub(engine.saturating_add(SERVICE_BYTES));
     row(page, "margin", margin, "what a prediction may err")?;
     let there = format!("of {}: it fits", shown(plan.there_bytes));

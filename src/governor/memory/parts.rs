@@ -23,17 +23,17 @@ const CELLS_PAGE: u32 = 256;
 /// Bytes that the runtime keeps for a cell of its cache beside keys and values: position, shift,
 /// which sequences are in it, and its places in two trees.
 const CELL_BYTES: u64 = 150;
-/// Bytes for each token of the vocabulary, its text apart: the runtime's two tables and its pieces,
-/// our pieces, markers and masks.
-const TOKEN_BYTES: u64 = 300;
-/// Bytes for each byte of their texts: pieces, and the nodes of our tree of tokens.
-const TEXT_SHARE_BYTES: u64 = 10;
-/// Bytes for each pair that is merged.
-const MERGE_BYTES: u64 = 110;
+/// Bytes for each token of the vocabulary, its text apart: the runtime's tables in both directions
+/// and its pieces, our pieces and markers.
+const TOKEN_BYTES: u64 = 176;
+/// Bytes for each byte of their texts: the nodes of our tree of tokens, which share beginnings.
+const TEXT_SHARE_BYTES: u64 = 6;
+/// Bytes for each pair that is merged: two texts in a table of the runtime.
+const MERGE_BYTES: u64 = 180;
 /// Bytes for each tensor: of the model, and as nodes of the graphs.
-const TENSOR_BYTES: u64 = 12 << 10;
+const TENSOR_BYTES: u64 = 10 << 10;
 /// Bytes of the process without a model: heap, stacks, tables of the program.
-const BASE_BYTES: u64 = 3 << 20;
+const BASE_BYTES: u64 = 5400 << 10;
 /// Bytes for each thread beside its scratch.
 const THREAD_BYTES: u64 = 64 << 10;
 /// Bytes for each instruction: its rule with its states and masks, and its tokens.
@@ -207,10 +207,7 @@ fn scratch(shape: &Shape, run: &Run) -> u64 {
 fn vocabulary(shape: &Shape) -> u64 {
     let tokens = shape.vocabulary.saturating_mul(TOKEN_BYTES);
     let texts = shape.vocabulary_bytes.saturating_mul(TEXT_SHARE_BYTES);
-    let merges = shape
-        .merges
-        .saturating_mul(MERGE_BYTES)
-        .saturating_add(shape.merges_bytes);
+    let merges = shape.merges.saturating_mul(MERGE_BYTES);
     tokens.saturating_add(texts).saturating_add(merges)
 }
 
@@ -228,4 +225,3 @@ pub fn shown(bytes: u64) -> String {
         format!("{mib:.1} MiB")
     }
 }
-

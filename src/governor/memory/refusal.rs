@@ -52,12 +52,7 @@ pub(super) fn of(
 }
 
 /// One wish less at a time, then all of them, then a cache in 4 bit, then a smaller model.
-fn suggestions(
-    shape: &Shape,
-    board: &Board,
-    wishes: &Wishes,
-    parts: &Parts,
-) -> Vec<Suggestion> {
+fn suggestions(shape: &Shape, board: &Board, wishes: &Wishes, parts: &Parts) -> Vec<Suggestion> {
     let kv = |kv| Wishes {
         kv: Some(kv),
         flash: None,
@@ -183,11 +178,7 @@ impl fmt::Display for Refusal {
             shown(self.parts.weight_bytes),
             shown(self.parts.cache_bytes),
             shown(rest),
-            shown(
-                self.needs_bytes
-                    .saturating_sub(engine)
-                    .max(SERVICE_BYTES)
-            )
+            shown(self.needs_bytes.saturating_sub(engine).max(SERVICE_BYTES))
         )?;
         for (at, suggestion) in self.suggestions.iter().enumerate() {
             let word = if at == 0 { "; would fit:" } else { "; or:" };

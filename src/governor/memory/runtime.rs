@@ -19,7 +19,9 @@ const BF16: u32 = 30;
 const MXFP4: u32 = 39;
 const Q1_0: u32 = 41;
 /// Kinds whose rows are multiplied in blocks of 256.
-const LONG_BLOCKS: &[u32] = &[10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23, 29, 34, 35];
+const LONG_BLOCKS: &[u32] = &[
+    10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23, 29, 34, 35,
+];
 
 /// Bytes that each thread keeps for a product in tiles.
 const TILES_BYTES: u64 = 512 << 10;

@@ -30,7 +30,6 @@ fn shape() -> Shape {
         vocabulary: 32_000,
         vocabulary_bytes: 200_000,
         merges: 31_000,
-        merges_bytes: 220_000,
         trained_tokens: 8192,
     }
 }
@@ -66,7 +65,10 @@ fn where_memory_is_ample_nothing_is_given_up() {
     assert_eq!(plan.run.context_tokens, 2048);
     assert_eq!(plan.run.sequences, SEQUENCES);
     assert_eq!(plan.run.cache_tokens, MAX_CACHE_TOKENS);
-    assert_eq!((plan.run.kv, plan.run.batch_tokens), (Kv::F16, BATCH_TOKENS));
+    assert_eq!(
+        (plan.run.kv, plan.run.batch_tokens),
+        (Kv::F16, BATCH_TOKENS)
+    );
     assert_eq!((plan.run.gpu_layers, plan.threads), (0, None));
     assert_eq!(plan, planned(u64::MAX, &wishes()).there(16 * GIB));
     let small = Wishes {
@@ -147,7 +149,10 @@ fn short_memory_costs_conversations_first_then_context_then_exactness() {
     let (first, last) = (seen[0], seen[seen.len() - 1]);
     assert_eq!((first.sequences, first.context_tokens), (8, 2048));
     assert_eq!(last.kv, Kv::Q8);
-    assert_eq!((last.sequences, last.context_tokens), (1, MIN_CONTEXT_TOKENS));
+    assert_eq!(
+        (last.sequences, last.context_tokens),
+        (1, MIN_CONTEXT_TOKENS)
+    );
 }
 
 #[test]
@@ -279,7 +284,10 @@ fn a_graphics_processor_takes_as_many_blocks_as_it_holds() {
     assert_eq!(with(0).parts.graphics_bytes, 0);
     let all = with(8 * GIB);
     assert_eq!(all.run.gpu_layers, 29);
-    assert!(all.parts.weight_bytes < 20 * MIB, "the table of tokens stays");
+    assert!(
+        all.parts.weight_bytes < 20 * MIB,
+        "the table of tokens stays"
+    );
     let some = with(600 * MIB);
     assert!((1..29).contains(&some.run.gpu_layers), "{:?}", some.run);
     assert!(some.parts.graphics_bytes <= 600 * MIB);

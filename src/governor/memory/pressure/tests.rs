@@ -144,7 +144,10 @@ fn a_figure_at_a_mark_makes_nothing_swing() {
     for _ in 0..300 {
         let up = world.read(&left(mark + 2));
         let down = world.read(&left(mark - 1));
-        assert_eq!((up.step, down.step), (Step::FewerSequences, Step::FewerSequences));
+        assert_eq!(
+            (up.step, down.step),
+            (Step::FewerSequences, Step::FewerSequences)
+        );
     }
     // Calm that is interrupted begins anew.
     for _ in 0..5 {
@@ -200,7 +203,11 @@ fn a_kill_by_the_kernel_is_told_once_by_its_counter() {
     // Kills before the service was there are nobody's.
     assert_eq!(world.read(&group(100, 3)).replan, None);
     world.pressure.on_engine_end(Death::Killed);
-    assert_eq!(world.read(&group(100, 3)).replan, None, "somebody else's kill");
+    assert_eq!(
+        world.read(&group(100, 3)).replan,
+        None,
+        "somebody else's kill"
+    );
     world.pressure.on_engine_end(Death::Killed);
     assert_eq!(world.read(&group(100, 4)).replan, Some(Replan::Killed));
     assert_eq!(world.read(&group(100, 4)).replan, None);
