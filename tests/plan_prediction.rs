@@ -35,8 +35,8 @@ fn run(context_tokens: u32, sequences: u16, kv_type: KvType) -> Options {
     }
 }
 
-/// Starts, works and weighs one; says how far the prediction is off.
-fn hold(variant: &Variant, header: &Header, options: Options) -> String {
+/// Starts, works and weighs one.
+fn hold(variant: &Variant, header: &Header, options: Options) {
     let package = bundled();
     let instructions = instructions(&package);
     let count = instructions.len();
@@ -66,7 +66,6 @@ fn hold(variant: &Variant, header: &Header, options: Options) -> String {
     println!("{told}");
     let off = predicted.abs_diff(taken) * 1000 / taken;
     assert!(off <= OFF_PERMILLE, "{off} thousandths off: {told}");
-    told
 }
 
 fn hold_all(place: usize, runs: &[Options]) {

@@ -20,6 +20,8 @@ const MAX_SEQUENCES: u32 = 256;
 /// The runtime counts its cache in pages of so many tokens.
 const CELLS_PAGE: u32 = 256;
 
+/// Tokens of a conversation in one pass whose successors are asked for: its own, and a guess.
+const ROWS_A_TALK: u64 = 2;
 /// Bytes that the runtime keeps for a cell of its cache beside keys and values: position, shift,
 /// which sequences are in it, and its places in two trees.
 const CELL_BYTES: u64 = 150;
@@ -119,7 +121,7 @@ fn alone(shape: &Shape, run: &Run, rows: u64) -> Parts {
         cache_bytes: (shape.token_bytes(run.kv).saturating_mul(cells))
             .saturating_add(shape.state_bytes.saturating_mul(rows)),
         cells_bytes: cells.saturating_mul(CELL_BYTES),
-        compute_bytes: compute(shape, run, cells, logits),
+        compute_bytes: compute(shape, run, cells),
         output_bytes: logits,
         scratch_bytes: scratch(shape, run),
         vocabulary_bytes: vocabulary(shape),
@@ -181,7 +183,11 @@ fn output_copy(shape: &Shape, cpu: Cpu) -> u64 {
     copied.map_or(0, |matrix| matrix.bytes)
 }
 
-fn compute(shape: &Shape, run: &Run, cells: u64, logits: u64) -> u64 {
+/// What lies between two layers, and what attention looks at. The runtime reserves rows of logits for
+/// a whole batch, but only those that are asked for are ever touched; they lie where the layers did.
+fn compute(shape: &Shape, run: &Run, cells: u64) -> u64 {
+    let rows = u64::from(run.sequences).saturating_mul(ROWS_A_TALK);
+    let logits = rows.saturating_mul(shape.vocabulary).saturating_mul(4);
     let tokens = u64::from(run.batch_tokens);
     let queries = shape.heads.saturating_mul(shape.key_length);
     let inside = (shape.width * 2 + shape.feed_forward * 3).max(shape.width * 2 + queries * 3);
