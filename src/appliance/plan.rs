@@ -223,7 +223,15 @@ pub fn shape(header: &Header) -> Shape {
 pub fn told(chosen: &Chosen<'_>) -> String {
     let needs = parts::shown(chosen.plan.needs_bytes);
     let there = parts::shown(chosen.plan.there_bytes);
-    let mut told = format!("the best that fits: needs {needs} of {there}");
+    let run = &chosen.plan.run;
+    let mut told = format!(
+        "{} is the best variant that fits: needs {needs} of {there} with {} tokens of context, {} \
+         conversations and a cache in {}",
+        chosen.variant.quantization,
+        run.context_tokens,
+        run.sequences,
+        run.kv.word()
+    );
     for (variant, refusal) in &chosen.refused {
         let _ = write!(
             told,

@@ -192,7 +192,9 @@ fn compute(shape: &Shape, run: &Run, cells: u64) -> u64 {
     let queries = shape.heads.saturating_mul(shape.key_length);
     let inside = (shape.width * 2 + shape.feed_forward * 3).max(shape.width * 2 + queries * 3);
     let passing = inside.saturating_mul(tokens).saturating_mul(4);
-    let mask = cells.saturating_mul(tokens);
+    // No pass looks at more than all conversations at once.
+    let talks = u64::from(run.context_tokens).saturating_mul(run.sequences.into());
+    let mask = cells.min(talks).saturating_mul(tokens);
     let attention = if run.flash {
         mask.saturating_mul(2)
     } else {
