@@ -65,7 +65,13 @@ fn hold(variant: &Variant, header: &Header, options: Options) {
     );
     println!("{told}");
     let off = predicted.abs_diff(taken) * 1000 / taken;
-    assert!(off <= OFF_PERMILLE, "{off} thousandths off: {told}");
+    // Without flash attention the plan counts with the whole product of all tokens in a pass and all
+    // in the cache; how much of it is ever touched depends on the speed of the machine.
+    let is_bound = options.flash_attention == Flash::Off && predicted > taken;
+    assert!(
+        is_bound || off <= OFF_PERMILLE,
+        "{off} thousandths off: {told}"
+    );
 }
 
 fn hold_all(place: usize, runs: &[Options]) {
