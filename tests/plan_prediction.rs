@@ -27,14 +27,16 @@ fn run(context_tokens: u32, sequences: u16, kv_type: KvType) -> Options {
         cache_tokens: context_tokens * (u32::from(sequences) + 1),
         sequences,
         queue: 64,
+        // Passes get as long as they can, however slow this machine is just now.
+        pass_ms: 250,
         kv_type,
         mapping: Mapping::Read,
         ..options()
     }
 }
 
-/// Starts, works and weighs one; says how far the prediction is off.
-fn hold(variant: &Variant, header: &Header, options: Options) -> String {
+/// Starts, works and weighs one.
+fn hold(variant: &Variant, header: &Header, options: Options) {
     let package = bundled();
     let instructions = instructions(&package);
     let count = instructions.len();
@@ -63,8 +65,13 @@ fn hold(variant: &Variant, header: &Header, options: Options) -> String {
     );
     println!("{told}");
     let off = predicted.abs_diff(taken) * 1000 / taken;
-    assert!(off <= OFF_PERMILLE, "{off} thousandths off: {told}");
-    told
+    // Without flash attention the plan counts with the whole product of all tokens in a pass and all
+    // in the cache; how much of it is ever touched depends on the speed of the machine.
+    let is_bound = options.flash_attention == Flash::Off && predicted > taken;
+    assert!(
+        is_bound || off <= OFF_PERMILLE,
+        "{off} thousandths off: {told}"
+    );
 }
 
 fn hold_all(place: usize, runs: &[Options]) {

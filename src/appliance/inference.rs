@@ -259,12 +259,9 @@ fn active_model(
     let chosen = plan::choose(&package, board, engine).map_err(|refused| plan::why(&refused))?;
     package.verify().map_err(|faults| faults.to_string())?;
     tracing::info!(
-        variant = chosen.variant.quantization,
-        context_tokens = chosen.plan.run.context_tokens,
-        sequences = chosen.plan.run.sequences,
-        kv_type = chosen.plan.run.kv.word(),
+        path = %folder.display(),
         reason = plan::told(&chosen),
-        "planned"
+        "the model is planned"
     );
     let model = ActiveModel {
         book: Book::of(&package, chosen.variant),

@@ -213,7 +213,6 @@ pub fn shape(header: &Header) -> Shape {
         vocabulary: header.vocabulary,
         vocabulary_bytes: header.vocabulary_bytes,
         merges: header.merges,
-        merges_bytes: header.merges_bytes,
         trained_tokens: header
             .context_tokens
             .map_or(u32::MAX, |tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
@@ -224,7 +223,15 @@ pub fn shape(header: &Header) -> Shape {
 pub fn told(chosen: &Chosen<'_>) -> String {
     let needs = parts::shown(chosen.plan.needs_bytes);
     let there = parts::shown(chosen.plan.there_bytes);
-    let mut told = format!("the best that fits: needs {needs} of {there}");
+    let run = &chosen.plan.run;
+    let mut told = format!(
+        "{} is the best variant that fits: needs {needs} of {there} with {} tokens of context, {} \
+         conversations and a cache in {}",
+        chosen.variant.quantization,
+        run.context_tokens,
+        run.sequences,
+        run.kv.word()
+    );
     for (variant, refusal) in &chosen.refused {
         let _ = write!(
             told,

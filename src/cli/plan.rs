@@ -282,7 +282,7 @@ struct SettingJson<'a> {
 #[derive(Serialize)]
 struct SuggestionJson<'a> {
     what: &'a str,
-    needs_bytes: u64,
+    needs_bytes: Option<u64>,
 }
 
 impl Told {

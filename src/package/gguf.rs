@@ -77,8 +77,6 @@ pub struct Header {
     pub vocabulary_bytes: u64,
     /// Pairs of tokens that the tokenizer merges.
     pub merges: u64,
-    /// Bytes of their texts.
-    pub merges_bytes: u64,
     /// Weights, counted from the tensors' shapes.
     pub parameters: u64,
     /// How most of them are stored: the name of `general.file_type`, if it is known.
@@ -372,7 +370,6 @@ impl Header {
         self.vocabulary = tokens.or_else(|| own("vocab_size")).unwrap_or_default();
         self.vocabulary_bytes = metadata.bytes("tokenizer.ggml.tokens");
         self.merges = metadata.count("tokenizer.ggml.merges").unwrap_or_default();
-        self.merges_bytes = metadata.bytes("tokenizer.ggml.merges");
         self.feed_forward = own("feed_forward_length");
         self.state_bytes = state_bytes(&own);
         self.name = metadata.text("general.name");

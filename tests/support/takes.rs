@@ -13,6 +13,8 @@ use super::support::Engine;
 
 /// Tokens that each of the long requests writes: all are under way before the first one ends.
 const WRITTEN: u32 = 24;
+/// What they write: no model may end before, and leave its place in the cache to others.
+const LONG_ANSWER: &str = "[a-z ]{300}";
 /// Rounds of long requests. After the second one nothing grows any more.
 const ROUNDS: usize = 3;
 /// Words of the long requests.
@@ -92,7 +94,7 @@ fn long(engine: &mut Engine, number: usize, bytes: usize) -> Work {
         ask: Ask::Own(Instruction {
             head: String::new(),
             tail: String::new(),
-            rule: Rule::Text,
+            rule: Rule::Regex(LONG_ANSWER.into()),
             max_tokens: WRITTEN,
         }),
         client: number as u64,

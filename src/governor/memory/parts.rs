@@ -20,20 +20,22 @@ const MAX_SEQUENCES: u32 = 256;
 /// The runtime counts its cache in pages of so many tokens.
 const CELLS_PAGE: u32 = 256;
 
+/// Tokens of a conversation in one pass whose successors are asked for: its own, and a guess.
+const ROWS_A_TALK: u64 = 2;
 /// Bytes that the runtime keeps for a cell of its cache beside keys and values: position, shift,
 /// which sequences are in it, and its places in two trees.
 const CELL_BYTES: u64 = 150;
-/// Bytes for each token of the vocabulary, its text apart: the runtime's two tables and its pieces,
-/// our pieces, markers and masks.
-const TOKEN_BYTES: u64 = 300;
-/// Bytes for each byte of their texts: pieces, and the nodes of our tree of tokens.
-const TEXT_SHARE_BYTES: u64 = 10;
-/// Bytes for each pair that is merged.
-const MERGE_BYTES: u64 = 110;
+/// Bytes for each token of the vocabulary, its text apart: the runtime's tables in both directions
+/// and its pieces, our pieces and markers.
+const TOKEN_BYTES: u64 = 176;
+/// Bytes for each byte of their texts: the nodes of our tree of tokens, which share beginnings.
+const TEXT_SHARE_BYTES: u64 = 6;
+/// Bytes for each pair that is merged: two texts in a table of the runtime.
+const MERGE_BYTES: u64 = 180;
 /// Bytes for each tensor: of the model, and as nodes of the graphs.
-const TENSOR_BYTES: u64 = 12 << 10;
+const TENSOR_BYTES: u64 = 10 << 10;
 /// Bytes of the process without a model: heap, stacks, tables of the program.
-const BASE_BYTES: u64 = 3 << 20;
+const BASE_BYTES: u64 = 5400 << 10;
 /// Bytes for each thread beside its scratch.
 const THREAD_BYTES: u64 = 64 << 10;
 /// Bytes for each instruction: its rule with its states and masks, and its tokens.
@@ -119,7 +121,7 @@ fn alone(shape: &Shape, run: &Run, rows: u64) -> Parts {
         cache_bytes: (shape.token_bytes(run.kv).saturating_mul(cells))
             .saturating_add(shape.state_bytes.saturating_mul(rows)),
         cells_bytes: cells.saturating_mul(CELL_BYTES),
-        compute_bytes: compute(shape, run, cells, logits),
+        compute_bytes: compute(shape, run, cells),
         output_bytes: logits,
         scratch_bytes: scratch(shape, run),
         vocabulary_bytes: vocabulary(shape),
@@ -181,12 +183,18 @@ fn output_copy(shape: &Shape, cpu: Cpu) -> u64 {
     copied.map_or(0, |matrix| matrix.bytes)
 }
 
-fn compute(shape: &Shape, run: &Run, cells: u64, logits: u64) -> u64 {
+/// What lies between two layers, and what attention looks at. The runtime reserves rows of logits for
+/// a whole batch, but only those that are asked for are ever touched; they lie where the layers did.
+fn compute(shape: &Shape, run: &Run, cells: u64) -> u64 {
+    let rows = u64::from(run.sequences).saturating_mul(ROWS_A_TALK);
+    let logits = rows.saturating_mul(shape.vocabulary).saturating_mul(4);
     let tokens = u64::from(run.batch_tokens);
     let queries = shape.heads.saturating_mul(shape.key_length);
     let inside = (shape.width * 2 + shape.feed_forward * 3).max(shape.width * 2 + queries * 3);
     let passing = inside.saturating_mul(tokens).saturating_mul(4);
-    let mask = cells.saturating_mul(tokens);
+    // No pass looks at more than all conversations at once.
+    let talks = u64::from(run.context_tokens).saturating_mul(run.sequences.into());
+    let mask = cells.min(talks).saturating_mul(tokens);
     let attention = if run.flash {
         mask.saturating_mul(2)
     } else {
@@ -207,10 +215,7 @@ fn scratch(shape: &Shape, run: &Run) -> u64 {
 fn vocabulary(shape: &Shape) -> u64 {
     let tokens = shape.vocabulary.saturating_mul(TOKEN_BYTES);
     let texts = shape.vocabulary_bytes.saturating_mul(TEXT_SHARE_BYTES);
-    let merges = shape
-        .merges
-        .saturating_mul(MERGE_BYTES)
-        .saturating_add(shape.merges_bytes);
+    let merges = shape.merges.saturating_mul(MERGE_BYTES);
     tokens.saturating_add(texts).saturating_add(merges)
 }
 

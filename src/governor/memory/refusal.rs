@@ -26,8 +26,8 @@ pub struct Refusal {
 pub struct Suggestion {
     /// In words.
     pub what: String,
-    /// What it then needs.
-    pub needs_bytes: u64,
+    /// What it then needs; none where that is another model's or board's matter.
+    pub needs_bytes: Option<u64>,
 }
 
 pub(super) fn of(
@@ -93,7 +93,10 @@ fn suggestions(shape: &Shape, board: &Board, wishes: &Wishes, parts: &Parts) -> 
         };
         let what = difference(wishes, &run);
         if !what.is_empty() && found.iter().all(|known| known.what != what) {
-            found.push(Suggestion { what, needs_bytes });
+            found.push(Suggestion {
+                what,
+                needs_bytes: Some(needs_bytes),
+            });
         }
     }
     if found.is_empty() {
@@ -109,7 +112,7 @@ fn suggestions(shape: &Shape, board: &Board, wishes: &Wishes, parts: &Parts) -> 
         };
         found.push(Suggestion {
             what,
-            needs_bytes: needs(parts).min(board.ram_bytes),
+            needs_bytes: None,
         });
     }
     found
@@ -182,12 +185,10 @@ impl fmt::Display for Refusal {
         )?;
         for (at, suggestion) in self.suggestions.iter().enumerate() {
             let word = if at == 0 { "; would fit:" } else { "; or:" };
-            write!(
-                f,
-                "{word} {} ({})",
-                suggestion.what,
-                shown(suggestion.needs_bytes)
-            )?;
+            write!(f, "{word} {}", suggestion.what)?;
+            if let Some(bytes) = suggestion.needs_bytes {
+                write!(f, " ({})", shown(bytes))?;
+            }
         }
         Ok(())
     }

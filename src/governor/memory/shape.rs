@@ -43,8 +43,6 @@ pub struct Shape {
     pub vocabulary_bytes: u64,
     /// Pairs of tokens that the tokenizer merges.
     pub merges: u64,
-    /// Bytes of their texts.
-    pub merges_bytes: u64,
     /// Tokens that it was trained to look back on.
     pub trained_tokens: u32,
 }
