@@ -20,12 +20,16 @@ mod takes;
 /// How far a prediction may be off, in thousandths of what is really taken.
 const OFF_PERMILLE: u64 = 50;
 
+/// Tokens of a pass that the engine comes to, however crowded the machine is.
+const SURE_BATCH_TOKENS: u32 = 128;
+
 /// As the appliance runs it, with so many tokens of context and conversations.
 fn run(context_tokens: u32, sequences: u16, kv_type: KvType) -> Options {
     Options {
         context_tokens,
         cache_tokens: context_tokens * (u32::from(sequences) + 1),
         sequences,
+        batch_tokens: SURE_BATCH_TOKENS,
         queue: 64,
         // Passes get as long as they can, however slow this machine is just now.
         pass_ms: 250,
@@ -65,9 +69,12 @@ fn hold(variant: &Variant, header: &Header, options: Options) {
     );
     println!("{told}");
     let off = predicted.abs_diff(taken) * 1000 / taken;
-    // Without flash attention the plan counts with the whole product of all tokens in a pass and all
-    // in the cache; how much of it is ever touched depends on the speed of the machine.
-    let is_bound = options.flash_attention == Flash::Off && predicted > taken;
+    // The engine cuts its passes by time, so on a crowded machine a large one never meets a full
+    // cache; and without flash attention their product is most of what is planned. There the plan
+    // is an upper bound.
+    let is_large =
+        options.batch_tokens > SURE_BATCH_TOKENS || options.flash_attention == Flash::Off;
+    let is_bound = is_large && predicted > taken;
     assert!(
         is_bound || off <= OFF_PERMILLE,
         "{off} thousandths off: {told}"
@@ -100,8 +107,8 @@ fn runs() -> Vec<Options> {
             ..run(512, 8, KvType::F16)
         },
         Options {
-            batch_tokens: 128,
-            ..run(512, 4, KvType::F16)
+            batch_tokens: 512,
+            ..run(512, 8, KvType::F16)
         },
     ]
 }
