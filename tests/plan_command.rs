@@ -79,7 +79,16 @@ fn the_json_adds_up_and_says_the_same() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_what_would() {
-    let fixed = ["--context", "8192", "--sequences", "8", "--ram", "110MiB"];
+    let fixed = [
+        "--context",
+        "8192",
+        "--sequences",
+        "8",
+        "--kv",
+        "f16",
+        "--ram",
+        "110MiB",
+    ];
     let (code, told) = json(&[&[BUNDLED][..], &fixed].concat());
     assert_eq!((code, &told["served"]), (69, &Value::Null));
     let variant = &told["variants"][0];

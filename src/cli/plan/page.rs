@@ -151,7 +151,7 @@ fn what(part: &str, run: &Run) -> String {
         ),
         "cells" => "which request's token lies where in it".into(),
         "compute" => format!(
-            "{} tokens between two layers, {}",
+            "{} tokens between layers, {}",
             run.batch_tokens,
             if run.flash {
                 "with flash attention"
@@ -159,9 +159,9 @@ fn what(part: &str, run: &Run) -> String {
                 "without flash attention"
             }
         ),
-        "logits" => "how likely each token is, for all that is asked at a time".into(),
+        "logits" => "how likely each token is, for all that is asked".into(),
         "scratch" => format!("of up to {} threads", run.threads),
-        "vocabulary" => "tokens, merges, and the tree that masks are made from".into(),
+        "vocabulary" => "tokens, merges, and the tree that masks come from".into(),
         "rules" => format!("grammars and masks of {} instructions", run.instructions),
         "base" => "the process and its graphs".into(),
         "adapter" => "low-rank, beside the weights".into(),
