@@ -3,11 +3,11 @@
 use super::plant::{Around, Parts, Plant, Sensor};
 
 /// The junction must never be hotter.
-pub const LIMIT_C: f64 = 85.0;
+pub(crate) const LIMIT_C: f64 = 85.0;
 
 /// How work arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub(crate) enum Load {
     /// Always more than can be done.
     Saturating,
     /// In bursts of some seconds to some minutes, with pauses between.
@@ -16,7 +16,7 @@ pub enum Load {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     None,
     /// The cabinet warms up by 8 °C within a quarter of an hour.
     WarmCabinet,
@@ -30,14 +30,14 @@ pub enum Trouble {
 
 /// A kind of board in a kind of hour.
 #[derive(Clone, Copy, Debug)]
-pub struct Board {
-    pub name: &'static str,
+pub(crate) struct Board {
+    pub(crate) name: &'static str,
     parts: fn() -> Parts,
     air_c: f64,
     /// Its power can be read.
-    pub rail: bool,
-    pub load: Load,
-    pub trouble: Trouble,
+    pub(crate) rail: bool,
+    pub(crate) load: Load,
+    pub(crate) trouble: Trouble,
 }
 
 fn fanless() -> Parts {
@@ -84,7 +84,7 @@ const fn board(name: &'static str, parts: fn() -> Parts, air_c: f64, rail: bool)
     }
 }
 
-pub const BOARDS: [Board; 9] = [
+pub(crate) const BOARDS: [Board; 9] = [
     board("fanless ARM", fanless, 38.0, false),
     Board {
         load: Load::Bursts,
@@ -116,10 +116,10 @@ pub const BOARDS: [Board; 9] = [
 
 /// One board of its kind, with its own deviations, and its hour.
 #[derive(Clone, Debug)]
-pub struct Hour {
-    pub board: Board,
-    pub seed: u64,
-    pub seconds: usize,
+pub(crate) struct Hour {
+    pub(crate) board: Board,
+    pub(crate) seed: u64,
+    pub(crate) seconds: usize,
     parts: Parts,
     air_c: f64,
     quantum_c: f64,
@@ -129,10 +129,10 @@ pub struct Hour {
 }
 
 /// How far each part of a board is from its kind.
-pub const DEVIATION: f64 = 0.25;
+pub(crate) const DEVIATION: f64 = 0.25;
 
 impl Hour {
-    pub fn new(board: Board, seed: u64, seconds: usize) -> Self {
+    pub(crate) fn new(board: Board, seed: u64, seconds: usize) -> Self {
         let mut dice = fastrand::Rng::with_seed(0x5eed_0000 + seed);
         let mut vary = |value: f64| value * (1.0 + DEVIATION * (2.0 * dice.f64() - 1.0));
         let kind = (board.parts)();
@@ -164,14 +164,14 @@ impl Hour {
     }
 
     /// Work that is there in this second, with what was left over.
-    pub fn waiting(&self, left: f64, second: usize) -> f64 {
+    pub(crate) fn waiting(&self, left: f64, second: usize) -> f64 {
         match self.board.load {
             Load::Saturating => 2.0,
             Load::Bursts => left + self.arrivals[second],
         }
     }
 
-    pub fn around(&self, second: usize) -> Around {
+    pub(crate) fn around(&self, second: usize) -> Around {
         let minutes = second as f64 / self.seconds as f64 * 60.0;
         let warmed = if self.board.trouble == Trouble::WarmCabinet {
             8.0 * ((minutes - 20.0) / 15.0).clamp(0.0, 1.0)
@@ -192,22 +192,22 @@ impl Hour {
     }
 
     /// Since when the sensor has been blocked, in seconds.
-    pub fn blocked(&self, second: usize) -> Option<usize> {
+    pub(crate) fn blocked(&self, second: usize) -> Option<usize> {
         let from = self.seconds * 25 / 60;
         let blocked = self.board.trouble == Trouble::SensorBlocked;
         (blocked && (from..from + 300).contains(&second)).then(|| second - from)
     }
 
     /// The sensor sticks at its last value; or else it is gone.
-    pub fn sticks(&self) -> bool {
+    pub(crate) fn sticks(&self) -> bool {
         self.seed.is_multiple_of(3)
     }
 
-    pub fn plant(&self) -> Plant {
+    pub(crate) fn plant(&self) -> Plant {
         Plant::idle(self.parts.clone(), &self.around(0))
     }
 
-    pub fn sensor(&self, celsius: f64) -> Sensor {
+    pub(crate) fn sensor(&self, celsius: f64) -> Sensor {
         Sensor::new(self.lag_s, 0.2, self.quantum_c, celsius)
     }
 }

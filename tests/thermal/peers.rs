@@ -10,27 +10,27 @@ use super::plant::{Plant, STEPS_A_SECOND};
 
 /// What a controller can know, once a second.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    pub second: usize,
+pub(crate) struct Seen {
+    pub(crate) second: usize,
     /// What the sensor shows; while it is blocked, its last value and the doubt.
-    pub celsius: f64,
-    pub sound: bool,
+    pub(crate) celsius: f64,
+    pub(crate) sound: bool,
     /// Work done in the last second.
-    pub load: f64,
-    pub watts: Option<f64>,
-    pub cap: f64,
+    pub(crate) load: f64,
+    pub(crate) watts: Option<f64>,
+    pub(crate) cap: f64,
 }
 
 /// What it wants for the next second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wants {
+pub(crate) struct Wants {
     /// Share of time and threads.
-    pub share: f64,
+    pub(crate) share: f64,
     /// Its own bound on the frequency.
-    pub frequency: f64,
+    pub(crate) frequency: f64,
 }
 
-pub trait Controller {
+pub(crate) trait Controller {
     fn decide(&mut self, seen: &Seen, truth: &Truth<'_>) -> Wants;
     /// What lineside's governor said last; nobody else says anything.
     fn verdict(&self) -> Option<&Verdict> {
@@ -39,27 +39,27 @@ pub trait Controller {
 }
 
 /// What only an oracle may look at.
-pub struct Truth<'a> {
-    pub plant: &'a Plant,
-    pub hour: &'a Hour,
+pub(crate) struct Truth<'a> {
+    pub(crate) plant: &'a Plant,
+    pub(crate) hour: &'a Hour,
     /// Work that is there to be done in the next second.
-    pub waiting: f64,
+    pub(crate) waiting: f64,
 }
 
 /// lineside's governor.
-pub struct Lineside {
+pub(crate) struct Lineside {
     thermal: Thermal,
     verdict: Option<Verdict>,
-    pub pass: Option<Duration>,
+    pub(crate) pass: Option<Duration>,
 }
 
 impl Lineside {
     /// Told nothing about the board.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&Settings::default())
     }
 
-    pub fn with(settings: &Settings) -> Self {
+    pub(crate) fn with(settings: &Settings) -> Self {
         Self {
             thermal: Thermal::new(settings),
             verdict: None,
@@ -104,7 +104,7 @@ impl Controller for Lineside {
 }
 
 /// On and off: off at one temperature, on again at another.
-pub struct OnOff {
+pub(crate) struct OnOff {
     off_at_c: f64,
     on_at_c: f64,
     on: bool,
@@ -112,7 +112,7 @@ pub struct OnOff {
 
 impl OnOff {
     /// Trips at the limit, and runs again a degree below.
-    pub fn trip() -> Self {
+    pub(crate) fn trip() -> Self {
         Self {
             off_at_c: LIMIT_C,
             on_at_c: LIMIT_C - 1.0,
@@ -121,7 +121,7 @@ impl OnOff {
     }
 
     /// The usual margin: rests from 5 °C below the limit down to 15 °C below.
-    pub fn hysteresis() -> Self {
+    pub(crate) fn hysteresis() -> Self {
         Self {
             off_at_c: LIMIT_C - 5.0,
             on_at_c: LIMIT_C - 15.0,
@@ -146,7 +146,7 @@ impl Controller for OnOff {
 
 /// What a state of a cooling device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum States {
+pub(crate) enum States {
     /// Work and heat fall alike, as they do when time is taken away.
     Time,
     /// The frequency falls, and the voltage with it: heat falls more than work.
@@ -155,7 +155,7 @@ pub enum States {
 
 /// The kernel's `step_wise`: one state more while it is above the trip and rising, one state less
 /// while it is below and falling.
-pub struct StepWise {
+pub(crate) struct StepWise {
     trip_c: f64,
     states: States,
     state: i32,
@@ -166,7 +166,7 @@ pub struct StepWise {
 const DEEPEST: i32 = 7;
 
 impl StepWise {
-    pub fn new(below_c: f64, states: States) -> Self {
+    pub(crate) fn new(below_c: f64, states: States) -> Self {
         Self {
             trip_c: LIMIT_C - below_c,
             states,
@@ -205,7 +205,7 @@ fn slowed(share: f64, states: States) -> Wants {
 /// The kernel's `power_allocator`: a PI controller about a sustainable power, its integral cut off
 /// above the trip, its proportional gain twice as high below as above. It is told the sustainable
 /// power of the board's kind, as a device tree would.
-pub struct Allocator {
+pub(crate) struct Allocator {
     control_c: f64,
     states: States,
     integral: f64,
@@ -217,7 +217,7 @@ const SUSTAINABLE: f64 = 0.6;
 const SWITCH_ON_C: f64 = 10.0;
 
 impl Allocator {
-    pub fn new(below_c: f64, states: States) -> Self {
+    pub(crate) fn new(below_c: f64, states: States) -> Self {
         Self {
             control_c: LIMIT_C - below_c,
             states,
@@ -249,9 +249,9 @@ impl Controller for Allocator {
 /// the limit throughout. It is greedy: where the junction is the hottest node that is the best
 /// there is but for leakage, because warming up later gives nothing back. How many seconds are
 /// best differs; the race counts the best of several.
-pub struct Oracle {
+pub(crate) struct Oracle {
     /// For how many seconds a share is held when it is judged.
-    pub hold: usize,
+    pub(crate) hold: usize,
 }
 
 impl Controller for Oracle {

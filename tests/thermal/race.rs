@@ -14,20 +14,20 @@ const HOLDS: [usize; 3] = [1, 2, 4];
 
 /// How it went.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Seconds in which the junction was above the limit.
-    pub above_s: f64,
-    pub hottest_c: f64,
+    pub(crate) above_s: f64,
+    pub(crate) hottest_c: f64,
     /// Work done: seconds of the whole engine.
-    pub work: f64,
+    pub(crate) work: f64,
     /// Per second: highest temperature of the junction, work done.
-    pub celsius: Vec<f64>,
-    pub done: Vec<f64>,
+    pub(crate) celsius: Vec<f64>,
+    pub(crate) done: Vec<f64>,
     /// What was wanted, per second.
-    pub share: Vec<f64>,
+    pub(crate) share: Vec<f64>,
 }
 
-pub fn run(
+pub(crate) fn run(
     hour: &Hour,
     controller: &mut dyn Controller,
     mut each: impl FnMut(usize, &dyn Controller),
@@ -98,7 +98,7 @@ pub fn run(
 }
 
 /// The most that anybody who sees everything does: the best of several oracles.
-pub fn oracle(hour: &Hour) -> Outcome {
+pub(crate) fn oracle(hour: &Hour) -> Outcome {
     let outcomes = HOLDS.map(|hold| run(hour, &mut Oracle { hold }, |_, _| ()));
     let best = outcomes
         .into_iter()
