@@ -7,9 +7,9 @@ use super::race::Outcome;
 
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 840.0;
+const RIGHT: f64 = 828.0;
 /// Top and bottom of the two panels.
-const WARMTH: (f64, f64) = (56.0, 270.0);
+const WARMTH: (f64, f64) = (74.0, 270.0);
 const WORK: (f64, f64) = (306.0, 450.0);
 const HEIGHT: f64 = 486.0;
 /// Seconds that a point stands for.
