@@ -31,6 +31,7 @@ mod file;
 mod keys;
 mod layers;
 mod link;
+mod ota;
 mod route;
 mod secret;
 mod settings;
@@ -49,7 +50,8 @@ pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry, KvType,
-    Link, Log, Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
+    Link, Log, Login, Ota, PackageSource, Proxy, Review, Roots, Settings, SpoolLimits, Trust,
+    Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

@@ -23,6 +23,7 @@ pub mod fetch;
 pub mod manifest;
 pub mod object;
 pub mod pace;
+pub mod release;
 pub mod source;
 pub mod store;
 pub mod update;

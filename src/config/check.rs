@@ -15,7 +15,7 @@ use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
 use super::settings::{ApplianceName, Console, Log, Roots, Settings, SpoolLimits, is_level};
-use super::{Surroundings, admission, engine, keys, link, route, secret, tiers};
+use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -104,6 +104,7 @@ impl Checker<'_> {
         let clouds = tiers::clouds(self, file);
         let review = tiers::review(self, &file.review);
         let confidence = tiers::confidence(self, &file.confidence);
+        let ota = ota::check(self, &file.ota);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -130,6 +131,7 @@ impl Checker<'_> {
             cloud_keep: Duration::from_secs(u64::from(file.cloud.keep_hours) * 3600),
             review: review?,
             confidence,
+            ota: ota?,
             console: console?,
             roots,
             log: log?,

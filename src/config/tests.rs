@@ -434,7 +434,7 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults = faults_of("[panel]\nlisten = 'off'\n[ota]\nring = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults = faults_of("[panel]\nlisten = 'off'\n[pannel]\nring = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]

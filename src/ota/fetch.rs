@@ -20,13 +20,16 @@
 //!
 //! How it fails: [`Stop`]. Everything but the objects' own content is worth another try later.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::object::Object;
 use super::pace::{Bucket, Drip, Flow, Hours};
 use super::source::{Body, Fault, Next, Opened, Piece, Roster, Source};
 use super::store::{Ground, Part, Put, Store, StoreError};
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
+use crate::config;
 
 /// The longest that is waited in one go, so that a change of mind is soon noticed.
 const BREATH: Duration = Duration::from_millis(250);
@@ -54,6 +57,44 @@ pub struct Terms {
     pub min_bytes_per_s: u64,
     /// When it may run; absent: always, or because an operator said so.
     pub hours: Option<Hours>,
+}
+
+impl Terms {
+    /// As the settings want it, on a site whose clocks are so far ahead of UTC.
+    pub fn of(settings: &config::Ota, ahead_minutes: i16) -> Self {
+        Self {
+            max_bytes_per_s: settings.max_bytes_per_s,
+            min_bytes_per_s: settings.min_bytes_per_s,
+            hours: settings.hours.map(|window| Hours {
+                from: window.from.number(),
+                to: window.until.number(),
+                ahead_minutes,
+            }),
+        }
+    }
+}
+
+/// The real time, and a flag that ends the download.
+#[derive(Clone, Debug)]
+pub struct RealPulse {
+    /// The clock.
+    pub clock: Clock,
+    /// Set, it is not wanted any more.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Pulse for RealPulse {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn wait(&mut self, span: Duration) {
+        std::thread::sleep(span);
+    }
+
+    fn wanted(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// What is to be fetched, and under which names a source may have it.
@@ -188,8 +229,14 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         self.tally
     }
 
-    /// Looks which objects are there, and whether the rest has room.
+    /// Looks which objects are there, and whether the rest has room. From here on it is told how
+    /// far these are.
     pub fn plan(&mut self, objects: &[&Object]) -> Result<(), Stop> {
+        self.tally = Tally {
+            fetched_bytes: self.tally.fetched_bytes,
+            reread_bytes: self.tally.reread_bytes,
+            ..Tally::default()
+        };
         let mut seen = Vec::new();
         let mut missing = 0;
         for object in objects {
@@ -252,7 +299,10 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         if !self.pulse.wanted() {
             return Err(Stop::Unwanted);
         }
-        let opens = self.terms.hours.map(|it| it.opens_in(self.pulse.now().wall));
+        let opens = self
+            .terms
+            .hours
+            .map(|it| it.opens_in(self.pulse.now().wall));
         match opens {
             Some(span) if !span.is_zero() => Err(Stop::Shut(span)),
             Some(_) | None => Ok(()),
@@ -335,10 +385,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         }
     }
 
-    fn next_piece<'b>(
-        &mut self,
-        body: &'b mut dyn Body,
-    ) -> Result<(Duration, Piece<'b>), Fault> {
+    fn next_piece<'b>(&mut self, body: &'b mut dyn Body) -> Result<(Duration, Piece<'b>), Fault> {
         let before = self.pulse.now().mono;
         let piece = body.next(BREATH)?;
         Ok((self.pulse.now().mono.since(before), piece))

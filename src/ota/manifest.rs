@@ -390,7 +390,10 @@ fn file(path: &str, wire: &WireObject) -> Result<File, ManifestError> {
     let wanted = "a path inside the package";
     let parsed = FilePath::parse(path).ok_or_else(|| part(path, wanted))?;
     if package::UNLISTED.contains(&path) {
-        return Err(part(path, "a file of its own name: this one is never listed"));
+        return Err(part(
+            path,
+            "a file of its own name: this one is never listed",
+        ));
     }
     Ok(File {
         path: parsed,

@@ -277,7 +277,11 @@ impl Assembly {
         let assembly = Self {
             from,
             at: from,
-            origin: if to == 0 { Origin::One } else { Origin::Several },
+            origin: if to == 0 {
+                Origin::One
+            } else {
+                Origin::Several
+            },
             ..Self::begin(object)
         };
         (assembly, Reread { from, to })

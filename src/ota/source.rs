@@ -12,36 +12,35 @@ mod folder;
 mod http;
 mod roster;
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::broker::Tls;
+use crate::config;
 
 pub use folder::Folder;
 pub use http::{Http, HttpError, HttpSettings};
 pub use roster::{MAX_STRIKES, Next, Roster};
 
-/// The most sources that are asked in turn: a server, its mirrors, a stick, and room.
-pub const MAX_SOURCES: usize = 8;
-
-/// Where a source is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// An address with `https://` or `http://`.
-    Url(String),
-    /// A folder.
-    Folder(PathBuf),
+/// Every source that the settings name, in their order. Nothing is connected or looked at yet.
+pub fn all(settings: &config::Ota) -> Result<Vec<Box<dyn Source>>, HttpError> {
+    let of = |source: &config::PackageSource| {
+        Ok(match source {
+            config::PackageSource::Folder(path) => {
+                Box::new(Folder::new(path.clone())) as Box<dyn Source>
+            }
+            config::PackageSource::Url(url) => Box::new(Http::new(url, &http(settings))?),
+        })
+    };
+    settings.sources.iter().map(of).collect()
 }
 
-impl Place {
-    /// The place that a text names: an address, `file:///…`, or an absolute path.
-    pub fn parse(text: &str) -> Option<Self> {
-        let path = text.strip_prefix("file://").unwrap_or(text);
-        if path.starts_with('/') {
-            return Some(Self::Folder(path.into()));
-        }
-        let (scheme, rest) = text.split_once("://")?;
-        let known = matches!(scheme, "http" | "https") && !rest.is_empty();
-        known.then(|| Self::Url(text.to_owned()))
-    }
+/// How servers are reached.
+pub fn http(settings: &config::Ota) -> HttpSettings {
+    let tls = Tls {
+        ca_file: settings.ca_file.clone(),
+        identity: None,
+    };
+    HttpSettings { tls }
 }
 
 /// Something that packages come from.
@@ -156,7 +155,9 @@ impl Fault {
             | Self::Length { .. }
             | Self::Encoded
             | Self::Corrupt { .. } => true,
-            Self::Status(status) => (400..500).contains(status) && ![408, 425, 429].contains(status),
+            Self::Status(status) => {
+                (400..500).contains(status) && ![408, 425, 429].contains(status)
+            }
             Self::Unreachable
             | Self::Slow
             | Self::Cut

@@ -35,6 +35,7 @@ mod stage;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -43,9 +44,17 @@ pub use ground::{Disk, Ground, Op};
 pub use part::{Part, Put};
 pub use stage::{PackageId, Parcel, StageError};
 
-use super::object::Object;
+use super::object::{Assembly, Object, Verdict};
 use crate::package::Digest;
 use ground::Hand;
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 1 << 17;
+/// How long somebody else may hold the store before it counts as theirs: far longer than a process
+/// takes to start.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where in a store or a source an object lies.
 pub fn object_path(sha256: Digest) -> String {
@@ -134,8 +143,7 @@ impl<G: Ground> Store<G> {
         }
         let path = root.join("lock");
         let lock = hand.open(&path).map_err(StoreError::at(&path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| StoreError::Locked(root.to_owned()))?;
+        hold(&lock).map_err(|()| StoreError::Locked(root.to_owned()))?;
         Ok(Self {
             root: root.to_owned(),
             hand,
@@ -204,6 +212,35 @@ impl<G: Ground> Store<G> {
         Ok(Digest::parse(text.trim_end()) == Some(object.root()))
     }
 
+    /// Whether every chunk of an object that is there is still what it was: reads all of it.
+    pub fn is_sound(&self, object: &Object) -> Result<bool, StoreError> {
+        let path = self.object_file(object);
+        let mut assembly = Assembly::begin(object.clone());
+        let mut file = crate::package::open_plain(&path).map_err(StoreError::at(&path))?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let read = match file.read(&mut piece) {
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(StoreError::at(&path)(e)),
+            };
+            let mut bytes = &piece[..read];
+            if bytes.is_empty() || assembly.is_whole() {
+                return Ok(bytes.is_empty() && assembly.is_whole());
+            }
+            while !bytes.is_empty() && !assembly.is_whole() {
+                let (taken, verdict) = assembly.take(bytes);
+                if matches!(verdict, Some(Verdict::Bad { .. })) {
+                    return Ok(false);
+                }
+                bytes = &bytes[taken..];
+            }
+            if !bytes.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Begins an object, or goes on with it.
     pub fn part(&mut self, object: &Object) -> Result<Part, StoreError> {
         let path = self.part_file(object);
@@ -262,11 +299,25 @@ impl<G: Ground> Store<G> {
     }
 }
 
+/// Takes the lock. A process that is being started shares it with its parent for a moment, until
+/// it becomes the other program; so a refusal counts only if it lasts.
+fn hold(lock: &File) -> Result<(), ()> {
+    let mut waited = Duration::ZERO;
+    while flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if waited >= LOCK_PATIENCE {
+            return Err(());
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        waited += LOCK_PAUSE;
+    }
+    Ok(())
+}
+
 /// The digest of a whole file.
 fn digest(path: &Path) -> io::Result<Digest> {
     let mut file = crate::package::open_plain(path)?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut piece = vec![0; 1 << 16];
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
         match file.read(&mut piece) {
             Ok(0) => return Ok(Digest::finished(&context.finish())),
@@ -276,6 +327,3 @@ fn digest(path: &Path) -> io::Result<Digest> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

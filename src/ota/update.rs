@@ -22,8 +22,7 @@
 //! How it fails: [`UpdateError`], and [`UpdateError::is_final`] tells a package that will never do
 //! from a download that is to be tried again.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use super::fetch::{Fetcher, Pulse, Stop, Tally, Terms, Trouble, Wanted};
@@ -403,53 +402,4 @@ fn verify<G: Ground>(
         &sheet.manifest,
         &variant.header.quantization,
     ))
-}
-
-/// Makes the manifest of a package folder, as whoever publishes it does: hashes every file.
-pub fn manifest_of(package: &Package, chunk_bytes: u64) -> io::Result<Manifest> {
-    let folder = package.folder();
-    let sheet = cut(&folder.join(package::MANIFEST), chunk_bytes)?;
-    let object = |path: &package::FilePath| {
-        Ok::<_, io::Error>(super::manifest::File {
-            path: path.clone(),
-            object: cut(&folder.join(path.as_str()), chunk_bytes)?,
-        })
-    };
-    let mut variants = Vec::new();
-    for (variant, header) in package.variants() {
-        let file = object(&variant.file.path)?;
-        let header = VariantHeader {
-            quantization: variant.quantization.clone(),
-            file_bytes: file.object.bytes(),
-            facts: Facts::of(header),
-        };
-        variants.push(Variant { file, header });
-    }
-    let own = package.manifest();
-    let adapter = own.adapter.iter().map(|adapter| &adapter.file.path);
-    let files = adapter.chain(own.files.iter().map(|file| &file.path));
-    Ok(Manifest {
-        name: own.name.clone(),
-        seq: own.seq,
-        sheet,
-        variants,
-        files: files.map(object).collect::<io::Result<_>>()?,
-    })
-}
-
-/// A file as an object.
-pub fn cut(path: &std::path::Path, chunk_bytes: u64) -> io::Result<Object> {
-    let mut cutter = super::object::Cutter::new(chunk_bytes);
-    let mut file = File::open(path)?;
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(read) => cutter.take(&piece[..read]),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    let object = cutter.finish();
-    object.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

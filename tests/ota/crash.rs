@@ -139,7 +139,7 @@ fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
     let repository = Repository::new();
     let (first, second) = (repository.release(1, "a"), repository.release(2, "b"));
     for loss in [Loss::None, Loss::Gone, Loss::Zeroed] {
-        let mut device = Device::new();
+        let mut device = Device::quick();
         device.recovers(&first, &repository);
         let id = |seq| PackageId {
             name: "plant".into(),
@@ -165,11 +165,11 @@ fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
             assert!(operations < 1000, "it never gets anywhere");
         }
         // And from nothing, with a break at each operation of a whole life.
-        let mut whole = Device::new();
+        let mut whole = Device::quick();
         let (lived, all) = live(&mut whole, &repository, &second, usize::MAX, Loss::None);
         assert!(lived);
         for operations in 0..all {
-            let mut device = Device::new();
+            let mut device = Device::quick();
             let (lived, _) = live(&mut device, &repository, &second, operations, loss);
             assert!(!lived);
             let before = device.root().exists();
@@ -179,7 +179,11 @@ fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
                 nothing_is_half(&device);
             }
             let staged = device.recovers(&second, &repository);
-            assert!(staged.tally.reread_bytes <= CHUNK, "{operations}: {:?}", staged.tally);
+            assert!(
+                staged.tally.reread_bytes <= CHUNK,
+                "{operations}: {:?}",
+                staged.tally
+            );
             sound(&staged);
         }
     }

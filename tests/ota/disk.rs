@@ -1,7 +1,7 @@
 //! Disks: one that fills, and a stick that is pulled.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ fn a_disk_that_fills_under_a_download_stops_it_at_the_headroom_and_it_goes_on_la
 fn a_small_real_disk_fills_and_the_store_on_it_works_again_once_there_is_room() {
     let dir = TempDir::new("ota-small-disk");
     let image = dir.path().join("image");
-    let mounted = ext4_image(&image, 8 * MIB)
-        .and_then(|()| Mount::ext4(&image, &dir.path().join("mount")));
+    let mounted =
+        ext4_image(&image, 8 * MIB).and_then(|()| Mount::ext4(&image, &dir.path().join("mount")));
     let mount = match mounted {
         Ok(mount) => mount,
         Err(why) => return skip("a small real disk fills", &why),
@@ -92,22 +92,16 @@ fn a_small_real_disk_fills_and_the_store_on_it_works_again_once_there_is_room() 
     let release = repository.release(1, "a");
     let mut device = Device::new();
     let root = mount.path().join("models");
-    // What the spool would hold, grown while nobody looked: less is left than the model needs.
     let filler = mount.path().join("filler");
-    let free = || {
-        let disk = rustix::fs::statvfs(mount.path()).unwrap();
-        disk.f_bavail * disk.f_frsize
-    };
     let ground = |free_bytes| Asking {
         ask: |_: Op<'_>| Ok(()),
         free_bytes,
     };
-    fs::create_dir_all(&root).unwrap();
-    let left = 2 * MIN_CHUNK_BYTES + 40_000;
-    fs::write(&filler, vec![1; usize::try_from(free() - left).unwrap()]).unwrap();
+    drop(Store::on(Blind, &root, 0).unwrap());
+    // What the spool would hold, grown while nobody looked: less is left than the model needs.
+    fill(&filler, 2 * MIN_CHUNK_BYTES + 40_000);
     // Ground that does not see it coming: the write itself fails.
-    let blind = Blind;
-    let mut store = Store::on(blind, &root, 0).unwrap();
+    let mut store = Store::on(Blind, &root, 0).unwrap();
     let error = device
         .update_into(&mut store, &release, vec![repository.source()])
         .unwrap_err();
@@ -131,6 +125,17 @@ fn a_small_real_disk_fills_and_the_store_on_it_works_again_once_there_is_room() 
     sound(&staged);
     assert!(staged.tally.reread_bytes <= CHUNK);
     drop(store);
+}
+
+/// Fills a disk until so many bytes are left.
+fn fill(filler: &Path, left: u64) {
+    let mut file = fs::File::create(filler).unwrap();
+    let mut bytes = 0;
+    while let Ok(count) = file.write(&[1; 4096]) {
+        bytes += count as u64;
+    }
+    file.set_len(bytes - left).unwrap();
+    file.sync_all().unwrap();
 }
 
 /// A disk whose room nobody can tell.
@@ -164,7 +169,10 @@ fn a_stick_that_was_cut_short_or_is_gone_is_told() {
     let mut device = Device::new();
     let short = || Box::new(Folder::new(root.clone())) as Box<dyn Source>;
     let error = device.update(&release, vec![short()]).unwrap_err();
-    let said = Fault::Length { said: 100_000, wanted };
+    let said = Fault::Length {
+        said: 100_000,
+        wanted,
+    };
     assert!(error.to_string().contains(&said.to_string()), "{error}");
     let sources = vec![short(), repository.source()];
     let staged = device.update(&release, sources).unwrap();
@@ -218,8 +226,14 @@ fn a_stick_that_is_pulled_in_the_middle_is_told_and_what_was_read_counts() {
     let error = device.update(&release, vec![Box::new(pulled)]).unwrap_err();
     let wanted = release.manifest.variants[0].file.object.bytes();
     let (short, length) = (
-        Fault::Short { at: 150_000, wanted },
-        Fault::Length { said: 150_000, wanted },
+        Fault::Short {
+            at: 150_000,
+            wanted,
+        },
+        Fault::Length {
+            said: 150_000,
+            wanted,
+        },
     );
     let UpdateError::Stop(Stop::Sources { troubles }) = &error else {
         panic!("{error}");
@@ -227,7 +241,9 @@ fn a_stick_that_is_pulled_in_the_middle_is_told_and_what_was_read_counts() {
     let faults: Vec<_> = troubles.iter().map(|it| it.fault.clone()).collect();
     assert_eq!(faults, [short, length]);
     let staged = device.recovers(&release, &repository);
-    assert!(staged.tally.fetched_bytes <= staged.tally.needed_bytes - 150_000 + release.target.length);
+    assert!(
+        staged.tally.fetched_bytes <= staged.tally.needed_bytes - 150_000 + release.target.length
+    );
 
     let mut device = Device::new();
     let broken = Fault::Disk(ErrorKind::Other);
@@ -314,7 +330,10 @@ fn a_rate_is_kept_and_hours_are_waited_for() {
     let staged = device.recovers(&release, &repository);
     let least = Duration::from_secs(staged.tally.fetched_bytes / 50_000);
     let waited = device.pulse.waited;
-    assert!(waited + Duration::from_secs(2) >= least, "{waited:?} of {least:?}");
+    assert!(
+        waited + Duration::from_secs(2) >= least,
+        "{waited:?} of {least:?}"
+    );
 
     let mut device = Device::new();
     device.terms.hours = Some(lineside::ota::pace::Hours {
@@ -323,8 +342,13 @@ fn a_rate_is_kept_and_hours_are_waited_for() {
         ahead_minutes: 0,
     });
     device.pulse.wall_ms = 12 * 3_600_000;
-    let error = device.update(&release, vec![repository.source()]).unwrap_err();
-    assert!(error.to_string().contains("begin in 600 minutes"), "{error}");
+    let error = device
+        .update(&release, vec![repository.source()])
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("begin in 600 minutes"),
+        "{error}"
+    );
     // An operator's word: no hours.
     device.terms.hours = None;
     device.pulse = TestPulse::new();

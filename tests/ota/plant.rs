@@ -9,14 +9,16 @@ use lineside::clock::{Mono, Now, Wall};
 use lineside::ota::fetch::{Pulse, Terms};
 use lineside::ota::manifest::{Manifest, VariantHeader};
 use lineside::ota::object::MIN_CHUNK_BYTES;
+use lineside::ota::release::{lay_out, manifest_of, target_of};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
 use lineside::ota::store::{Disk, Ground, Store, object_path};
-use lineside::ota::update::{Means, Staged, State, Target, UpdateError, manifest_of, update};
+use lineside::ota::update::{Means, Staged, State, Target, UpdateError, update};
+use lineside::package::Package;
 use lineside::package::make::{Existing, Order, make};
-use lineside::package::{Digest, Package};
 
 use crate::gguf::TinyGguf;
 use crate::support::TempDir;
+use crate::support::mount::Mount;
 
 /// Chunks as small as can be, so that a small model has several.
 pub(crate) const CHUNK: u64 = MIN_CHUNK_BYTES;
@@ -104,26 +106,13 @@ impl Repository {
     /// Lays a package out for sources.
     pub(crate) fn publish(&self, package: &Package) -> Release {
         let manifest = manifest_of(package, CHUNK).unwrap();
-        let folder = package.folder();
-        let variants = manifest.variants.iter().map(|it| &it.file);
-        for file in variants.chain(&manifest.files) {
-            let from = folder.join(file.path.as_str());
-            self.lay(&object_path(file.object.sha256()), &fs::read(from).unwrap());
-        }
-        let sheet = fs::read(folder.join("manifest.toml")).unwrap();
-        self.lay(&object_path(manifest.sheet.sha256()), &sheet);
+        lay_out(package, &manifest, &self.root()).unwrap();
         self.offer(&manifest)
     }
 
     /// Signs a manifest, as it were.
     pub(crate) fn offer(&self, manifest: &Manifest) -> Release {
-        let text = manifest.to_json();
-        let target = Target {
-            path: manifest.target_name(),
-            length: text.len() as u64,
-            sha256: Digest::of(text.as_bytes()).0,
-            custom: None,
-        };
+        let (target, text) = target_of(manifest);
         self.lay(&target.paths()[0], text.as_bytes());
         let manifest = manifest.clone();
         Release { target, manifest }
@@ -200,6 +189,8 @@ pub(crate) const TERMS: Terms = Terms {
 
 /// A device with a store.
 pub(crate) struct Device {
+    /// Goes before the folder that it lies in.
+    _memory: Option<Mount>,
     pub(crate) dir: TempDir,
     pub(crate) pulse: TestPulse,
     pub(crate) terms: Terms,
@@ -211,12 +202,20 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new() -> Self {
         Self {
+            _memory: None,
             dir: TempDir::new("ota-device"),
             pulse: TestPulse::new(),
             terms: TERMS,
             too_large: Vec::new(),
             states: Vec::new(),
         }
+    }
+
+    /// A device whose disk is memory, where that can be had: for tests that sync without an end.
+    pub(crate) fn quick() -> Self {
+        let mut device = Self::new();
+        device._memory = Mount::tmpfs(device.dir.path(), 32 << 20).ok();
+        device
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -282,8 +281,6 @@ pub(crate) fn sound(staged: &Staged) {
 pub(crate) enum Act {
     /// Gives so many bytes, then this fault.
     Then(u64, Fault),
-    /// Gives all, but flips a bit of the byte at this place.
-    Flip(u64),
     /// Gives all.
     Good,
 }
@@ -330,7 +327,6 @@ impl Source for Scripted {
                     bytes.truncate(end);
                     fault = Some(after);
                 }
-                Act::Flip(at) => bytes[usize::try_from(at).unwrap()] ^= 1,
                 Act::Good => {}
             }
         }

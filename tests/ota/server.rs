@@ -197,9 +197,8 @@ fn answer(
         }
         Mode::Redirect(to) => {
             let to = to.replace("{}", &seen.path);
-            let head = format!(
-                "HTTP/1.1 302 Elsewhere\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"
-            );
+            let head =
+                format!("HTTP/1.1 302 Elsewhere\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
             return stream.write_all(head.as_bytes()).ok();
         }
         Mode::Encoded => more += "content-encoding: gzip\r\n",

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 
 use lineside::ota::manifest::ManifestError;
 use lineside::ota::object::Object;
+use lineside::ota::release::cut;
 use lineside::ota::store::{Keep, PackageId, Store, StoreError, object_path};
-use lineside::ota::update::{LeftOut, UpdateError, cut};
+use lineside::ota::update::{LeftOut, UpdateError};
 use lineside::package::{Digest, Package};
 
 use crate::plant::{CHUNK, Device, Repository, sound};
@@ -56,9 +57,14 @@ fn the_best_variant_that_fits_is_taken_alone_and_the_others_are_told_with_the_re
     assert!(!device.root().join(release.best()).exists());
     let mut device = Device::new();
     device.too_large = vec!["F16", "Q8_0"];
-    let error = device.update(&release, vec![repository.source()]).unwrap_err();
+    let error = device
+        .update(&release, vec![repository.source()])
+        .unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("no variant fits") && said.contains("F16 ("), "{said}");
+    assert!(
+        said.contains("no variant fits") && said.contains("F16 ("),
+        "{said}"
+    );
     assert!(!error.is_final(), "memory may be freed");
     device.too_large.clear();
     device.recovers(&release, &repository);
@@ -79,7 +85,10 @@ fn a_package_that_lies_ready_is_taken_as_it_is_and_one_that_is_damaged_is_made_a
     other.files.clear();
     let error = device.update(&repository.offer(&other), vec![repository.source()]);
     let said = error.unwrap_err().to_string();
-    assert!(said.contains("disagrees with the signed one about the files"), "{said}");
+    assert!(
+        said.contains("disagrees with the signed one about the files"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -89,7 +98,10 @@ fn a_number_is_given_once() {
     device.recovers(&one.release(1, "a"), &one);
     let error = device.update(&other.release(1, "b"), vec![other.source()]);
     let error = error.unwrap_err();
-    assert!(error.to_string().contains("a number is given once"), "{error}");
+    assert!(
+        error.to_string().contains("a number is given once"),
+        "{error}"
+    );
     assert!(error.is_final());
     let staged = device.recovers(&other.release(2, "b"), &other);
     sound(&staged);
@@ -104,16 +116,28 @@ fn a_manifest_under_another_name_or_of_another_kind_is_refused() {
     renamed.target.path = "plant-2.json".into();
     let bytes = fs::read(repository.root().join(&release.target.paths()[0])).unwrap();
     repository.lay(&renamed.target.paths()[0], &bytes);
-    let error = device.update(&renamed, vec![repository.source()]).unwrap_err();
-    assert!(error.to_string().contains("holds the manifest of plant-1.json"), "{error}");
+    let error = device
+        .update(&renamed, vec![repository.source()])
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("holds the manifest of plant-1.json"),
+        "{error}"
+    );
     assert!(error.is_final());
 
-    let text = release.manifest.to_json().replace("\"format\": 1", "\"format\": 7");
+    let text = release
+        .manifest
+        .to_json()
+        .replace("\"format\": 1", "\"format\": 7");
     let mut strange = release.clone();
     strange.target.sha256 = Digest::of(text.as_bytes()).0;
     strange.target.length = text.len() as u64;
     repository.lay(&strange.target.paths()[0], text.as_bytes());
-    let error = device.update(&strange, vec![repository.source()]).unwrap_err();
+    let error = device
+        .update(&strange, vec![repository.source()])
+        .unwrap_err();
     let UpdateError::Manifest { error, .. } = error else {
         panic!("{error}");
     };
@@ -135,7 +159,10 @@ fn a_model_whose_header_is_not_what_was_signed_never_becomes_a_package() {
     lying.variants[0].header.facts.block_count = Some(1);
     let error = device.update(&repository.offer(&lying), vec![repository.source()]);
     let error = error.unwrap_err();
-    assert!(error.to_string().contains("is not what its manifest says"), "{error}");
+    assert!(
+        error.to_string().contains("is not what its manifest says"),
+        "{error}"
+    );
     assert!(error.is_final());
 
     // Signed by mistake: no model at all.
@@ -192,7 +219,10 @@ fn what_nobody_refers_to_goes_and_what_serves_stays() {
     let repository = Repository::new();
     let mut device = Device::new();
     for seq in 1..=4 {
-        device.recovers(&repository.release(seq, &format!("word {seq}")), &repository);
+        device.recovers(
+            &repository.release(seq, &format!("word {seq}")),
+            &repository,
+        );
     }
     device.store().point(&id(4)).unwrap();
     let mut store = device.store();
@@ -238,6 +268,29 @@ fn what_nobody_refers_to_goes_and_what_serves_stays() {
     drop(store);
     let staged = device.recovers(&repository.release(5, "new"), &repository);
     assert!(staged.tally.fetched_bytes < 10_000);
+}
+
+#[test]
+fn an_object_that_rotted_on_the_disk_is_found() {
+    let repository = Repository::new();
+    let release = repository.release(1, "a");
+    let mut device = Device::new();
+    device.recovers(&release, &repository);
+    let store = device.store();
+    let object = &release.manifest.variants[0].file.object;
+    assert!(store.is_sound(object).unwrap());
+    let path = store.object_file(object);
+    let good = fs::read(&path).unwrap();
+    for spoil in [
+        |bytes: &mut Vec<u8>| bytes[150_000] ^= 1,
+        |bytes: &mut Vec<u8>| bytes.push(0),
+        |bytes: &mut Vec<u8>| bytes.truncate(200_000),
+    ] {
+        let mut bytes = good.clone();
+        spoil(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        assert!(!store.is_sound(object).unwrap());
+    }
 }
 
 #[test]

@@ -100,11 +100,7 @@ impl Part {
     }
 
     /// Puts bytes in, up to the end of the chunk.
-    pub(super) fn put<G: Ground>(
-        &mut self,
-        hand: &mut Hand<G>,
-        bytes: &[u8],
-    ) -> io::Result<Put> {
+    pub(super) fn put<G: Ground>(&mut self, hand: &mut Hand<G>, bytes: &[u8]) -> io::Result<Put> {
         let at = self.assembly.at();
         let room = usize::try_from(self.assembly.lacks()).unwrap_or(usize::MAX);
         let bytes = &bytes[..room.min(bytes.len())];
