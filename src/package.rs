@@ -479,7 +479,7 @@ impl<'a> Opening<'a> {
 }
 
 /// Reads the header of a model file.
-pub fn header(path: &Path) -> Result<Header, gguf::GgufError> {
+fn header(path: &Path) -> Result<Header, gguf::GgufError> {
     let file = folder::open(path)?;
     let bytes = file.metadata()?.len();
     gguf::read(BufReader::new(file), bytes)

@@ -20,11 +20,12 @@
 //!
 //! How it fails: [`Stop`]. Everything but the objects' own content is worth another try later.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::object::Object;
+use super::object::{Object, Origin};
 use super::pace::{Bucket, Drip, Flow, Hours};
 use super::source::{Body, Fault, Next, Opened, Piece, Roster, Source};
 use super::store::{Ground, Part, Put, Store, StoreError};
@@ -181,12 +182,21 @@ pub struct Fetcher<'a, G, P> {
     troubles: Vec<Trouble>,
     tally: Tally,
     tell: &'a mut dyn FnMut(&Tally),
+    /// An object of which only the beginning was wanted so far.
+    begun: Option<Begun>,
+}
+
+/// An object that is being fetched.
+struct Begun {
+    part: Part,
+    /// A source that is in the middle of it.
+    stream: Option<(usize, Box<dyn Body>)>,
 }
 
 /// How reading from one source ended.
 enum End {
-    /// The object is whole.
-    Whole,
+    /// There is as much of the object as was wanted.
+    Enough,
     /// The source failed after so many bytes.
     Fault(Fault, u64),
 }
@@ -211,6 +221,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
             troubles: Vec::new(),
             tally: Tally::default(),
             tell,
+            begun: None,
         }
     }
 
@@ -262,22 +273,54 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         if self.store.has(wanted.object)? {
             return Ok(());
         }
-        let begun = self.store.begun_bytes(wanted.object);
-        self.tally.whole_bytes = self.tally.there_bytes.saturating_sub(begun);
-        let mut part = self.store.part(wanted.object)?;
+        let mut begun = self.begun(wanted.object)?;
+        self.fill(&mut begun, wanted, u64::MAX)?;
+        Ok(self.store.keep(begun.part)?)
+    }
+
+    /// Brings so many bytes of an object's beginning, or all of it. Returns the file and how many
+    /// of its bytes are verified.
+    pub fn beginning(&mut self, wanted: Wanted<'_>, bytes: u64) -> Result<(PathBuf, u64), Stop> {
+        if self.store.has(wanted.object)? {
+            let file = self.store.object_file(wanted.object);
+            return Ok((file, wanted.object.bytes()));
+        }
+        let mut begun = self.begun(wanted.object)?;
+        self.fill(&mut begun, wanted, bytes)?;
+        let part = &begun.part;
+        let there = (part.path().to_owned(), part.assembly().verified());
+        // Kept open: what was verified need not be read again to go on.
+        self.begun = Some(begun);
+        Ok(there)
+    }
+
+    /// An object that was begun, perhaps just now.
+    fn begun(&mut self, object: &Object) -> Result<Begun, Stop> {
+        let there = self.store.begun_bytes(object);
+        self.tally.whole_bytes = self.tally.there_bytes.saturating_sub(there);
+        let same = |it: &mut Begun| it.part.assembly().object() == object;
+        if let Some(begun) = self.begun.take_if(same) {
+            return Ok(begun);
+        }
+        let part = self.store.part(object)?;
         self.tally.reread_bytes += part.reread_bytes();
+        let stream = None;
+        Ok(Begun { part, stream })
+    }
+
+    /// Reads from sources until so much of the object is verified.
+    fn fill(&mut self, begun: &mut Begun, wanted: Wanted<'_>, until: u64) -> Result<(), Stop> {
         self.roster.begin();
-        while !part.assembly().is_whole() {
+        while !is_enough(&begun.part, until) {
             let index = self.turn()?;
-            part.turn();
-            let end = self.read(index, wanted, &mut part)?;
+            let end = self.read(index, wanted, begun, until)?;
             if let End::Fault(fault, bytes) = end {
                 let now = self.pulse.now().mono;
                 self.roster.on_fault(index, &fault, bytes, now);
                 self.note(index, fault);
             }
         }
-        Ok(self.store.keep(part)?)
+        Ok(())
     }
 
     /// Waits until a source may be asked.
@@ -322,19 +365,31 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         self.troubles.push(trouble);
     }
 
-    /// Reads from one source until the object is whole or the source fails.
-    fn read(&mut self, index: usize, wanted: Wanted<'_>, part: &mut Part) -> Result<End, Stop> {
-        let mut opened = match self.open(index, wanted, part.assembly().at()) {
-            Ok(opened) => opened,
-            Err(fault) => return Ok(End::Fault(fault, 0)),
+    /// Reads from one source until there is enough of the object or the source fails.
+    fn read(
+        &mut self,
+        index: usize,
+        wanted: Wanted<'_>,
+        begun: &mut Begun,
+        until: u64,
+    ) -> Result<End, Stop> {
+        let part = &mut begun.part;
+        let (mut body, mut skip) = match begun.stream.take() {
+            Some((of, body)) if of == index => (body, 0),
+            Some(_) | None => {
+                part.turn();
+                match self.open(index, wanted, part.assembly().at()) {
+                    Ok(opened) => (opened.body, part.assembly().at() - opened.from),
+                    Err(fault) => return Ok(End::Fault(fault, 0)),
+                }
+            }
         };
         let mut drip = Drip::new(self.terms.min_bytes_per_s);
-        let mut skip = part.assembly().at() - opened.from;
         let mut got = 0;
         self.store.room(part.assembly().lacks())?;
         loop {
             self.may_go_on()?;
-            let (waited, piece) = match self.next_piece(&mut *opened.body) {
+            let (waited, piece) = match self.next_piece(&mut *body) {
                 Ok(next) => next,
                 Err(fault) => return Ok(End::Fault(fault, got)),
             };
@@ -354,11 +409,13 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
             skip -= passed as u64;
             let fresh = &bytes[passed..];
             got += fresh.len() as u64;
-            if let Some(end) = put(self.store, part, fresh, &mut self.tally, self.tell)? {
-                return Ok(match end {
-                    End::Fault(fault, _) => End::Fault(fault, got),
-                    End::Whole => End::Whole,
-                });
+            let heard = (&mut self.tally, &mut *self.tell);
+            if let Some(fault) = put(self.store, part, fresh, heard)? {
+                return Ok(End::Fault(fault, got));
+            }
+            if is_enough(part, until) {
+                begun.stream = Some((index, body));
+                return Ok(End::Enough);
             }
             if slow {
                 return Ok(End::Fault(Fault::Slow, got));
@@ -405,14 +462,18 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
     }
 }
 
-/// Puts what a source gave into the object, chunk by chunk. Something only if reading ends here.
+/// Whether so much of an object is verified, or all of it.
+fn is_enough(part: &Part, until: u64) -> bool {
+    part.assembly().is_whole() || part.assembly().verified() >= until
+}
+
+/// Puts what a source gave into the object, chunk by chunk. Something only if a chunk was wrong.
 fn put<G: Ground>(
     store: &mut Store<G>,
     part: &mut Part,
     mut bytes: &[u8],
-    tally: &mut Tally,
-    tell: &mut dyn FnMut(&Tally),
-) -> Result<Option<End>, Stop> {
+    (tally, tell): (&mut Tally, &mut dyn FnMut(&Tally)),
+) -> Result<Option<Fault>, Stop> {
     while !bytes.is_empty() && !part.assembly().is_whole() {
         let put = store.put(part, bytes)?;
         tally.there_bytes = tally.whole_bytes + part.assembly().at();
@@ -426,13 +487,12 @@ fn put<G: Ground>(
                 }
             }
             Put::Bad { from, origin, .. } => {
-                let fault = match origin {
-                    super::object::Origin::One => Fault::Corrupt { from },
-                    super::object::Origin::Several => Fault::Mixed { from },
-                };
-                return Ok(Some(End::Fault(fault, 0)));
+                return Ok(Some(match origin {
+                    Origin::One => Fault::Corrupt { from },
+                    Origin::Several => Fault::Mixed { from },
+                }));
             }
         }
     }
-    Ok(part.assembly().is_whole().then_some(End::Whole))
+    Ok(None)
 }

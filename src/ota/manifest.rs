@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Purpose: [`Manifest::parse`] turns verified bytes into something that a download can be planned
-//! from, before anything else was fetched: of each variant there is enough to know whether it fits.
+//! from, before anything else was fetched.
 //!
 //! Invariants: what was parsed has distinct paths that cannot leave the package's folder, objects
 //! with one digest for each chunk, and no more of anything than a package may have.
@@ -57,24 +57,15 @@ pub struct File {
 /// A variant of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// Its file.
-    pub file: File,
-    /// What is known of it before it is there.
-    pub header: VariantHeader,
-}
-
-/// What is known of a variant before its file is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VariantHeader {
     /// How its weights are stored.
     pub quantization: String,
-    /// Bytes of its file.
-    pub file_bytes: u64,
-    /// What its file's header says. Held against the file once that is there.
+    /// Its file.
+    pub file: File,
+    /// What its file's header says. Held against the file once its beginning is there.
     pub facts: Facts,
 }
 
-/// The figures of a GGUF header by which memory is planned.
+/// The figures of a GGUF header, for people and for tools that do not fetch the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -130,27 +121,6 @@ impl Facts {
             tensors: header.tensors,
             tensor_bytes: header.tensor_bytes,
             data_offset: header.data_offset,
-        }
-    }
-
-    /// A header with these figures and nothing else, for whoever plans by headers.
-    pub fn header(&self) -> Header {
-        Header {
-            architecture: self.architecture.clone(),
-            context_tokens: self.context_tokens,
-            embedding_length: self.embedding_length,
-            block_count: self.block_count,
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            key_length: self.key_length,
-            value_length: self.value_length,
-            vocabulary: self.vocabulary,
-            parameters: self.parameters,
-            tensors: self.tensors,
-            tensor_bytes: self.tensor_bytes,
-            data_offset: self.data_offset,
-            splits: 1,
-            ..Header::default()
         }
     }
 }
@@ -283,10 +253,10 @@ impl Manifest {
             sheet: wire_object(&self.sheet),
             variants: (self.variants.iter())
                 .map(|variant| WireVariant {
-                    quantization: variant.header.quantization.clone(),
+                    quantization: variant.quantization.clone(),
                     path: variant.file.path.as_str().to_owned(),
                     object: wire_object(&variant.file.object),
-                    header: variant.header.facts.clone(),
+                    header: variant.facts.clone(),
                 })
                 .collect(),
             files: (self.files.iter())
@@ -314,11 +284,7 @@ impl Manifest {
         if let Some(twice) = paths.windows(2).find(|two| two[0] == two[1]) {
             return Err(part(twice[0].as_str(), "a path that stands there once"));
         }
-        let mut names: Vec<_> = self
-            .variants
-            .iter()
-            .map(|it| &it.header.quantization)
-            .collect();
+        let mut names: Vec<_> = self.variants.iter().map(|it| &it.quantization).collect();
         names.sort();
         match names.windows(2).find(|two| two[0] == two[1]) {
             Some(twice) => Err(part(twice[0], "a quantization that stands there once")),
@@ -339,7 +305,7 @@ impl Manifest {
             return disagrees("the variants");
         }
         for (listed, own) in sheet.variants.iter().zip(&self.variants) {
-            let same = listed.quantization == own.header.quantization;
+            let same = listed.quantization == own.quantization;
             if !same || !is_listed(&listed.file, &own.file) {
                 return disagrees(own.file.path.as_str());
             }
@@ -377,13 +343,11 @@ fn variant(wire: WireVariant) -> Result<Variant, ManifestError> {
         let what = "an architecture of 1 to 64 bytes";
         return Err(part(&wire.header.architecture, what));
     }
-    let file = file(&wire.path, &wire.object)?;
-    let header = VariantHeader {
+    Ok(Variant {
         quantization: wire.quantization,
-        file_bytes: file.object.bytes(),
+        file: file(&wire.path, &wire.object)?,
         facts: wire.header,
-    };
-    Ok(Variant { file, header })
+    })
 }
 
 fn file(path: &str, wire: &WireObject) -> Result<File, ManifestError> {

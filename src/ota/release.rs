@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::manifest::{self, Facts, Manifest, Variant, VariantHeader};
+use super::manifest::{self, Facts, Manifest, Variant};
 use super::object::{Cutter, Object};
 use super::store::object_path;
 use super::update::Target;
@@ -32,13 +32,11 @@ pub fn manifest_of(package: &Package, chunk_bytes: u64) -> io::Result<Manifest> 
     };
     let mut variants = Vec::new();
     for (variant, header) in package.variants() {
-        let file = file(&variant.file.path)?;
-        let header = VariantHeader {
+        variants.push(Variant {
             quantization: variant.quantization.clone(),
-            file_bytes: file.object.bytes(),
+            file: file(&variant.file.path)?,
             facts: Facts::of(header),
-        };
-        variants.push(Variant { file, header });
+        });
     }
     let own = package.manifest();
     let adapter = own.adapter.iter().map(|adapter| &adapter.file.path);

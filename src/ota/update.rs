@@ -1,11 +1,11 @@
 //! An update: from a verified target to a package that lies ready to be gated.
 //!
 //! ```text
-//!  offered ──manifest──► planned ──fetch──► downloading ──all whole──► verified ──stage──► staged
-//!     │                     │                   │  ▲                      │
-//!     │ no manifest         │ nothing fits      │  └ break, restart,      │ headers, manifests
-//!     ▼                     ▼                   ▼    hours, no room       ▼ that disagree
-//!   refused              refused           to be tried again           refused
+//!  offered ──manifest, beginnings of models──► downloading ──all whole──► verified ──► staged
+//!     │                    │                       │  ▲                     │
+//!     │ no manifest        │ no model,             │  └ break, restart,     │ manifests that
+//!     ▼                    ▼ or none fits          ▼    hours, no room      ▼ disagree
+//!   refused             refused              to be tried again           refused
 //! ```
 //!
 //! Purpose: [`update`] takes a [`Target`] that TUF vouches for through all of these, and ends with
@@ -15,22 +15,23 @@
 //!
 //! - No file is looked into before its hash was verified, and llama.cpp sees none whose header
 //!   this crate's own reader has not read.
-//! - Of several variants only the one that is taken is fetched: the first that fits.
+//! - Of several variants only the one that is taken is fetched: the first that fits. Of those before
+//!   it there comes no more than the chunks in which their headers lie.
 //! - What is fetched belongs to the very manifest that was signed; the folder's own manifest may
 //!   say nothing else of any file.
 //!
 //! How it fails: [`UpdateError`], and [`UpdateError::is_final`] tells a package that will never do
 //! from a download that is to be tried again.
 
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
 
 use super::fetch::{Fetcher, Pulse, Stop, Tally, Terms, Trouble, Wanted};
-use super::manifest::{Facts, MAX_MANIFEST_BYTES, Manifest, ManifestError, Variant, VariantHeader};
+use super::manifest::{Facts, MAX_MANIFEST_BYTES, Manifest, ManifestError, Variant};
 use super::object::{Object, ObjectError};
 use super::source::Source;
 use super::store::{Ground, PackageId, Parcel, StageError, Store, StoreError, object_path};
-use crate::package::gguf::GgufError;
+use crate::package::gguf::{self, GgufError, Header};
 use crate::package::{self, Digest, Faults, MAX_MANIFEST_BYTES as MAX_SHEET_BYTES, Package};
 
 /// A file that TUF vouches for.
@@ -73,6 +74,17 @@ pub enum State {
     Verified,
     /// It lies ready.
     Staged,
+}
+
+/// What is known of a variant of which only the beginning is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VariantHeader {
+    /// How its weights are stored.
+    pub quantization: String,
+    /// Bytes of its file.
+    pub file_bytes: u64,
+    /// What it says of itself.
+    pub header: Header,
 }
 
 /// A variant that was not taken.
@@ -249,7 +261,7 @@ pub fn update<G: Ground, P: Pulse>(
         name: manifest.name.clone(),
         seq: manifest.seq,
     };
-    let (variant, left_out) = choose(&id, &manifest, fits)?;
+    let (variant, left_out) = choose(&mut fetcher, &id, &manifest, fits)?;
     fetch(&mut fetcher, &manifest, variant)?;
     let (tally, troubles) = (fetcher.tally(), fetcher.troubles().to_vec());
     let sheet = verify(store, &id, &manifest, variant)?;
@@ -324,23 +336,69 @@ fn read<G: Ground>(store: &Store<G>, object: &Object, max: u64) -> Result<Vec<u8
 }
 
 /// The first variant that fits, and why those before it do not.
-fn choose<'m>(
+fn choose<'m, G: Ground, P: Pulse>(
+    fetcher: &mut Fetcher<'_, G, P>,
     id: &PackageId,
     manifest: &'m Manifest,
     fits: &mut dyn FnMut(&VariantHeader) -> Result<(), String>,
 ) -> Result<(&'m Variant, Vec<LeftOut>), UpdateError> {
     let mut left_out = Vec::new();
     for variant in &manifest.variants {
-        match fits(&variant.header) {
+        let header = header(fetcher, id, variant)?;
+        let quantization = variant.quantization.clone();
+        let file_bytes = variant.file.object.bytes();
+        let known = VariantHeader {
+            quantization,
+            file_bytes,
+            header,
+        };
+        match fits(&known) {
             Ok(()) => return Ok((variant, left_out)),
             Err(why) => left_out.push(LeftOut {
-                quantization: variant.header.quantization.clone(),
+                quantization: known.quantization,
                 why,
             }),
         }
     }
     let id = id.clone();
     Err(UpdateError::NothingFits { id, left_out })
+}
+
+/// The header of a variant, read from verified bytes of its file's beginning.
+fn header<G: Ground, P: Pulse>(
+    fetcher: &mut Fetcher<'_, G, P>,
+    id: &PackageId,
+    variant: &Variant,
+) -> Result<Header, UpdateError> {
+    let object = &variant.file.object;
+    let paths = [object_path(object.sha256())];
+    let wanted = Wanted {
+        object,
+        paths: &paths,
+    };
+    let at = || (id.clone(), variant.file.path.as_str().to_owned());
+    let mut verified = 0;
+    let header = loop {
+        // A vocabulary may be longer than a chunk.
+        let (file, more) = fetcher.beginning(wanted, verified + 1)?;
+        verified = more;
+        let begun = package::open_plain(&file).map_err(StoreError::at(&file))?;
+        match gguf::read(BufReader::new(begun.take(verified)), object.bytes()) {
+            Ok(header) => break header,
+            Err(GgufError::Truncated { needed, .. })
+                if needed <= object.bytes() && verified < object.bytes() => {}
+            Err(error) => {
+                let (id, path) = at();
+                return Err(UpdateError::Header { id, path, error });
+            }
+        }
+    };
+    if Facts::of(&header) == variant.facts {
+        Ok(header)
+    } else {
+        let (id, path) = at();
+        Err(UpdateError::Facts { id, path })
+    }
 }
 
 /// Brings everything here that the package lacks, the model last: what is wrong with the rest is
@@ -375,17 +433,6 @@ fn verify<G: Ground>(
     manifest: &Manifest,
     variant: &Variant,
 ) -> Result<String, UpdateError> {
-    let path = store.object_file(&variant.file.object);
-    let of_file = || variant.file.path.as_str().to_owned();
-    let header = package::header(&path).map_err(|error| UpdateError::Header {
-        id: id.clone(),
-        path: of_file(),
-        error,
-    })?;
-    if Facts::of(&header) != variant.header.facts {
-        let (id, path) = (id.clone(), of_file());
-        return Err(UpdateError::Facts { id, path });
-    }
     let bytes = read(store, &manifest.sheet, MAX_SHEET_BYTES)?;
     let file = store.object_file(&manifest.sheet);
     let text = String::from_utf8_lossy(&bytes);
@@ -398,8 +445,5 @@ fn verify<G: Ground>(
         target: manifest.target_name(),
         error,
     })?;
-    Ok(package::narrowed(
-        &sheet.manifest,
-        &variant.header.quantization,
-    ))
+    Ok(package::narrowed(&sheet.manifest, &variant.quantization))
 }

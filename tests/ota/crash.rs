@@ -11,6 +11,8 @@ use lineside::ota::update::UpdateError;
 use lineside::package::Package;
 
 use crate::plant::{Asking, CHUNK, Device, Release, Repository, sound};
+use crate::support::TempDir;
+use crate::support::mount::Mount;
 
 /// What a power cut does to bytes that were written and not forced out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,10 +138,13 @@ fn nothing_is_half(device: &Device) {
 
 #[test]
 fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
+    // Memory for a disk, where that can be had: losses are made here, and syncs are many.
+    let disk = TempDir::new("ota-crash");
+    let _memory = Mount::tmpfs(disk.path(), 32 << 20).ok();
     let repository = Repository::new();
     let (first, second) = (repository.release(1, "a"), repository.release(2, "b"));
     for loss in [Loss::None, Loss::Gone, Loss::Zeroed] {
-        let mut device = Device::quick();
+        let mut device = Device::in_folder(disk.path());
         device.recovers(&first, &repository);
         let id = |seq| PackageId {
             name: "plant".into(),
@@ -165,19 +170,14 @@ fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
             assert!(operations < 1000, "it never gets anywhere");
         }
         // And from nothing, with a break at each operation of a whole life.
-        let mut whole = Device::quick();
+        let mut whole = Device::in_folder(disk.path());
         let (lived, all) = live(&mut whole, &repository, &second, usize::MAX, Loss::None);
         assert!(lived);
         for operations in 0..all {
-            let mut device = Device::quick();
+            let mut device = Device::in_folder(disk.path());
             let (lived, _) = live(&mut device, &repository, &second, operations, loss);
             assert!(!lived);
-            let before = device.root().exists();
-            if before {
-                let _ = fs::remove_file(device.root().join("lock"));
-                device.store();
-                nothing_is_half(&device);
-            }
+            nothing_is_half(&device);
             let staged = device.recovers(&second, &repository);
             assert!(
                 staged.tally.reread_bytes <= CHUNK,

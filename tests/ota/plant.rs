@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use lineside::clock::{Mono, Now, Wall};
 use lineside::ota::fetch::{Pulse, Terms};
-use lineside::ota::manifest::{Manifest, VariantHeader};
+use lineside::ota::manifest::Manifest;
 use lineside::ota::object::MIN_CHUNK_BYTES;
 use lineside::ota::release::{lay_out, manifest_of, target_of};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
 use lineside::ota::store::{Disk, Ground, Store, object_path};
-use lineside::ota::update::{Means, Staged, State, Target, UpdateError, update};
+use lineside::ota::update::{Means, Staged, State, Target, UpdateError, VariantHeader, update};
 use lineside::package::Package;
 use lineside::package::make::{Existing, Order, make};
 
 use crate::gguf::TinyGguf;
 use crate::support::TempDir;
-use crate::support::mount::Mount;
 
 /// Chunks as small as can be, so that a small model has several.
 pub(crate) const CHUNK: u64 = MIN_CHUNK_BYTES;
@@ -189,9 +188,9 @@ pub(crate) const TERMS: Terms = Terms {
 
 /// A device with a store.
 pub(crate) struct Device {
-    /// Goes before the folder that it lies in.
-    _memory: Option<Mount>,
-    pub(crate) dir: TempDir,
+    /// Its own folder, unless it lies in another's.
+    _dir: Option<TempDir>,
+    root: PathBuf,
     pub(crate) pulse: TestPulse,
     pub(crate) terms: Terms,
     /// Of the variants, those that do not fit.
@@ -201,9 +200,10 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new() -> Self {
+        let dir = TempDir::new("ota-device");
         Self {
-            _memory: None,
-            dir: TempDir::new("ota-device"),
+            root: dir.path().join("models"),
+            _dir: Some(dir),
             pulse: TestPulse::new(),
             terms: TERMS,
             too_large: Vec::new(),
@@ -211,15 +211,19 @@ impl Device {
         }
     }
 
-    /// A device whose disk is memory, where that can be had: for tests that sync without an end.
-    pub(crate) fn quick() -> Self {
-        let mut device = Self::new();
-        device._memory = Mount::tmpfs(device.dir.path(), 32 << 20).ok();
-        device
+    /// A device in this folder, anew.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        let root = folder.join("models");
+        let _ = fs::remove_dir_all(&root);
+        Self {
+            _dir: None,
+            root,
+            ..Self::new()
+        }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("models")
+        self.root.clone()
     }
 
     pub(crate) fn store(&self) -> Store {

@@ -55,6 +55,11 @@ fn the_best_variant_that_fits_is_taken_alone_and_the_others_are_told_with_the_re
     };
     assert_eq!(staged.left_out, [left_out]);
     assert!(!device.root().join(release.best()).exists());
+    // Of the one that was left out there came the piece with its header, and no more.
+    let left = release.manifest.variants[0].file.object.bytes();
+    let taken = release.manifest.variants[1].file.object.bytes();
+    assert!(left > 3 * CHUNK);
+    assert!(staged.tally.fetched_bytes < taken + 2 * CHUNK + 20_000);
     let mut device = Device::new();
     device.too_large = vec!["F16", "Q8_0"];
     let error = device
@@ -156,7 +161,7 @@ fn a_model_whose_header_is_not_what_was_signed_never_becomes_a_package() {
     let release = repository.release(1, "a");
     let mut device = Device::new();
     let mut lying = release.manifest.clone();
-    lying.variants[0].header.facts.block_count = Some(1);
+    lying.variants[0].facts.block_count = Some(1);
     let error = device.update(&repository.offer(&lying), vec![repository.source()]);
     let error = error.unwrap_err();
     assert!(
@@ -170,11 +175,14 @@ fn a_model_whose_header_is_not_what_was_signed_never_becomes_a_package() {
     let path = repository.dir.path().join("no-model");
     fs::write(&path, vec![7; 200_000]).unwrap();
     let object = cut(&path, CHUNK).unwrap();
+    let bytes = object.bytes();
     repository.lay(&object_path(object.sha256()), &fs::read(&path).unwrap());
     wrong.variants[0].file.object = object;
     let error = device.update(&repository.offer(&wrong), vec![repository.source()]);
     let error = error.unwrap_err();
     assert!(error.to_string().contains("no GGUF file"), "{error}");
+    let part = device.store().begun_bytes(&wrong.variants[0].file.object);
+    assert!((CHUNK..bytes).contains(&part), "the rest was never fetched");
     assert_eq!(device.store().packages().unwrap(), []);
     device.recovers(&release, &repository);
 }

@@ -28,9 +28,9 @@ fn text() -> String {
 fn a_manifest_says_the_same_after_a_way_through_json() {
     let manifest = Manifest::parse(text().as_bytes()).unwrap();
     assert_eq!(manifest.target_name(), "plant-3.json");
-    assert_eq!(manifest.variants[0].header.file_bytes, 100_000);
+    assert_eq!(manifest.variants[0].file.object.bytes(), 100_000);
     assert_eq!(manifest.variants[0].file.object.chunks().len(), 2);
-    assert_eq!(manifest.variants[0].header.facts.context_tokens, Some(512));
+    assert_eq!(manifest.variants[0].facts.context_tokens, Some(512));
     let again = Manifest::parse(manifest.to_json().as_bytes()).unwrap();
     assert_eq!(again, manifest);
     assert_eq!(again.to_json(), manifest.to_json());
@@ -92,22 +92,6 @@ fn what_is_absurd_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn the_figures_of_a_header_come_back_as_a_header() {
-    let facts = Facts {
-        architecture: "llama".into(),
-        context_tokens: Some(512),
-        block_count: Some(4),
-        kv_heads: Some(2),
-        key_length: Some(64),
-        value_length: Some(64),
-        vocabulary: 8,
-        tensor_bytes: 77,
-        ..Facts::default()
-    };
-    assert_eq!(Facts::of(&facts.header()), facts);
-}
-
-#[test]
 fn a_folders_own_manifest_that_says_something_else_is_found_out() {
     let text = include_str!("../../../models/factory-triage/manifest.toml");
     let sheet = package::read_manifest(text, std::path::Path::new("manifest.toml")).unwrap();
@@ -121,12 +105,9 @@ fn a_folders_own_manifest_that_says_something_else_is_found_out() {
         sheet: Object::single(Digest([0; 32]), 1).unwrap(),
         variants: (sheet.manifest.variants.iter())
             .map(|variant| Variant {
+                quantization: variant.quantization.clone(),
                 file: file(&variant.file),
-                header: VariantHeader {
-                    quantization: variant.quantization.clone(),
-                    file_bytes: variant.file.bytes,
-                    facts: Facts::default(),
-                },
+                facts: Facts::default(),
             })
             .collect(),
         files: sheet.manifest.files.iter().map(file).collect(),
@@ -144,7 +125,7 @@ fn a_folders_own_manifest_that_says_something_else_is_found_out() {
     assert!(wrong(|it| it.files.truncate(1)).contains("the files"));
     let other = |it: &mut Manifest| it.files[0].object = it.files[1].object.clone();
     assert!(wrong(other).contains("gate.jsonl"));
-    let quantization = |it: &mut Manifest| it.variants[0].header.quantization = "F16".into();
+    let quantization = |it: &mut Manifest| it.variants[0].quantization = "F16".into();
     assert!(wrong(quantization).contains("Q8_0.gguf"));
 }
 

@@ -12,6 +12,7 @@
 //! The client is asynchronous and the download is not: each source drives its own connections,
 //! while it is waited for. It must not be used within a runtime.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ const CONNECT: Duration = Duration::from_secs(15);
 const HEAD: Duration = Duration::from_secs(30);
 /// Redirects for one file: a server to its mirrors, those to their storage, and one more.
 const MAX_REDIRECTS: usize = 3;
+/// Marks that are remembered: those of a package's models, and then some.
+const MAX_MARKS: usize = 32;
 /// How long an unused connection is kept: below the minute that most servers wait.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -66,8 +69,8 @@ pub struct Http {
     base: Url,
     client: reqwest::Client,
     runtime: Arc<Runtime>,
-    /// Of the file that was opened last: how the server marks it.
-    mark: Option<(String, HeaderValue)>,
+    /// How the server marks the files that were opened last.
+    marks: VecDeque<(String, HeaderValue)>,
 }
 
 impl fmt::Debug for Http {
@@ -109,14 +112,23 @@ impl Http {
             base,
             client,
             runtime: Arc::new(runtime.map_err(HttpError::Runtime)?),
-            mark: None,
+            marks: VecDeque::new(),
         })
     }
 
-    /// How the file was marked that was opened last, if it is the same.
+    /// How a file was marked.
     fn mark_of(&self, path: &str) -> Option<&HeaderValue> {
-        let (of, mark) = self.mark.as_ref()?;
-        (of == path).then_some(mark)
+        let known = self.marks.iter().find(|(of, _)| of == path);
+        known.map(|(_, mark)| mark)
+    }
+
+    /// Remembers it. Of the oldest nobody goes on with the download.
+    fn remember(&mut self, path: &str, mark: Option<HeaderValue>) {
+        self.marks.retain(|(of, _)| of != path);
+        self.marks.extend(mark.map(|mark| (path.to_owned(), mark)));
+        if self.marks.len() > MAX_MARKS {
+            self.marks.pop_front();
+        }
     }
 }
 
@@ -143,12 +155,11 @@ impl Source for Http {
             .map_err(|_| Fault::Slow)?
             .map_err(|error| fault_of(&error))?;
         let from = begins_at(&response, from, total)?;
-        self.mark = response
-            .headers()
-            .get(ETAG)
-            // A weak mark promises no equal bytes, and must not stand in If-Range.
-            .filter(|mark| mark.as_bytes().starts_with(b"\""))
-            .map(|mark| (path.to_owned(), mark.clone()));
+        let mark = response.headers().get(ETAG);
+        // A weak mark promises no equal bytes, and must not stand in If-Range.
+        let mark = mark.filter(|mark| mark.as_bytes().starts_with(b"\""));
+        let mark = mark.cloned();
+        self.remember(path, mark);
         let body = Box::new(Answer {
             response,
             runtime: Arc::clone(&self.runtime),

@@ -95,7 +95,8 @@ impl Part {
         self.reread_bytes
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Its file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
