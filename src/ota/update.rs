@@ -30,7 +30,7 @@ use super::fetch::{Fetcher, Pulse, Stop, Tally, Terms, Trouble, Wanted};
 use super::manifest::{Facts, MAX_MANIFEST_BYTES, Manifest, ManifestError, Variant};
 use super::object::{Object, ObjectError};
 use super::source::Source;
-use super::store::{Ground, PackageId, Parcel, StageError, Store, StoreError, object_path};
+use super::store::{Ground, Keep, PackageId, Parcel, StageError, Store, StoreError, object_path};
 use crate::package::gguf::{self, GgufError, Header};
 use crate::package::{self, Digest, Faults, MAX_MANIFEST_BYTES as MAX_SHEET_BYTES, Package};
 
@@ -233,6 +233,8 @@ pub struct Means<'a, G, P> {
     pub pulse: &'a mut P,
     /// How it may be fetched.
     pub terms: Terms,
+    /// Packages that stay, however much room is needed: the committed one and the one before it.
+    pub keep: &'a [PackageId],
 }
 
 /// Brings a package here. Goes on where an earlier try broke off.
@@ -248,6 +250,7 @@ pub fn update<G: Ground, P: Pulse>(
         sources,
         pulse,
         terms,
+        keep,
     } = means;
     let signed = signed(target)?;
     let mut hear = |tally: &Tally| tell(State::Downloading(*tally));
@@ -262,7 +265,15 @@ pub fn update<G: Ground, P: Pulse>(
         seq: manifest.seq,
     };
     let (variant, left_out) = choose(&mut fetcher, &id, &manifest, fits)?;
-    fetch(&mut fetcher, &manifest, variant)?;
+    let objects = objects(&manifest, variant);
+    make_room(&mut fetcher, &signed, &objects, keep)?;
+    for object in objects {
+        let paths = [object_path(object.sha256())];
+        fetcher.object(Wanted {
+            object,
+            paths: &paths,
+        })?;
+    }
     let (tally, troubles) = (fetcher.tally(), fetcher.troubles().to_vec());
     let sheet = verify(store, &id, &manifest, variant)?;
     tell(State::Verified);
@@ -401,28 +412,33 @@ fn header<G: Ground, P: Pulse>(
     }
 }
 
-/// Brings everything here that the package lacks, the model last: what is wrong with the rest is
-/// then known before the line was busy for hours.
-fn fetch<G: Ground, P: Pulse>(
-    fetcher: &mut Fetcher<'_, G, P>,
-    manifest: &Manifest,
-    variant: &Variant,
-) -> Result<(), UpdateError> {
+/// Everything that the package is made of, the model last: what is wrong with the rest is then
+/// known before the line was busy for hours.
+fn objects<'m>(manifest: &'m Manifest, variant: &'m Variant) -> Vec<&'m Object> {
     let files = manifest.files.iter().map(|file| &file.object);
-    let objects: Vec<_> = [&manifest.sheet]
-        .into_iter()
-        .chain(files)
-        .chain([&variant.file.object])
-        .collect();
-    fetcher.plan(&objects)?;
-    for object in objects {
-        let paths = [object_path(object.sha256())];
-        fetcher.object(Wanted {
-            object,
-            paths: &paths,
-        })?;
+    let ends = ([&manifest.sheet], [&variant.file.object]);
+    ends.0.into_iter().chain(files).chain(ends.1).collect()
+}
+
+/// Sees to it that there is room; packages that need not stay go if there is none.
+fn make_room<G: Ground, P: Pulse>(
+    fetcher: &mut Fetcher<'_, G, P>,
+    signed: &Object,
+    objects: &[&Object],
+    keep: &[PackageId],
+) -> Result<(), Stop> {
+    match fetcher.plan(objects) {
+        Err(Stop::Store(error)) if error.is_full() => {
+            let wanted = objects.iter().copied().chain([signed]);
+            fetcher.store().collect(&Keep {
+                packages: keep.to_vec(),
+                objects: wanted.cloned().collect(),
+                limit_bytes: 0,
+            })?;
+            fetcher.plan(objects)
+        }
+        other => other,
     }
-    Ok(())
 }
 
 /// Looks into what is there: the bytes are those that were signed, but a signer may be wrong.

@@ -1,14 +1,16 @@
 //! Disks: one that fills, and a stick that is pulled.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use lineside::ota::fetch::Stop;
 use lineside::ota::object::MIN_CHUNK_BYTES;
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
-use lineside::ota::store::{Op, Store, StoreError};
+use lineside::ota::store::{Op, PackageId, Store, StoreError};
 use lineside::ota::update::UpdateError;
 
 use crate::plant::{Act, Asking, CHUNK, Device, Repository, Scripted, TestPulse, sound};
@@ -43,6 +45,74 @@ fn a_disk_without_room_beside_the_headroom_is_told_before_anything_large_is_fetc
     drop(store);
     assert!(!device.root().join(release.best()).exists());
     device.recovers(&release, &repository);
+}
+
+#[test]
+fn packages_that_nobody_needs_make_room_and_those_that_serve_do_not() {
+    let repositories = [1, 2, 3].map(Repository::of);
+    let release = |number: usize| {
+        let repository = &repositories[number - 1];
+        repository.release(number as u64, "a")
+    };
+    let mut device = Device::new();
+    for number in 1..=2 {
+        device.recovers(&release(number), &repositories[number - 1]);
+    }
+    let id = |seq| PackageId {
+        name: "plant".into(),
+        seq,
+    };
+    // Room for two models and a bit.
+    let quota = Quota {
+        root: device.root(),
+        bytes: device.store().bytes().unwrap() + 2 * CHUNK,
+    };
+    let third = release(3);
+    let mut bring = |keep: Vec<PackageId>| {
+        let mut store = Store::on(quota.clone(), &device.root(), CHUNK).unwrap();
+        device.keep = keep;
+        let sources = vec![repositories[2].source()];
+        device.update_into(&mut store, &third, sources)
+    };
+    let error = bring(vec![id(1), id(2)]).unwrap_err();
+    assert!(error.to_string().contains("stay free"), "{error}");
+    let staged = bring(vec![id(2)]).unwrap();
+    sound(&staged);
+    assert_eq!(device.store().packages().unwrap(), [id(2), id(3)]);
+}
+
+/// A disk on which a store may have so much.
+#[derive(Clone)]
+struct Quota {
+    root: std::path::PathBuf,
+    bytes: u64,
+}
+
+impl lineside::ota::store::Ground for Quota {
+    fn before(&mut self, _: Op<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self, _: &Path) -> std::io::Result<u64> {
+        Ok(self.bytes.saturating_sub(taken(&self.root)))
+    }
+}
+
+/// Bytes below a folder; a file with several names counts once.
+fn taken(folder: &Path) -> u64 {
+    let (mut open, mut files) = (vec![folder.to_owned()], BTreeMap::new());
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let about = entry.metadata().unwrap();
+            if about.is_dir() {
+                open.push(entry.path());
+            } else {
+                files.insert(about.ino(), about.len());
+            }
+        }
+    }
+    files.values().sum()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lineside::ota::manifest::Manifest;
 use lineside::ota::object::MIN_CHUNK_BYTES;
 use lineside::ota::release::{lay_out, manifest_of, target_of};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
-use lineside::ota::store::{Disk, Ground, Store, object_path};
+use lineside::ota::store::{Disk, Ground, PackageId, Store, object_path};
 use lineside::ota::update::{Means, Staged, State, Target, UpdateError, VariantHeader, update};
 use lineside::package::Package;
 use lineside::package::make::{Existing, Order, make};
@@ -37,18 +37,19 @@ pub(crate) fn noise(seed: u64, count: usize) -> Vec<u8> {
 }
 
 /// A model file: a real header, and noise for weights.
-pub(crate) fn model(file_type: u32, tensor_rows: u64) -> Vec<u8> {
+pub(crate) fn model(file_type: u32, tensor_rows: u64, seed: u64) -> Vec<u8> {
     let mut gguf = TinyGguf::new("llama").number("general.file_type", file_type);
     gguf.tensors[0].1 = vec![32, tensor_rows];
     gguf.data = vec![0; usize::try_from(32 * tensor_rows * 4).unwrap()];
     let mut bytes = gguf.bytes();
-    bytes.extend(noise(file_type.into(), MODEL_BYTES));
+    bytes.extend(noise(u64::from(file_type) + (seed << 8), MODEL_BYTES));
     bytes
 }
 
 /// A folder that is laid out as sources are.
 pub(crate) struct Repository {
     pub(crate) dir: TempDir,
+    seed: u64,
 }
 
 /// A release in a repository.
@@ -60,8 +61,13 @@ pub(crate) struct Release {
 
 impl Repository {
     pub(crate) fn new() -> Self {
+        Self::of(0)
+    }
+
+    /// One with models of its own.
+    pub(crate) fn of(seed: u64) -> Self {
         let dir = TempDir::new("ota-repository");
-        Self { dir }
+        Self { dir, seed }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -81,7 +87,7 @@ impl Repository {
         // The largest tensors come first in a package: F16 is the best here.
         for (name, file_type, rows) in [("best.gguf", 1, 8), ("small.gguf", 7, 4)] {
             if !at(name).exists() {
-                fs::write(at(name), model(file_type, rows)).unwrap();
+                fs::write(at(name), model(file_type, rows, self.seed)).unwrap();
             }
         }
         fs::write(at("triage.gbnf"), "root ::= \"{\" [^}]* \"}\"\n").unwrap();
@@ -196,6 +202,8 @@ pub(crate) struct Device {
     /// Of the variants, those that do not fit.
     pub(crate) too_large: Vec<&'static str>,
     pub(crate) states: Vec<State>,
+    /// Packages that must stay.
+    pub(crate) keep: Vec<PackageId>,
 }
 
 impl Device {
@@ -208,6 +216,7 @@ impl Device {
             terms: TERMS,
             too_large: Vec::new(),
             states: Vec::new(),
+            keep: Vec::new(),
         }
     }
 
@@ -260,6 +269,7 @@ impl Device {
                 sources: &mut sources,
                 pulse: &mut self.pulse,
                 terms: self.terms,
+                keep: &self.keep,
             },
             &mut |state| states.push(state),
         )

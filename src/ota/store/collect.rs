@@ -111,9 +111,11 @@ impl<G: Ground> Store<G> {
     /// Names of files that stay.
     fn wanted(&self, there: &[Weighed], keep: &Keep) -> Result<BTreeSet<String>, StoreError> {
         let mut wanted = BTreeSet::new();
+        for object in &keep.objects {
+            wanted.insert(format!("{}.{}.part", object.sha256(), object.root()));
+        }
         let mut want = |object: &Object| {
             let hash = object.sha256().to_string();
-            wanted.insert(format!("{hash}.{}.part", object.root()));
             wanted.insert(format!("{hash}.root"));
             wanted.insert(hash);
         };
