@@ -409,8 +409,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
             skip -= passed as u64;
             let fresh = &bytes[passed..];
             got += fresh.len() as u64;
-            let heard = (&mut self.tally, &mut *self.tell);
-            if let Some(fault) = put(self.store, part, fresh, heard)? {
+            if let Some(fault) = put(self.store, part, fresh, &mut self.tally, self.tell)? {
                 return Ok(End::Fault(fault, got));
             }
             if is_enough(part, until) {
@@ -472,7 +471,8 @@ fn put<G: Ground>(
     store: &mut Store<G>,
     part: &mut Part,
     mut bytes: &[u8],
-    (tally, tell): (&mut Tally, &mut dyn FnMut(&Tally)),
+    tally: &mut Tally,
+    tell: &mut dyn FnMut(&Tally),
 ) -> Result<Option<Fault>, Stop> {
     while !bytes.is_empty() && !part.assembly().is_whole() {
         let put = store.put(part, bytes)?;

@@ -280,6 +280,7 @@ impl<G: Ground> Store<G> {
                 .sync_folder(folder)
                 .map_err(StoreError::at(folder))?;
         }
+        drop(part); // nobody writes into it any more
         Ok(())
     }
 

@@ -264,15 +264,21 @@ pub fn update<G: Ground, P: Pulse>(
         name: manifest.name.clone(),
         seq: manifest.seq,
     };
-    let (variant, left_out) = choose(&mut fetcher, &id, &manifest, fits)?;
+    let room = Room {
+        signed: &signed,
+        manifest: &manifest,
+        keep,
+    };
+    let (variant, left_out) = choose(&mut fetcher, &id, &room, fits)?;
     let objects = objects(&manifest, variant);
-    make_room(&mut fetcher, &signed, &objects, keep)?;
+    room.make(&mut fetcher, |fetcher| fetcher.plan(&objects))?;
     for object in objects {
         let paths = [object_path(object.sha256())];
-        fetcher.object(Wanted {
+        let wanted = Wanted {
             object,
             paths: &paths,
-        })?;
+        };
+        room.make(&mut fetcher, |fetcher| fetcher.object(wanted))?;
     }
     let (tally, troubles) = (fetcher.tally(), fetcher.troubles().to_vec());
     let sheet = verify(store, &id, &manifest, variant)?;
@@ -350,12 +356,12 @@ fn read<G: Ground>(store: &Store<G>, object: &Object, max: u64) -> Result<Vec<u8
 fn choose<'m, G: Ground, P: Pulse>(
     fetcher: &mut Fetcher<'_, G, P>,
     id: &PackageId,
-    manifest: &'m Manifest,
+    room: &Room<'m>,
     fits: &mut dyn FnMut(&VariantHeader) -> Result<(), String>,
 ) -> Result<(&'m Variant, Vec<LeftOut>), UpdateError> {
     let mut left_out = Vec::new();
-    for variant in &manifest.variants {
-        let header = header(fetcher, id, variant)?;
+    for variant in &room.manifest.variants {
+        let header = header(fetcher, id, room, variant)?;
         let quantization = variant.quantization.clone();
         let file_bytes = variant.file.object.bytes();
         let known = VariantHeader {
@@ -376,9 +382,10 @@ fn choose<'m, G: Ground, P: Pulse>(
 }
 
 /// The header of a variant, read from verified bytes of its file's beginning.
-fn header<G: Ground, P: Pulse>(
-    fetcher: &mut Fetcher<'_, G, P>,
+fn header<'f, G: Ground, P: Pulse>(
+    fetcher: &mut Fetcher<'f, G, P>,
     id: &PackageId,
+    room: &Room<'_>,
     variant: &Variant,
 ) -> Result<Header, UpdateError> {
     let object = &variant.file.object;
@@ -391,7 +398,8 @@ fn header<G: Ground, P: Pulse>(
     let mut verified = 0;
     let header = loop {
         // A vocabulary may be longer than a chunk.
-        let (file, more) = fetcher.beginning(wanted, verified + 1)?;
+        let begin = |fetcher: &mut Fetcher<'f, G, P>| fetcher.beginning(wanted, verified + 1);
+        let (file, more) = room.make(fetcher, begin)?;
         verified = more;
         let begun = package::open_plain(&file).map_err(StoreError::at(&file))?;
         match gguf::read(BufReader::new(begun.take(verified)), object.bytes()) {
@@ -420,24 +428,35 @@ fn objects<'m>(manifest: &'m Manifest, variant: &'m Variant) -> Vec<&'m Object> 
     ends.0.into_iter().chain(files).chain(ends.1).collect()
 }
 
-/// Sees to it that there is room; packages that need not stay go if there is none.
-fn make_room<G: Ground, P: Pulse>(
-    fetcher: &mut Fetcher<'_, G, P>,
-    signed: &Object,
-    objects: &[&Object],
-    keep: &[PackageId],
-) -> Result<(), Stop> {
-    match fetcher.plan(objects) {
-        Err(Stop::Store(error)) if error.is_full() => {
-            let wanted = objects.iter().copied().chain([signed]);
-            fetcher.store().collect(&Keep {
-                packages: keep.to_vec(),
-                objects: wanted.cloned().collect(),
-                limit_bytes: 0,
-            })?;
-            fetcher.plan(objects)
+/// What is on its way, and what must not go to make room for it.
+struct Room<'a> {
+    signed: &'a Object,
+    manifest: &'a Manifest,
+    keep: &'a [PackageId],
+}
+
+impl Room<'_> {
+    /// Takes a step; where there is no room for it, packages go that need not stay, and it is taken
+    /// once more.
+    fn make<'f, G: Ground, P: Pulse, T>(
+        &self,
+        fetcher: &mut Fetcher<'f, G, P>,
+        mut step: impl FnMut(&mut Fetcher<'f, G, P>) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        match step(fetcher) {
+            Err(Stop::Store(error)) if error.is_full() => {}
+            other => return other,
         }
-        other => other,
+        let variants = &self.manifest.variants;
+        let models = variants.iter().map(|it| &it.file.object);
+        let files = self.manifest.files.iter().map(|it| &it.object);
+        let own = [self.signed, &self.manifest.sheet];
+        fetcher.store().collect(&Keep {
+            packages: self.keep.to_vec(),
+            objects: models.chain(files).chain(own).cloned().collect(),
+            limit_bytes: 0,
+        })?;
+        step(fetcher)
     }
 }
 

@@ -46,9 +46,10 @@ impl Source for Folder {
 }
 
 fn fault(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound => Fault::Missing,
-        other => Fault::Disk(other),
+    if error.kind() == io::ErrorKind::NotFound {
+        Fault::Missing
+    } else {
+        Fault::Disk(error.kind())
     }
 }
 
