@@ -29,7 +29,7 @@ use super::object::{Object, Origin};
 use super::pace::{Bucket, Drip, Flow, Hours};
 use super::source::{Body, Fault, Next, Opened, Piece, Roster, Source};
 use super::store::{Ground, Part, Put, Store, StoreError};
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Mono, Now};
 use crate::config;
 
 /// The longest that is waited in one go, so that a change of mind is soon noticed.
@@ -179,6 +179,8 @@ pub struct Fetcher<'a, G, P> {
     terms: Terms,
     roster: Roster,
     bucket: Option<Bucket>,
+    /// Before this, nothing more is asked for.
+    paid: Mono,
     troubles: Vec<Trouble>,
     tally: Tally,
     tell: &'a mut dyn FnMut(&Tally),
@@ -214,6 +216,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         Self {
             roster: Roster::new(sources.len()),
             bucket: terms.max_bytes_per_s.map(|rate| Bucket::new(rate, now)),
+            paid: now,
             store,
             sources,
             pulse,
@@ -388,6 +391,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         let mut got = 0;
         self.store.room(part.assembly().lacks())?;
         loop {
+            self.pay();
             self.may_go_on()?;
             let (waited, piece) = match self.next_piece(&mut *body) {
                 Ok(next) => next,
@@ -403,6 +407,7 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
             };
             let count = bytes.len();
             self.tally.fetched_bytes += count as u64;
+            self.owe(count);
             let slow = drip.on_read(waited, count) == Flow::Slow;
             // What the source gives before the place that was asked for.
             let passed = usize::try_from(skip).map_or(count, |skip| skip.min(count));
@@ -419,7 +424,6 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
             if slow {
                 return Ok(End::Fault(Fault::Slow, got));
             }
-            self.pay(count);
         }
     }
 
@@ -447,15 +451,19 @@ impl<'a, G: Ground, P: Pulse> Fetcher<'a, G, P> {
         Ok((self.pulse.now().mono.since(before), piece))
     }
 
-    /// Waits as the rate wants it.
-    fn pay(&mut self, count: usize) {
-        let Some(bucket) = &mut self.bucket else {
-            return;
-        };
+    /// So many bytes came, and the rate wants a pause for them.
+    fn owe(&mut self, count: usize) {
+        if let Some(bucket) = &mut self.bucket {
+            let now = self.pulse.now().mono;
+            self.paid = now.after(bucket.on_bytes(count, now));
+        }
+    }
+
+    /// Makes the pause, before more is asked for.
+    fn pay(&mut self) {
         let mut now = self.pulse.now().mono;
-        let until = now.after(bucket.on_bytes(count, now));
-        while now < until && self.pulse.wanted() {
-            self.pulse.wait(until.since(now).min(BREATH));
+        while now < self.paid && self.pulse.wanted() {
+            self.pulse.wait(self.paid.since(now).min(BREATH));
             now = self.pulse.now().mono;
         }
     }

@@ -41,7 +41,7 @@ fn a_disk_without_room_beside_the_headroom_is_told_before_anything_large_is_fetc
     let StoreError::NoRoom { needed, .. } = error else {
         panic!("{said}");
     };
-    assert!(needed > release.manifest.variants[0].file.object.bytes());
+    assert!(needed > CHUNK);
     drop(store);
     assert!(!device.root().join(release.best()).exists());
     device.recovers(&release, &repository);
@@ -400,8 +400,9 @@ fn a_rate_is_kept_and_hours_are_waited_for() {
     let staged = device.recovers(&release, &repository);
     let least = Duration::from_secs(staged.tally.fetched_bytes / 50_000);
     let waited = device.pulse.waited;
+    // The last piece is paid for by whoever asks for the next.
     assert!(
-        waited + Duration::from_secs(2) >= least,
+        waited + Duration::from_secs(3) >= least,
         "{waited:?} of {least:?}"
     );
 
