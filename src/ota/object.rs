@@ -358,7 +358,9 @@ mod tests {
 
     /// Bytes of which no two chunks are alike.
     fn bytes(count: u64) -> Vec<u8> {
-        (0..count).map(|at| (at / 7 + at / C) as u8).collect()
+        (0..count)
+            .map(|at| (at / 7 + at / C).to_le_bytes()[0])
+            .collect()
     }
 
     #[test]

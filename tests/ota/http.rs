@@ -60,7 +60,7 @@ impl World {
 
     /// The first source fails like this, the second helps out, and the first is told of. The second
     /// is busy at first, so that the first gets all of its turns.
-    fn is_helped_out_of(mut self, wanted: &Fault) {
+    fn helped_out_of(mut self, wanted: &Fault) {
         let mirror = Server::start(&self.repository.root(), [Mode::Status(503), Mode::Good]);
         let sources = vec![client(&self.server), client(&mirror)];
         let staged = self.device.update(&self.release, sources).unwrap();
@@ -196,7 +196,7 @@ fn another_range_than_the_one_asked_for_is_told() {
         "pages 1-2/3",
         "bytes 150001-150009/*",
     ] {
-        World::new([Mode::Cut(150_000), Mode::Range(said)]).is_helped_out_of(&match said {
+        World::new([Mode::Cut(150_000), Mode::Range(said)]).helped_out_of(&match said {
             "bytes 0-99/100" => {
                 let repository = Repository::new();
                 let wanted = repository.release(1, "a").manifest.variants[0]
@@ -214,14 +214,14 @@ fn another_range_than_the_one_asked_for_is_told() {
 #[test]
 fn a_range_behind_the_end_is_told() {
     World::new([Mode::Cut(150_000), Mode::Status(416)]).fails_with(&Fault::BehindEnd);
-    World::new([Mode::Cut(150_000), Mode::Status(416)]).is_helped_out_of(&Fault::BehindEnd);
+    World::new([Mode::Cut(150_000), Mode::Status(416)]).helped_out_of(&Fault::BehindEnd);
 }
 
 #[test]
 fn a_chunk_that_a_mirror_spoiled_is_fetched_from_another_and_the_mirror_is_told_of() {
     let at = usize::try_from(2 * CHUNK + 77).unwrap();
     let corrupt = Fault::Corrupt { from: 2 * CHUNK };
-    World::new([Mode::Flip(at)]).is_helped_out_of(&corrupt);
+    World::new([Mode::Flip(at)]).helped_out_of(&corrupt);
     // Alone, it is asked once, and never again for this package.
     World::new([Mode::Flip(at)]).fails_with(&corrupt);
     // What was good of it counts.
@@ -285,7 +285,7 @@ fn a_body_without_an_end_is_read_no_further_than_the_object_and_is_found_out() {
     let bytes = std::fs::read_dir(begun).unwrap();
     let bytes: u64 = bytes.map(|it| it.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(bytes, 0, "the bad chunk is gone");
-    World::new([Mode::Endless]).is_helped_out_of(&corrupt);
+    World::new([Mode::Endless]).helped_out_of(&corrupt);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::support::TempDir;
 /// Chunks as small as can be, so that a small model has several.
 pub(crate) const CHUNK: u64 = MIN_CHUNK_BYTES;
 /// Bytes behind the header of a model here: four chunks, the last one short.
-const MODEL_BYTES: usize = 3 * CHUNK as usize + 12_345;
+const MODEL_BYTES: usize = 3 * (64 << 10) + 12_345;
 
 /// Bytes that look like nothing in particular.
 pub(crate) fn noise(seed: u64, count: usize) -> Vec<u8> {
@@ -31,7 +31,7 @@ pub(crate) fn noise(seed: u64, count: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
+        state.to_le_bytes()[0]
     };
     (0..count).map(|_| next()).collect()
 }

@@ -1,6 +1,7 @@
 //! A server for packages, over HTTP or HTTPS, with every way to fail.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -208,7 +209,7 @@ fn answer(
         status = "206 Part".into();
         body = &bytes[from..];
         let said = range.unwrap_or_else(|| format!("bytes {from}-{}/{total}", total - 1));
-        more += &format!("content-range: {said}\r\n");
+        let _ = write!(more, "content-range: {said}\r\n");
     }
     let head = format!(
         "HTTP/1.1 {status}\r\n{more}content-length: {}\r\n\r\n",
