@@ -1,5 +1,6 @@
 //! What the configuration promises to those who write it.
 
+mod ota;
 mod route;
 
 use std::ffi::OsString;
