@@ -44,7 +44,7 @@ pub fn http(settings: &config::Ota) -> HttpSettings {
 }
 
 /// Something that packages come from.
-pub trait Source {
+pub trait Source: Send {
     /// What people call it.
     fn name(&self) -> &str;
 
@@ -61,7 +61,7 @@ pub struct Opened {
 }
 
 /// Bytes on their way.
-pub trait Body {
+pub trait Body: Send {
     /// The next piece. Waits no longer than that, so that whoever waits can change their mind.
     fn next(&mut self, wait: Duration) -> Result<Piece<'_>, Fault>;
 }
