@@ -73,7 +73,7 @@ fn a_source_that_is_none_is_told_and_a_login_in_it_is_not_shown() {
     }
     let mirror = with_root("repository = 'http://mirror.plant/'\nplain_http = true\n");
     mirror.load().unwrap();
-    let many = vec!["'/a'"; 9].join(", ");
+    let many = ["'/a'"; 9].join(", ");
     let faults = with_root(&format!("repository = [{many}]\n")).faults();
     assert!(faults.contains("at most 8 sources"), "{faults}");
 }
