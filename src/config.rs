@@ -31,6 +31,7 @@ mod file;
 mod keys;
 mod layers;
 mod link;
+mod ota;
 mod route;
 mod secret;
 mod settings;
@@ -49,8 +50,8 @@ pub use layers::{Document, REFERENCE};
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry,
-    HeatLimit, KvType, Link, Log, Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust,
-    Upstream,
+    HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Proxy, Review, Roots, Settings,
+    SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

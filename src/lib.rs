@@ -75,6 +75,8 @@ pub mod reply;
 // The ways in and out, and what survives.
 pub mod broker;
 
+pub mod ota;
+
 pub mod spool;
 
 // The decisions, and the ways to models elsewhere and to persons.

@@ -17,7 +17,7 @@ use super::layers::Layers;
 use super::settings::{
     ApplianceName, Console, HeatLimit, Log, Roots, Settings, SpoolLimits, is_level,
 };
-use super::{Surroundings, admission, engine, keys, link, route, secret, tiers};
+use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -106,6 +106,7 @@ impl Checker<'_> {
         let clouds = tiers::clouds(self, file);
         let review = tiers::review(self, &file.review);
         let confidence = tiers::confidence(self, &file.confidence);
+        let ota = ota::check(self, &file.ota);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -132,6 +133,7 @@ impl Checker<'_> {
             cloud_keep: Duration::from_secs(u64::from(file.cloud.keep_hours) * 3600),
             review: review?,
             confidence,
+            ota: ota?,
             console: console?,
             memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,

@@ -1,5 +1,6 @@
 //! What the configuration promises to those who write it.
 
+mod ota;
 mod route;
 
 use std::ffi::OsString;
@@ -286,7 +287,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [console] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
@@ -436,7 +437,7 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults = faults_of("[panel]\nlisten = 'off'\n[ota]\nring = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults = faults_of("[panel]\nlisten = 'off'\n[pannel]\nring = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]
