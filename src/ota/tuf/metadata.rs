@@ -401,11 +401,11 @@ impl Snapshot {
         self.meta.get(&meta_name(name))
     }
 
-    /// The targets roles with their versions.
+    /// The targets roles with their versions. What is not named like a file of one is none.
     pub fn roles(&self) -> impl Iterator<Item = (&str, u64)> {
         self.meta
             .iter()
-            .map(|(name, file)| (name.strip_suffix(".json").unwrap_or(name), file.version))
+            .filter_map(|(name, file)| Some((name.strip_suffix(".json")?, file.version)))
     }
 }
 

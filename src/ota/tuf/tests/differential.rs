@@ -61,7 +61,11 @@ impl Oracle {
     fn ask(&mut self, case: &Case) -> String {
         let hexed = |files: &Shelf| {
             let pairs = files.files.iter();
-            Value::Object(pairs.map(|(name, bytes)| (name.clone(), key::hex(bytes).into())).collect())
+            Value::Object(
+                pairs
+                    .map(|(name, bytes)| (name.clone(), key::hex(bytes).into()))
+                    .collect(),
+            )
         };
         let line = json!({
             "anchor": key::hex(&case.repository.anchor()),
@@ -98,9 +102,23 @@ const PATHS: [&str; 4] = [FILE, "packages/a.json", "packages/press/b.json", "now
 impl Case {
     fn new(dice: &mut fastrand::Rng) -> Self {
         let mut repository = Repository::new();
-        repository.describe = if dice.bool() { Describe::Fully } else { Describe::VersionOnly };
-        repository.delegate(TARGETS, "packages", &["packages/*", "packages/*/?.json"], write::Then::Stop);
-        repository.delegate("packages", "press", &["packages/press/*"], write::Then::GoOn);
+        repository.describe = if dice.bool() {
+            Describe::Fully
+        } else {
+            Describe::VersionOnly
+        };
+        repository.delegate(
+            TARGETS,
+            "packages",
+            &["packages/*", "packages/*/?.json"],
+            write::Then::Stop,
+        );
+        repository.delegate(
+            "packages",
+            "press",
+            &["packages/press/*"],
+            write::Then::GoOn,
+        );
         repository.put("packages", "packages/a.json", b"a");
         repository.put("press", "packages/press/b.json", b"b");
         repository.publish();
@@ -172,7 +190,11 @@ impl Case {
         }
         let (version, role) = name.split_once('.')?;
         let version = version.parse::<u64>().ok()? - 1;
-        self.repository.files.files.get(&format!("{version}.{role}")).cloned()
+        self.repository
+            .files
+            .files
+            .get(&format!("{version}.{role}"))
+            .cloned()
     }
 
     /// By those who must, and described anew by the one that describes it.
@@ -373,11 +395,18 @@ fn nothing_is_accepted_here_that_python_tuf_refuses() {
             Ok(here) if here == python => both += 1,
             Ok(here) => match meant(&case, &python) {
                 Some(why) => *explained.entry(why).or_default() += 1,
-                None => faults.push(format!("seed {seed}: {:?}\n  here {here}\n  there {python}", case.done)),
+                None => faults.push(format!(
+                    "seed {seed}: {:?}\n  here {here}\n  there {python}",
+                    case.done
+                )),
             },
             Err(_) if python.starts_with("no ") => neither += 1,
             Err(error) => {
-                let kind: String = error.to_string().chars().filter(|c| !c.is_ascii_digit()).collect();
+                let kind: String = error
+                    .to_string()
+                    .chars()
+                    .filter(|c| !c.is_ascii_digit())
+                    .collect();
                 *stricter.entry(kind).or_default() += 1;
             }
         }
