@@ -27,11 +27,12 @@ use std::io::{self, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::order::Book;
-use super::process::{ENVIRONMENT, Launch};
+use super::process::{Launch, environment};
 use super::protocol::{
     self, Ask, Done, Facts, Failure, Flash, FrameError, FromEngine, KvType, Load, Mapping, Options,
     ToEngine, Without, Work, WorkNo,
@@ -129,7 +130,7 @@ impl Sitting {
             .arg0(NAME)
             .args(&launch.arguments)
             .env_clear()
-            .envs(ENVIRONMENT)
+            .envs(environment(Some(Path::new(&load.model))))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null()) // it may quote what it was given

@@ -24,7 +24,7 @@ mod running;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ use super::stockroom::Stockroom;
 use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
+use crate::governor::memory::HUGE_PAGES_FROM_BYTES;
 
 /// What it is called among processes.
 const NAME: &str = "lineside";
@@ -52,6 +53,10 @@ pub const SUBCOMMAND: &str = "engine";
 /// sleep: without a limit a crowded machine comes to a halt, without spinning each pass costs
 /// twenty times as much. A backtrace of an abort would be made by a debugger that is not there.
 pub const ENVIRONMENT: [(&str, &str); 2] = [("GOMP_SPINCOUNT", "1000"), ("GGML_NO_BACKTRACE", "1")];
+/// And that of an engine with a large model. Weights that are read lie in memory of their own, which
+/// the kernel puts into huge pages only where it is asked to; without, a model of a hundred megabytes
+/// writes a fifth slower. A small one gains nothing, and would take some megabytes more.
+const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 /// Frames that may wait for a process to read them: more than the work that it may have.
 const OUTGOING: usize = 1024;
 /// Pieces of beginnings that may wait behind them: what is read ahead of a process.
@@ -274,7 +279,18 @@ impl Crew {
         events: &mpsc::Sender<Event>,
     ) -> Result<(), Alone> {
         for child in effects.spawn {
-            self.spawn(child);
+            let model = effects.frames.iter().find_map(|(to, frame)| match frame {
+                ToEngine::Load(load) if *to == child => Some(Path::new(&load.model)),
+                ToEngine::Load(_)
+                | ToEngine::Start(_)
+                | ToEngine::Cancel(_)
+                | ToEngine::Allow(_)
+                | ToEngine::Evict { .. }
+                | ToEngine::SavePrefix { .. }
+                | ToEngine::RestorePrefix(_)
+                | ToEngine::Shutdown => None,
+            });
+            self.spawn(child, model);
         }
         for (child, frame) in effects.frames {
             self.send(child, frame);
@@ -312,11 +328,11 @@ impl Crew {
         }
     }
 
-    fn spawn(&mut self, child: ChildNo) {
+    fn spawn(&mut self, child: ChildNo, model: Option<&Path>) {
         let (outgoing, frames) = mpsc::channel(OUTGOING);
         let (restored, pieces) = mpsc::channel(RESTORED);
         let (hold, held) = oneshot::channel();
-        let started = start(&self.launch);
+        let started = start(&self.launch, environment(model));
         let pid = started.as_ref().ok().and_then(|it| it.child.id());
         let running = pid.map(|pid| Running { pid, threads: None });
         let inputs = self.inputs.clone();
@@ -386,14 +402,26 @@ struct Process {
     socket: UnixStream,
 }
 
-fn start(launch: &Launch) -> io::Result<Process> {
+/// What an engine for this model is started with.
+pub fn environment(model: Option<&Path>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let bytes = model.and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
+    let is_large = bytes.is_some_and(|bytes| bytes >= HUGE_PAGES_FROM_BYTES);
+    ENVIRONMENT
+        .into_iter()
+        .chain(is_large.then_some(HUGE_PAGES))
+}
+
+fn start(
+    launch: &Launch,
+    environment: impl Iterator<Item = (&'static str, &'static str)>,
+) -> io::Result<Process> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Program::new(&launch.program)
         .arg0(NAME) // for those who look for it in a list of processes
         .args(&launch.arguments)
         .env_clear()
-        .envs(ENVIRONMENT)
+        .envs(environment)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -34,6 +34,8 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub use parts::HUGE_PAGES_FROM_BYTES;
+
 pub use ladder::{BATCH_TOKENS, MAX_CACHE_TOKENS, MIN_CONTEXT_TOKENS, SEQUENCES};
 pub use learned::Learned;
 pub use parts::Parts;

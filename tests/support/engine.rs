@@ -126,6 +126,7 @@ impl Engine {
         let process = Command::new(env!("CARGO_BIN_EXE_lineside"))
             .arg("engine")
             .env_clear()
+            .envs(lineside::engine::process::ENVIRONMENT)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()

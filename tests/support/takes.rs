@@ -74,6 +74,9 @@ pub(crate) fn predicted(shape: &Shape, options: &Options, instructions: usize) -
     parts::of(shape, &run, &Wishes::default())
 }
 
+/// No crowded machine takes so long.
+const DUE_MS: u32 = 600_000;
+
 /// Text of so many bytes, another one for each number.
 fn text(number: usize, bytes: usize) -> String {
     let mut text = format!("{number} ");
@@ -98,6 +101,7 @@ fn long(engine: &mut Engine, number: usize, bytes: usize) -> Work {
             max_tokens: WRITTEN,
         }),
         client: number as u64,
+        due_ms: DUE_MS,
         ..engine.work(0, &text(number, bytes))
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lineside::engine::process::ENVIRONMENT;
+use lineside::engine::process::environment;
 use lineside::engine::protocol::{
     self, Ask, Done, Facts, Failure, Flash, FromEngine, Instruction, KvType, Load, Mapping,
     Options, ToEngine, Without, Work, WorkNo,
@@ -41,7 +41,7 @@ impl Engine {
         let process = Command::new(env!("CARGO_BIN_EXE_lineside"))
             .arg("engine")
             .env_clear()
-            .envs(ENVIRONMENT)
+            .envs(environment(Some(model)))
             .stdin(OwnedFd::from(theirs))
             .spawn()?;
         let mut engine = Self {
