@@ -68,6 +68,9 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(&settings)?;
     make_state_dir(&settings.state_dir)?;
+    if settings.ota.is_some() {
+        tracing::error!("[ota] is set, and this version does not fetch packages by itself");
+    }
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
 
