@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use lineside::engine::process::environment;
 use lineside::engine::protocol::{
     self, Ask, Done, Facts, Failure, Flash, FromEngine, Instruction, KvType, Load, Mapping,
     Options, Piece, Rule, ToEngine, Without, Work, WorkNo,
@@ -106,7 +107,7 @@ impl Engine {
 
     /// With anything; the reason, if it cannot be loaded.
     pub(crate) fn load(load: Load) -> Result<Self, String> {
-        let mut engine = Self::spawn();
+        let mut engine = Self::spawn(Path::new(&load.model));
         engine.say(&ToEngine::Load(Box::new(load)));
         match engine.hear() {
             Some(FromEngine::Ready(facts)) => {
@@ -120,13 +121,13 @@ impl Engine {
     }
 
     /// A process that was told nothing yet.
-    pub(crate) fn spawn() -> Self {
+    fn spawn(model: &Path) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_lineside"))
             .arg("engine")
             .env_clear()
-            .envs(lineside::engine::process::ENVIRONMENT)
+            .envs(environment(Some(model)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()
