@@ -7,10 +7,9 @@
 use super::shape::{Run, Shape};
 use super::{Cpu, Wishes};
 
-/// Bytes of a model from which on its engine's memory lies in huge pages.
+/// Bytes of a model from which on its engine's memory lies in huge pages. What their ends take that
+/// nobody uses is lost in such a model's figures; in a smaller one's it would show.
 pub const HUGE_PAGES_FROM_BYTES: u64 = 64 << 20;
-/// What their ends take that nobody uses: about half a page of two megabytes for each large piece.
-const HUGE_PAGES_BYTES: u64 = 6 << 20;
 
 /// Sequences of the runtime's cache beside the conversations and the instructions: lines of trees,
 /// loose beginnings, and the one for trials. The engine's floor holds itself to it.
@@ -130,13 +129,7 @@ fn alone(shape: &Shape, run: &Run, rows: u64) -> Parts {
         output_bytes: logits,
         scratch_bytes: scratch(shape, run),
         vocabulary_bytes: vocabulary(shape),
-        base_bytes: BASE_BYTES
-            .saturating_add(TENSOR_BYTES.saturating_mul(shape.tensors))
-            .saturating_add(if shape.weight_bytes >= HUGE_PAGES_FROM_BYTES {
-                HUGE_PAGES_BYTES
-            } else {
-                0
-            }),
+        base_bytes: BASE_BYTES.saturating_add(TENSOR_BYTES.saturating_mul(shape.tensors)),
         ..Parts::default()
     }
 }
