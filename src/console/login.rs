@@ -101,6 +101,11 @@ impl Login {
         self.state == State::Asking
     }
 
+    /// Whether a PIN is being checked.
+    pub fn is_checking(&self) -> bool {
+        self.state == State::Checking
+    }
+
     /// Somebody typed a PIN. None where none is taken now.
     pub fn on_pin(&mut self, pin: &str) -> Option<Attempt> {
         if self.state != State::Asking {
