@@ -31,6 +31,7 @@ mod file;
 mod keys;
 mod layers;
 mod link;
+pub mod pin;
 mod route;
 mod secret;
 mod settings;
@@ -46,10 +47,11 @@ use std::path::{Path, PathBuf};
 pub use crate::fault::{Fault, Place};
 pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
+pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry, KvType,
-    Link, Log, Login, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
+    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
+    Flow, KvType, Link, Log, Login, Parity, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

@@ -386,6 +386,8 @@ pub enum Code {
     Expired,
     /// A person rejected it.
     Rejected,
+    /// Somebody works on the appliance.
+    Maintenance,
 }
 
 impl Code {
@@ -411,6 +413,7 @@ impl Code {
             Self::CloudFailed => "cloud_failed",
             Self::Expired => "expired",
             Self::Rejected => "rejected",
+            Self::Maintenance => "maintenance",
         }
     }
 }

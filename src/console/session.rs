@@ -310,7 +310,7 @@ impl Session {
         if byte == 0x03 && self.mode == Mode::Text {
             self.ahead.clear();
             self.dropping = false;
-            self.interrupt(now);
+            self.interrupt();
             return;
         }
         if matches!(self.state, State::Door) && !self.login.is_checking() {
@@ -408,7 +408,7 @@ impl Session {
     }
 
     /// ^C while something is under way.
-    fn interrupt(&mut self, _now: Now) {
+    fn interrupt(&mut self) {
         let State::Calling(calling) = &self.state else {
             return; // a PIN is being checked, or the wait lasts
         };

@@ -27,7 +27,8 @@ fn codes() -> Vec<Code> {
         Code::Policy => Some(Code::CloudFailed),
         Code::CloudFailed => Some(Code::Expired),
         Code::Expired => Some(Code::Rejected),
-        Code::Rejected => None,
+        Code::Rejected => Some(Code::Maintenance),
+        Code::Maintenance => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()
 }
