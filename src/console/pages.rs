@@ -8,6 +8,8 @@
 
 mod answers;
 mod layout;
+#[cfg(test)]
+mod tests;
 
 pub use layout::{clean, fold, moment, span};
 

@@ -194,7 +194,7 @@ impl Session {
         self.last_key = now.mono;
         for &byte in bytes {
             if self.is_busy() {
-                self.put_ahead(byte, now);
+                self.put_ahead(byte);
             } else {
                 self.take(byte, now);
             }
@@ -306,7 +306,7 @@ impl Session {
     }
 
     /// Something typed while a command is under way.
-    fn put_ahead(&mut self, byte: u8, now: Now) {
+    fn put_ahead(&mut self, byte: u8) {
         if byte == 0x03 && self.mode == Mode::Text {
             self.ahead.clear();
             self.dropping = false;

@@ -157,20 +157,19 @@ pub(super) fn requests(data: &Value) -> String {
     let rows: Vec<Vec<String>> = requests
         .iter()
         .map(|request| {
+            let verdict = &request["verdict"];
+            let state = if verdict.is_null() { &request["state"] } else { verdict };
+            let accepted = moment(number(&request["accepted_ms"]));
             vec![
-                moment(number(&request["accepted_ms"])),
-                text(&request["state"]),
-                text(&request["verdict"]),
+                accepted["2026-".len()..].to_owned(), // the year is this one
+                text(state),
                 text(&request["rule"]),
                 text(&request["client"]),
                 text(&request["id"]),
             ]
         })
         .collect();
-    table(
-        &["ACCEPTED", "STATE", "VERDICT", "RULE", "CLIENT", "ID"],
-        &rows,
-    )
+    table(&["ACCEPTED", "STATE", "RULE", "CLIENT", "ID"], &rows)
 }
 
 pub(super) fn trace(data: &Value) -> String {
@@ -237,6 +236,7 @@ pub(super) fn reply(data: &Value) -> String {
         if let Some(after) = fault["retry_after_ms"].as_u64() {
             sheet.row("do", format!("try again in {}", span(after.max(1000))));
         }
+        sheet.row("rule", rule);
         sheet.row("id", format!("{id}; `trace {id}` shows what happened"));
     }
     sheet.text()
