@@ -1,13 +1,14 @@
 //! `lineside console`: the session of the serial port, on this terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use tokio::io::{AsyncReadExt, AsyncWrite, duplex, join, stdin};
+use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex, join};
+use tokio::runtime::Handle;
 
 use super::reach::{ReachError, Target};
 use crate::clock::Clock;
@@ -32,6 +33,8 @@ const ROWS: usize = 24;
 const COLUMNS: usize = 80;
 /// Fewer columns are no screen, but a size that nobody set.
 const MIN_COLUMNS: usize = 20;
+/// Keys on their way to the session.
+const KEYS_BYTES: usize = 4096;
 /// What ends a script that does not say `exit`.
 const END: &[u8] = b"\x04";
 
@@ -65,10 +68,7 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
         columns,
     });
     let raw = Raw::enter();
-    // The last read never ends, so that what a script asked is answered before the end.
-    let (_kept, never) = duplex(1);
-    let typed = stdin().chain(END).chain(never);
-    let terminal = join(typed, Shown);
+    let terminal = join(keys(), Shown);
     let clock = Clock::start();
     let left = screen::serve(terminal, &mut session, Remote(socket), None, clock, "console").await;
     drop(raw);
@@ -85,6 +85,26 @@ async fn appliance(socket: &std::path::Path) -> String {
     let data: Option<serde_json::Value> = data.and_then(|data| client::read(&data).ok());
     let name = data.and_then(|data| data["confirm"].as_str().map(str::to_owned));
     name.unwrap_or_else(|| "lineside".into())
+}
+
+/// What is typed. A thread waits for it, which ends with the process; after the end of a script the
+/// stream stays open, so that what it asked is answered before the session ends.
+fn keys() -> DuplexStream {
+    let (mut feed, keys) = duplex(KEYS_BYTES);
+    let runtime = Handle::current();
+    std::thread::spawn(move || {
+        let mut buffer = [0; KEYS_BYTES];
+        while let Ok(count @ 1..) = io::stdin().read(&mut buffer) {
+            if runtime.block_on(feed.write_all(&buffer[..count])).is_err() {
+                return; // the session is over
+            }
+        }
+        let _ = runtime.block_on(feed.write_all(END)); // the same
+        loop {
+            std::thread::park();
+        }
+    });
+    keys
 }
 
 fn size() -> (usize, usize) {
