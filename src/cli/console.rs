@@ -80,10 +80,10 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
 
 /// The appliance's name, if it answers.
 async fn appliance(socket: &std::path::Path) -> String {
-    let line = serde_json::json!({"cmd": "factory-reset"}); // only tells the name
+    let line = serde_json::json!({"cmd": "status"});
     let data = client::command(socket, &line).await.ok();
     let data: Option<serde_json::Value> = data.and_then(|data| client::read(&data).ok());
-    let name = data.and_then(|data| data["confirm"].as_str().map(str::to_owned));
+    let name = data.and_then(|data| data["appliance"].as_str().map(str::to_owned));
     name.unwrap_or_else(|| "lineside".into())
 }
 

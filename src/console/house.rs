@@ -103,7 +103,7 @@ impl Fault {
         match self {
             Self::NoLog => "no_log",
             Self::NoPackage => "no_package",
-            Self::OwnProgram(..) => "no_answer",
+            Self::OwnProgram(..) => "failed",
             Self::NotConfirmed => "not_confirmed",
             Self::Unavailable(_) => "unavailable",
         }

@@ -49,9 +49,9 @@ pub enum Left {
 struct Errands<W> {
     way: W,
     pin: Option<Pin>,
+    checking: Option<JoinHandle<bool>>,
     calling: Option<(u64, JoinHandle<()>)>,
     answers: mpsc::Sender<(u64, Vec<u8>)>,
-    checks: mpsc::Sender<Checked>,
 }
 
 /// Serves a terminal until it is gone or the session is over. `source` stands in the audit.
@@ -65,13 +65,12 @@ pub async fn serve<W: Way>(
 ) -> Left {
     let (mut read, mut write) = tokio::io::split(Box::pin(terminal));
     let (answers, mut answered) = mpsc::channel(4);
-    let (checks, mut checked) = mpsc::channel(1);
     let mut errands = Errands {
         way,
         pin: pin.cloned(),
+        checking: None,
         calling: None,
         answers,
-        checks,
     };
     let mut outbox = Outbox::default();
     let mut buffer = vec![0; READ_BYTES];
@@ -94,16 +93,31 @@ pub async fn serve<W: Way>(
                 Err(error) => break Left::Failed(error),
             },
             Some((no, line)) = answered.recv() => session.on_answer(no, &line, clock.now()),
-            Some(check) = checked.recv() => session.on_checked(check, clock.now()),
+            check = checked(&mut errands.checking) => session.on_checked(check, clock.now()),
             () = until(wake) => session.on_timeout(clock.now()),
         }
     };
+    if errands.checking.is_some() {
+        // A wrong PIN counts, whoever pulled the cable before it was told.
+        let check = checked(&mut errands.checking).await;
+        session.on_checked(check, clock.now());
+    }
     session.on_close(clock.now());
     errands.run(session, &mut outbox, source);
     if outbox.dropped() > 0 {
         tracing::info!(source, bytes = outbox.dropped(), "the terminal did not read all");
     }
     left
+}
+
+/// How a check under way ends.
+async fn checked(checking: &mut Option<JoinHandle<bool>>) -> Checked {
+    let Some(check) = checking.as_mut() else {
+        return std::future::pending().await;
+    };
+    let right = check.await.unwrap_or_default(); // a check that panicked opens nothing
+    *checking = None;
+    if right { Checked::Right } else { Checked::Wrong }
 }
 
 async fn until(wake: Option<std::time::Instant>) {
@@ -121,13 +135,10 @@ impl<W: Way> Errands<W> {
             match effect {
                 Effect::Show(bytes) => outbox.put(&bytes, session.mode()),
                 Effect::Check(attempt) => {
-                    let (pin, checks) = (self.pin.clone(), self.checks.clone());
+                    let pin = self.pin.clone();
                     // It takes long on purpose: a thread of its own.
-                    tokio::task::spawn_blocking(move || {
-                        let right = pin.is_some_and(|pin| pin.is(attempt.reveal()));
-                        let checked = if right { Checked::Right } else { Checked::Wrong };
-                        let _ = checks.try_send(checked); // whoever typed it may be gone
-                    });
+                    let check = move || pin.is_some_and(|pin| pin.is(attempt.reveal()));
+                    self.checking = Some(tokio::task::spawn_blocking(check));
                 }
                 Effect::Call { no, line } => {
                     let (way, answers) = (self.way.clone(), self.answers.clone());

@@ -75,7 +75,7 @@ pub async fn run(console: Console, appliance: String, counter: Counter, clock: C
                     Left::Over => {} // an open door: somebody said goodbye, and the next may come
                 }
                 // A port that fails as soon as it is opened is not opened in a tight loop.
-                if clock.now().mono.since(served) > MAX_PAUSE {
+                if clock.now().mono.since(served) > MIN_PAUSE {
                     pause = MIN_PAUSE;
                 }
             }

@@ -63,6 +63,10 @@ pub enum Answer {
 /// How the appliance is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StatusReport {
+    /// Its name.
+    pub appliance: String,
+    /// The version of its software.
+    pub version: &'static str,
     /// `online`, `offline`, `maintenance` or `draining`.
     pub state: &'static str,
     /// Whether there is a broker.
@@ -188,6 +192,8 @@ impl Dispatch {
             ..engine::Report::default()
         });
         StatusReport {
+            appliance: self.setup.topics.appliance.clone(),
+            version: env!("CARGO_PKG_VERSION"),
             state: self.state_word(),
             broker_online: self.is_online(),
             broker_why: self.link_why.clone().filter(|_| !self.is_online()),

@@ -58,11 +58,6 @@ impl Pty {
         self.seen.clear();
     }
 
-    /// Waits until the service is at this cable.
-    pub fn settle(&mut self) {
-        self.until_any(&["PIN: ", "answer\r\n", "engine"]);
-    }
-
     pub fn type_(&mut self, bytes: &[u8]) {
         let begun = Instant::now();
         let mut rest = bytes;
@@ -122,16 +117,25 @@ impl Pty {
         }
     }
 
-    /// Logs in, after whatever wait wrong PINs cost.
+    /// Logs in, after whatever wait wrong PINs cost, and whenever the service comes to this cable.
     pub fn patiently_logged_in(&mut self, pin: &str) {
-        loop {
-            self.type_(b"\r");
-            self.until("PIN: ");
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            self.type_(b"\x15\r");
+            sleep(Duration::from_millis(300));
+            self.look();
+            self.seen.clear();
             self.type_(format!("{pin}\r").as_bytes());
-            let told = self.until_any(&["line-3> ", "is taken in", "PIN: "]);
-            if told.ends_with("line-3> ") {
-                return;
+            let tried = Instant::now();
+            while tried.elapsed() < Duration::from_secs(2) {
+                self.look();
+                if self.seen.ends_with("line-3> ") {
+                    self.seen.clear();
+                    return;
+                }
+                sleep(LOOK);
             }
         }
+        panic!("nobody gets in; seen: {:?}", self.seen);
     }
 }

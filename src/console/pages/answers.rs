@@ -60,6 +60,8 @@ fn worries(data: &Value) -> Vec<&'static str> {
 
 pub(super) fn status(data: &Value) -> String {
     let mut sheet = Sheet::default();
+    let (name, version) = (text(&data["appliance"]), text(&data["version"]));
+    sheet.row("appliance", format!("{name}, version {version}"));
     sheet.told("state", &data["state"]);
     let mut engine = text(&data["engine"]);
     if let Some(package) = data["package"].as_str() {

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-const CODES: [&str; 16] = [
+const CODES: [&str; 17] = [
     "syntax",
     "unknown_command",
     "missing_argument",
@@ -32,6 +32,7 @@ const CODES: [&str; 16] = [
     "no_package",
     "not_confirmed",
     "unavailable",
+    "failed",
 ];
 
 thread_local! {
