@@ -51,7 +51,8 @@ pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
-    Flow, KvType, Link, Log, Login, Parity, Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
+    Flow, KvType, Link, Log, Login, Parity, Proxy, Review, Roots, Settings, SpoolLimits, Trust,
+    Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

@@ -7,11 +7,11 @@ use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use lineside::appliance::{self, Ending, Host};
+use lineside::cli;
 use lineside::clock::Clock;
 use lineside::config::{self, Settings, Surroundings};
 use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
-use lineside::appliance::{self, Ending, Host};
-use lineside::cli;
 
 /// `EX_SOFTWARE`: the appliance ended for a reason of its own.
 const EXIT_INTERNAL: u8 = 70;
@@ -175,7 +175,9 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
 fn again() -> ExitCode {
     let program = std::env::current_exe();
     let error = match program {
-        Ok(program) => Process::new(program).args(std::env::args_os().skip(1)).exec(),
+        Ok(program) => Process::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec(),
         Err(error) => error,
     };
     complain(&format!("cannot start again: {error}"), EXIT_INTERNAL)

@@ -39,7 +39,11 @@ fn appliance_at(pty: &Pty, more: &str) -> Appliance {
         .spawn()
         .and_then(|mut child| {
             use std::io::Write as _;
-            child.stdin.take().unwrap().write_all(format!("{PIN}\n").as_bytes())?;
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(format!("{PIN}\n").as_bytes())?;
             child.wait_with_output()
         })
         .unwrap();
@@ -111,7 +115,10 @@ fn a_person_types_mistypes_looks_around_and_leaves() {
     pty.until("PIN: ");
 
     let told = format!("{screen}{}", appliance.log());
-    assert!(told.contains("source=serial command=ask outcome=ok"), "{told}");
+    assert!(
+        told.contains("source=serial command=ask outcome=ok"),
+        "{told}"
+    );
     assert!(told.contains("command=login outcome=wrong_pin"), "{told}");
     for canary in [CANARY, "canary"] {
         assert!(!told.contains(canary), "{canary}: {told}");
@@ -127,12 +134,22 @@ fn a_rig_runs_a_thousand_commands_in_json() {
     pty.type_(b"mode json\n");
     let line = pty.line();
     schema.check("mode", &serde_json::from_str(&line).unwrap());
-    let commands = ["status", "queues", "{\"cmd\":\"broker\"}", "trace none", "requests", "tarce"];
+    let commands = [
+        "status",
+        "queues",
+        "{\"cmd\":\"broker\"}",
+        "trace none",
+        "requests",
+        "tarce",
+    ];
     for n in 0..1000 {
         let command = commands[n % commands.len()];
         pty.type_(format!("{command}\n").as_bytes());
         let told: Value = serde_json::from_str(&pty.line()).unwrap();
-        let name = command.split([' ', '"']).find(|it| schema.knows(it)).unwrap_or("tarce");
+        let name = command
+            .split([' ', '"'])
+            .find(|it| schema.knows(it))
+            .unwrap_or("tarce");
         schema.check(name, &told);
         assert_eq!(told["ok"], name != "tarce", "{command}: {told}");
     }

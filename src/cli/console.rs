@@ -70,7 +70,15 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
     let raw = Raw::enter();
     let terminal = join(keys(), Shown);
     let clock = Clock::start();
-    let left = screen::serve(terminal, &mut session, Remote(socket), None, clock, "console").await;
+    let left = screen::serve(
+        terminal,
+        &mut session,
+        Remote(socket),
+        None,
+        clock,
+        "console",
+    )
+    .await;
     drop(raw);
     match left {
         Left::Over | Left::Gone => Ok(0),
@@ -112,7 +120,11 @@ fn size() -> (usize, usize) {
     let rows = size.map_or(0, |it| usize::from(it.ws_row));
     let columns = size.map_or(0, |it| usize::from(it.ws_col));
     let rows = if rows > 2 { rows } else { ROWS };
-    let columns = if columns >= MIN_COLUMNS { columns } else { COLUMNS };
+    let columns = if columns >= MIN_COLUMNS {
+        columns
+    } else {
+        COLUMNS
+    };
     (rows, columns)
 }
 
@@ -127,7 +139,11 @@ impl AsyncWrite for Shown {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut out = io::stdout().lock();
-        Poll::Ready(out.write_all(bytes).and_then(|()| out.flush()).map(|()| bytes.len()))
+        Poll::Ready(
+            out.write_all(bytes)
+                .and_then(|()| out.flush())
+                .map(|()| bytes.len()),
+        )
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

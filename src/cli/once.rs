@@ -11,7 +11,12 @@ use crate::console::{client, pages, words};
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// The command, as on the console: 'trace press7-1'.
-    #[arg(required = true, value_name = "COMMAND", allow_hyphen_values = true, trailing_var_arg = true)]
+    #[arg(
+        required = true,
+        value_name = "COMMAND",
+        allow_hyphen_values = true,
+        trailing_var_arg = true
+    )]
     pub line: Vec<String>,
     /// Your name, for verdicts. Without: the name of your login.
     #[arg(long = "as", value_name = "NAME")]

@@ -368,8 +368,9 @@ pub fn serial(settings: &Settings) -> Item {
         Ok(_) => match rustix::fs::access(&console.device, Access::READ_OK | Access::WRITE_OK) {
             Ok(()) if console.entry == Entry::Shut => {
                 let what = format!("{device}: no PIN is set, so the console stays off");
-                Item::new(name, State::Warn, what)
-                    .todo("set console.pin_file to what `lineside pin` writes, or console.pin = \"none\"")
+                Item::new(name, State::Warn, what).todo(
+                    "set console.pin_file to what `lineside pin` writes, or console.pin = \"none\"",
+                )
             }
             Ok(()) => Item::new(
                 name,

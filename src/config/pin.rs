@@ -49,7 +49,9 @@ impl fmt::Debug for Pin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
     /// Too short, too long, or not typeable.
-    #[error("a PIN has {MIN_PIN} to {MAX_PIN} characters that can be typed, and no blank at an end")]
+    #[error(
+        "a PIN has {MIN_PIN} to {MAX_PIN} characters that can be typed, and no blank at an end"
+    )]
     Unfit,
     /// The system gave no random numbers for the salt.
     #[error("the system gives no random numbers")]
@@ -199,7 +201,10 @@ mod tests {
             &format!("{SCHEME}:{ITERATIONS}:{}:+1", parts[2]),
         ] {
             let fault = Pin::read(bad).unwrap_err();
-            assert!(fault.contains("lineside pin") && !fault.contains("4711"), "{fault}");
+            assert!(
+                fault.contains("lineside pin") && !fault.contains("4711"),
+                "{fault}"
+            );
         }
         assert_eq!(format!("{:?}", Pin::read(&good).unwrap()), "Pin(…)");
     }

@@ -497,11 +497,19 @@ fn the_serial_console_opens_with_a_pin_or_where_the_site_says_so() {
     assert_eq!(of("pin = 'none'").unwrap().entry, Entry::Open);
     let console = of("pin_file = 'pin'\nparity = 'even'\nflow_control = 'hardware'").unwrap();
     assert_eq!(console.entry, Entry::Pin(pin));
-    assert_eq!((console.parity, console.flow_control), (Parity::Even, Flow::Hardware));
+    assert_eq!(
+        (console.parity, console.flow_control),
+        (Parity::Even, Flow::Hardware)
+    );
     assert_eq!(console.idle_timeout, Duration::from_secs(600));
     let plain = of("pin_file = 'plain'").unwrap_err().to_string();
-    assert!(plain.contains("lineside pin") && !plain.contains("canary"), "{plain}");
-    let both = of("pin_file = 'pin'\npin = 'none'").unwrap_err().to_string();
+    assert!(
+        plain.contains("lineside pin") && !plain.contains("canary"),
+        "{plain}"
+    );
+    let both = of("pin_file = 'pin'\npin = 'none'")
+        .unwrap_err()
+        .to_string();
     assert!(both.contains("not both"), "{both}");
 }
 

@@ -209,7 +209,9 @@ fn understand(line: Line) -> Result<Asked, CommandError> {
         "requests" => wanted(line).map(|wanted| Asked::Inquiry(Inquiry::Latest(wanted))),
         "logs" => Logs::read(line.level.as_deref(), line.since, line.max)
             .map(Asked::Logs)
-            .ok_or_else(|| CommandError::Syntax("level is error, warn, info, debug or trace".into())),
+            .ok_or_else(|| {
+                CommandError::Syntax("level is error, warn, info, debug or trace".into())
+            }),
         "trace" => {
             let id = line.id.ok_or(missing("trace", "id"))?;
             Ok(Asked::Inquiry(Inquiry::Trace(id)))
@@ -481,12 +483,18 @@ mod tests {
             (r#"{"cmd":"tarce"}"#, "unknown_command"),
             (r#"{"cmd":"trace"}"#, "missing_argument"),
             (r#"{"cmd":"ask"}"#, "missing_argument"),
-            (r#"{"cmd":"maintenance","action":"maybe"}"#, "unknown_action"),
+            (
+                r#"{"cmd":"maintenance","action":"maybe"}"#,
+                "unknown_action",
+            ),
             (r#"{"cmd":"requests","state":"odd"}"#, "syntax"),
             (r#"{"cmd":"logs","level":"loud"}"#, "syntax"),
             (r#"{"cmd":"mode","mode":"json"}"#, "session_only"),
             (r#"{"cmd":"help","command":"coffee"}"#, "unknown_command"),
-            (r#"{"cmd":"factory-reset","confirm":"other"}"#, "not_confirmed"),
+            (
+                r#"{"cmd":"factory-reset","confirm":"other"}"#,
+                "not_confirmed",
+            ),
         ] {
             let done = told(line).await;
             assert_eq!(done.outcome, code, "{line}");
@@ -511,7 +519,11 @@ mod tests {
         let (inquiries, _asked) = mpsc::channel(1);
         let counter = Counter::new(inquiries, House::default());
         let before = tokio::time::Instant::now();
-        for line in [r#"{"cmd":"status"}"#, r#"{"cmd":"trace","id":"x"}"#, r#"{"cmd":"broker"}"#] {
+        for line in [
+            r#"{"cmd":"status"}"#,
+            r#"{"cmd":"trace","id":"x"}"#,
+            r#"{"cmd":"broker"}"#,
+        ] {
             carry_out(line.as_bytes(), &counter).await;
         }
         assert_eq!(before.elapsed(), QUICK * 3);

@@ -208,7 +208,11 @@ impl House {
         }
         Broker {
             url: &self.facts.broker,
-            state: if status.broker_online { "online" } else { "offline" },
+            state: if status.broker_online {
+                "online"
+            } else {
+                "offline"
+            },
             why: status.broker_why.as_deref(),
             topic: &self.facts.topic,
             outbox: status.outbox,
@@ -289,7 +293,8 @@ impl House {
 
     /// `lineside check`, beside the running service.
     pub(super) async fn check(&self) -> Result<Box<RawValue>, Fault> {
-        self.own("check", &["check", "--json"], None, OWN_PROGRAM).await
+        self.own("check", &["check", "--json"], None, OWN_PROGRAM)
+            .await
     }
 
     /// `lineside explain`, as things stand now.
@@ -404,12 +409,21 @@ impl House {
         let mut command = Command::new(std::env::current_exe().map_err(io)?);
         command
             .args(args)
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .env_remove("NOTIFY_SOCKET")
             .kill_on_drop(true);
-        if let Some(file) = self.facts.config_file.as_deref().filter(|_| name != "models") {
+        if let Some(file) = self
+            .facts
+            .config_file
+            .as_deref()
+            .filter(|_| name != "models")
+        {
             command.arg("--config").arg(file);
         }
         let running = async {
@@ -426,7 +440,12 @@ impl House {
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         RawValue::from_string(said).map_err(|_| {
             let why = String::from_utf8_lossy(&output.stderr);
-            fault(why.lines().next().unwrap_or("it printed nothing").to_owned())
+            fault(
+                why.lines()
+                    .next()
+                    .unwrap_or("it printed nothing")
+                    .to_owned(),
+            )
         })
     }
 }
@@ -532,7 +551,10 @@ mod tests {
             ..StatusReport::default()
         };
         let told = house.reset(None, Some(&status)).unwrap();
-        assert_eq!((&told["confirm"], &told["lost"]["open"]), (&"line-3".into(), &7.into()));
+        assert_eq!(
+            (&told["confirm"], &told["lost"]["open"]),
+            (&"line-3".into(), &7.into())
+        );
         assert_eq!(house.reset(Some("line-4"), None), Err(Fault::NotConfirmed));
         assert!(!stop.is_requested() && !folder.join(MARK).exists());
         house.reset(Some("line-3"), None).unwrap();

@@ -219,7 +219,11 @@ mod tests {
         assert_eq!(login.on_checked(Checked::Right, now), None);
         assert!(login.is_in());
         login.leave(now);
-        assert_eq!(wrong(&mut login, &mut now), FIRST_WAIT, "a right PIN forgives");
+        assert_eq!(
+            wrong(&mut login, &mut now),
+            FIRST_WAIT,
+            "a right PIN forgives"
+        );
     }
 
     #[test]

@@ -95,11 +95,17 @@ mod tests {
             outbox.put(&[b'x'; 100], Mode::Text);
             assert!(outbox.waiting.len() <= MAX_OUTBOX_BYTES);
         }
-        assert_eq!(outbox.dropped(), 1_000_000 - MAX_OUTBOX_BYTES as u64 / 100 * 100);
+        assert_eq!(
+            outbox.dropped(),
+            1_000_000 - MAX_OUTBOX_BYTES as u64 / 100 * 100
+        );
         assert!(!drain(&mut outbox).contains("dropped"));
         outbox.put(b"here again", Mode::Text);
         let text = drain(&mut outbox);
-        assert!(text.contains("bytes dropped") && text.ends_with("here again"), "{text}");
+        assert!(
+            text.contains("bytes dropped") && text.ends_with("here again"),
+            "{text}"
+        );
         outbox.put(b"and again", Mode::Text);
         assert_eq!(drain(&mut outbox), "and again");
     }

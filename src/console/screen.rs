@@ -105,7 +105,11 @@ pub async fn serve<W: Way>(
     session.on_close(clock.now());
     errands.run(session, &mut outbox, source);
     if outbox.dropped() > 0 {
-        tracing::info!(source, bytes = outbox.dropped(), "the terminal did not read all");
+        tracing::info!(
+            source,
+            bytes = outbox.dropped(),
+            "the terminal did not read all"
+        );
     }
     left
 }
@@ -117,7 +121,11 @@ async fn checked(checking: &mut Option<JoinHandle<bool>>) -> Checked {
     };
     let right = check.await.unwrap_or_default(); // a check that panicked opens nothing
     *checking = None;
-    if right { Checked::Right } else { Checked::Wrong }
+    if right {
+        Checked::Right
+    } else {
+        Checked::Wrong
+    }
 }
 
 async fn until(wake: Option<std::time::Instant>) {

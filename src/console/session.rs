@@ -297,11 +297,9 @@ impl Session {
             State::Calling(_) => true,
             // A PIN is being checked, or the wait after a wrong one lasts.
             State::Door => !self.login.asks(),
-            State::Closed
-            | State::Prompt
-            | State::Paging(_)
-            | State::Confirming
-            | State::Over => false,
+            State::Closed | State::Prompt | State::Paging(_) | State::Confirming | State::Over => {
+                false
+            }
         }
     }
 
@@ -322,11 +320,18 @@ impl Session {
             self.ahead.push_back(byte);
         } else {
             // The line that did not fit is dropped as a whole, what came of it included.
-            while self.ahead.back().is_some_and(|it| !matches!(it, b'\n' | b'\r')) {
+            while self
+                .ahead
+                .back()
+                .is_some_and(|it| !matches!(it, b'\n' | b'\r'))
+            {
                 self.ahead.pop_back();
             }
             self.dropping = byte != b'\n' && byte != b'\r';
-            self.refuse("overrun", "more was typed ahead than can be kept; a line is gone");
+            self.refuse(
+                "overrun",
+                "more was typed ahead than can be kept; a line is gone",
+            );
         }
     }
 
@@ -450,9 +455,7 @@ impl Session {
     fn idle_at(&self) -> Option<Mono> {
         match self.state {
             State::Closed | State::Over => None,
-            State::Door => {
-                (!self.editor.is_empty()).then(|| self.last_key.after(HALF_PIN))
-            }
+            State::Door => (!self.editor.is_empty()).then(|| self.last_key.after(HALF_PIN)),
             State::Prompt | State::Calling(_) | State::Paging(_) | State::Confirming => {
                 let idle = self.manner.idle.filter(|_| self.login.is_in())?;
                 Some(self.last_key.after(idle))
@@ -511,7 +514,11 @@ impl Session {
         let version = env!("CARGO_PKG_VERSION");
         let name = pages::clean(&self.manner.appliance);
         self.say(&format!("\nlineside {version} on {name}"));
-        self.call(Purpose::Greeting, &serde_json::json!({"cmd": "status"}), now);
+        self.call(
+            Purpose::Greeting,
+            &serde_json::json!({"cmd": "status"}),
+            now,
+        );
     }
 
     fn greeted(&mut self, answer: Option<Value>) {

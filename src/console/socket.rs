@@ -189,7 +189,10 @@ fn admitted(stream: &UnixStream, group: u32) -> Option<u32> {
         groups().is_some_and(|groups| groups.contains(&group))
     };
     if !may {
-        tracing::warn!(uid = peer.uid(), "the control socket turned a stranger away");
+        tracing::warn!(
+            uid = peer.uid(),
+            "the control socket turned a stranger away"
+        );
     }
     may.then_some(peer.uid())
 }

@@ -138,7 +138,11 @@ pub const TABLE: &[Command] = &[
     Command {
         name: "help",
         about: "this list, or how to use one command",
-        forms: &[form("", &[may("command", "COMMAND", What::Id(Ids::Commands))], &[])],
+        forms: &[form(
+            "",
+            &[may("command", "COMMAND", What::Id(Ids::Commands))],
+            &[],
+        )],
         examples: &["help", "help review"],
         nature: Nature::Looks,
     },
@@ -168,7 +172,10 @@ pub const TABLE: &[Command] = &[
                 may("state", "state", STATES),
             ],
         )],
-        examples: &["requests", "requests --client press7 --state refused --last 5"],
+        examples: &[
+            "requests",
+            "requests --client press7 --state refused --last 5",
+        ],
         nature: Nature::Looks,
     },
     Command {
@@ -201,8 +208,16 @@ pub const TABLE: &[Command] = &[
             form("take", &[ITEM], REVIEWER),
             form("release", &[ITEM], REVIEWER),
             form("approve", &[ITEM], REVIEWER),
-            form("correct", &[ITEM, must("text", "TEXT", What::Rest)], REVIEWER),
-            form("reject", &[ITEM, must("reason", "REASON", What::Rest)], REVIEWER),
+            form(
+                "correct",
+                &[ITEM, must("text", "TEXT", What::Rest)],
+                REVIEWER,
+            ),
+            form(
+                "reject",
+                &[ITEM, must("reason", "REASON", What::Rest)],
+                REVIEWER,
+            ),
         ],
         examples: &[
             "review",
@@ -271,7 +286,11 @@ pub const TABLE: &[Command] = &[
         forms: &[form(
             "",
             &[],
-            &[LAST, may("level", "level", LEVELS), may("since", "since", What::Number)],
+            &[
+                LAST,
+                may("level", "level", LEVELS),
+                may("since", "since", What::Number),
+            ],
         )],
         examples: &["logs", "logs --level warn --last 10"],
         nature: Nature::Looks,
@@ -304,14 +323,22 @@ pub const TABLE: &[Command] = &[
     Command {
         name: "mode",
         about: "json: one JSON object a line, no echo, no paging; text: for people",
-        forms: &[form("", &[must("mode", "MODE", What::OneOf(&["json", "text"]))], &[])],
+        forms: &[form(
+            "",
+            &[must("mode", "MODE", What::OneOf(&["json", "text"]))],
+            &[],
+        )],
         examples: &["mode json"],
         nature: Nature::Session,
     },
     Command {
         name: "page",
         about: "whether long answers stop at each page",
-        forms: &[form("", &[must("page", "PAGE", What::OneOf(&["on", "off"]))], &[])],
+        forms: &[form(
+            "",
+            &[must("page", "PAGE", What::OneOf(&["on", "off"]))],
+            &[],
+        )],
         examples: &["page off"],
         nature: Nature::Session,
     },
@@ -352,7 +379,10 @@ impl Command {
 
     /// How each form is typed.
     pub fn usage(&self) -> Vec<String> {
-        self.forms.iter().map(|form| form.usage(self.name)).collect()
+        self.forms
+            .iter()
+            .map(|form| form.usage(self.name))
+            .collect()
     }
 }
 
@@ -404,7 +434,10 @@ mod tests {
     #[test]
     fn usage_names_every_part() {
         let review = find("review").unwrap().usage();
-        assert!(review.contains(&"review correct [--as AS] ID TEXT".to_owned()), "{review:?}");
+        assert!(
+            review.contains(&"review correct [--as AS] ID TEXT".to_owned()),
+            "{review:?}"
+        );
         let help = find("?").unwrap().usage();
         assert_eq!(help, ["help [COMMAND]"]);
         let requests = find("requests").unwrap().usage();

@@ -216,7 +216,10 @@ fn set(json: &mut Map<String, Value>, take: &Take, text: &str) -> Result<(), Sli
         What::Number => match text.parse::<u64>() {
             Ok(number) => number.into(),
             Err(_) => {
-                return Err(Slip::syntax(format!("--{} takes a whole number", take.name)));
+                return Err(Slip::syntax(format!(
+                    "--{} takes a whole number",
+                    take.name
+                )));
             }
         },
         What::OneOf(words) if !words.contains(&text) => {
@@ -402,7 +405,10 @@ mod tests {
             ("  trace  p-1 ", json!({"cmd": "trace", "id": "p-1"})),
             ("quit", json!({"cmd": "exit"})),
             ("review", json!({"cmd": "review", "action": "list"})),
-            ("review --last 3", json!({"cmd": "review", "action": "list", "max": 3})),
+            (
+                "review --last 3",
+                json!({"cmd": "review", "action": "list", "max": 3}),
+            ),
             (
                 "review correct --as anna 9f  stop  the spindle ",
                 json!({"cmd": "review", "action": "correct", "id": "9f", "reviewer": "anna", "text": "stop  the spindle"}),
@@ -419,7 +425,10 @@ mod tests {
                 "requests --client 'press 7' --state refused",
                 json!({"cmd": "requests", "client": "press 7", "state": "refused"}),
             ),
-            ("maintenance on", json!({"cmd": "maintenance", "action": "on"})),
+            (
+                "maintenance on",
+                json!({"cmd": "maintenance", "action": "on"}),
+            ),
             (r#"{"cmd":"status"}"#, json!({"cmd": "status"})),
         ] {
             assert_eq!(json_of(line), wanted, "{line}");
@@ -445,7 +454,11 @@ mod tests {
             ("make coffee", "unknown_command", "help lists"),
             ("trace", "missing_argument", "ID is missing; it is trace ID"),
             ("trace a b", "syntax", "too many words; it is trace ID"),
-            ("review aprove 9f", "unknown_action", "did you mean review approve?"),
+            (
+                "review aprove 9f",
+                "unknown_action",
+                "did you mean review approve?",
+            ),
             ("review dance", "unknown_action", "there are list, show"),
             ("logs --lvel warn", "syntax", "did you mean --level?"),
             ("logs --level loud", "syntax", "level is one of error, warn"),
@@ -494,7 +507,10 @@ mod tests {
         };
         assert_eq!(ids("trace pre"), Some(("pre".into(), Ids::Requests)));
         assert_eq!(ids("review show "), Some((String::new(), Ids::Items)));
-        assert_eq!(ids("review take --as anna 9"), Some(("9".into(), Ids::Items)));
+        assert_eq!(
+            ids("review take --as anna 9"),
+            Some(("9".into(), Ids::Items))
+        );
         assert_eq!(ids("trace a "), None);
     }
 }

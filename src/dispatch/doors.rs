@@ -56,6 +56,8 @@ impl Dispatch {
             on: self.doors == Doors::Shut,
             open: self.slips.len(),
         };
-        self.out.answers.push((session, Answer::Maintenance(report)));
+        self.out
+            .answers
+            .push((session, Answer::Maintenance(report)));
     }
 }

@@ -174,7 +174,9 @@ impl Dispatch {
         let record = records.first().map(|(_, body)| body.as_slice());
         let brief = record.and_then(|body| {
             if tree == Tree::Outcomes {
-                Filed::read(body).ok().map(|filed| (filed.no, settled_brief(&filed)))
+                Filed::read(body)
+                    .ok()
+                    .map(|filed| (filed.no, settled_brief(&filed)))
             } else {
                 let (waiting, _) = super::moves::read_home(tree, body).ok()?;
                 let state = self.slips.get(&waiting.no).map(|slip| slip.state);

@@ -308,6 +308,9 @@ fn maintenance_finishes_what_is_here_and_refuses_what_is_new() {
     world.publish(request("2", "bearing", 5000));
     world.run_until_quiet();
     let told = replies(&world, "devices/press/answers");
-    let last = told.iter().rfind(|reply| reply.contains("\"id\":\"2\"")).unwrap();
+    let last = told
+        .iter()
+        .rfind(|reply| reply.contains("\"id\":\"2\""))
+        .unwrap();
     assert!(last.contains("answered"), "{last}");
 }

@@ -27,7 +27,10 @@ fn master() -> (File, PathBuf) {
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
-    (File::from(master), PathBuf::from(name.into_string().unwrap()))
+    (
+        File::from(master),
+        PathBuf::from(name.into_string().unwrap()),
+    )
 }
 
 impl Pty {
@@ -62,7 +65,11 @@ impl Pty {
         let begun = Instant::now();
         let mut rest = bytes;
         while !rest.is_empty() {
-            assert!(begun.elapsed() < PATIENCE, "it takes no keys; seen: {}", self.seen);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it takes no keys; seen: {}",
+                self.seen
+            );
             let mut master = self.master.as_ref().unwrap();
             match master.write(rest) {
                 Ok(count) => rest = &rest[count..],
@@ -97,12 +104,18 @@ impl Pty {
         let begun = Instant::now();
         loop {
             self.look();
-            let ends = words.iter().filter_map(|it| Some(self.seen.find(it)? + it.len()));
+            let ends = words
+                .iter()
+                .filter_map(|it| Some(self.seen.find(it)? + it.len()));
             if let Some(end) = ends.min() {
                 let rest = self.seen.split_off(end);
                 return std::mem::replace(&mut self.seen, rest);
             }
-            assert!(begun.elapsed() < PATIENCE, "no {words:?} in {:?}", self.seen);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "no {words:?} in {:?}",
+                self.seen
+            );
             sleep(LOOK);
         }
     }

@@ -3,8 +3,21 @@
 use serde_json::Value;
 
 const KNOWN: [&str; 15] = [
-    "$schema", "title", "$defs", "$ref", "oneOf", "type", "required", "properties",
-    "additionalProperties", "items", "prefixItems", "enum", "const", "minimum", "data",
+    "$schema",
+    "title",
+    "$defs",
+    "$ref",
+    "oneOf",
+    "type",
+    "required",
+    "properties",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "enum",
+    "const",
+    "minimum",
+    "data",
 ];
 
 /// The schema in the repository.
@@ -23,7 +36,8 @@ impl Schema {
 
     /// Holds a line against the schema, and its data against that of the command.
     pub fn check(&self, command: &str, line: &Value) {
-        self.fits(&self.0, line).unwrap_or_else(|why| panic!("{command}: {why}: {line}"));
+        self.fits(&self.0, line)
+            .unwrap_or_else(|why| panic!("{command}: {why}: {line}"));
         if line["ok"] == true {
             let form = &self.0["$defs"][command];
             assert!(form.is_object(), "{command} has no form");
@@ -58,7 +72,8 @@ impl Schema {
                 "properties" => {
                     for (key, form) in wanted.as_object().unwrap() {
                         if let Some(value) = value.get(key) {
-                            self.fits(form, value).map_err(|why| format!("{key}: {why}"))?;
+                            self.fits(form, value)
+                                .map_err(|why| format!("{key}: {why}"))?;
                         }
                     }
                     true
@@ -79,7 +94,9 @@ impl Schema {
                     for (form, item) in forms.iter().zip(value.as_array().into_iter().flatten()) {
                         self.fits(form, item)?;
                     }
-                    value.as_array().is_none_or(|items| items.len() == forms.len())
+                    value
+                        .as_array()
+                        .is_none_or(|items| items.len() == forms.len())
                 }
                 "enum" => wanted.as_array().unwrap().contains(value),
                 "const" => wanted == value,
@@ -112,10 +129,16 @@ fn a_line_that_is_none_is_a_fault() {
     let schema = Schema::read();
     let fits = |line: Value| schema.fits(&schema.0, &line).is_ok();
     assert!(fits(serde_json::json!({"ok": true, "data": {}})));
-    assert!(fits(serde_json::json!({"ok": false, "error": {"code": "syntax", "message": "x"}})));
+    assert!(fits(
+        serde_json::json!({"ok": false, "error": {"code": "syntax", "message": "x"}})
+    ));
     assert!(!fits(serde_json::json!({"ok": true})));
-    assert!(!fits(serde_json::json!({"ok": false, "error": {"code": "new", "message": "x"}})));
-    assert!(!fits(serde_json::json!({"ok": true, "data": {}, "more": 1})));
+    assert!(!fits(
+        serde_json::json!({"ok": false, "error": {"code": "new", "message": "x"}})
+    ));
+    assert!(!fits(
+        serde_json::json!({"ok": true, "data": {}, "more": 1})
+    ));
     let requests = &schema.0["$defs"]["requests"];
     let bad = serde_json::json!({"requests": [{"id": 7}], "looked_at": 1});
     assert!(schema.fits(requests, &bad).is_err());

@@ -15,7 +15,10 @@ struct Screen {
 
 impl Screen {
     fn show(&mut self, bytes: &[u8]) {
-        for c in std::str::from_utf8(bytes).expect("whole characters").chars() {
+        for c in std::str::from_utf8(bytes)
+            .expect("whole characters")
+            .chars()
+        {
             match c {
                 '\r' => self.column = 0,
                 '\n' => self.row.clear(),
@@ -172,7 +175,11 @@ fn what_is_hidden_is_neither_shown_nor_remembered() {
     desk.type_(b"4711\x1b[D\x7f\x7f\x0c\t11");
     assert_eq!(desk.screen.text(), ">");
     desk.type_(b"\r");
-    assert_eq!(desk.lines(), ["4711"], "the cursor does not move where nothing is seen");
+    assert_eq!(
+        desk.lines(),
+        ["4711"],
+        "the cursor does not move where nothing is seen"
+    );
     assert!(desk.editor.history.is_empty());
     assert!(!format!("{:?} {:?}", desk.editor, desk.typed).contains("4711"));
 }

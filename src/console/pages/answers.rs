@@ -17,7 +17,11 @@ pub(super) fn help(data: &Value) -> String {
     let commands = list(data);
     let mut sheet = Sheet::default();
     if let [command] = commands {
-        sheet.line(format!("{}: {}", text(&command["name"]), text(&command["about"])));
+        sheet.line(format!(
+            "{}: {}",
+            text(&command["name"]),
+            text(&command["about"])
+        ));
         for (at, usage) in list(&command["usage"]).iter().enumerate() {
             sheet.row(if at == 0 { "usage" } else { "" }, text(usage));
         }
@@ -84,8 +88,14 @@ pub(super) fn status(data: &Value) -> String {
     if !list(&data["reduced"]).is_empty() {
         sheet.told("missing", &data["reduced"]);
     }
-    sheet.row("replies", format!("{} on their way", number(&data["outbox"])));
-    sheet.row("outcomes", format!("{} on record", number(&data["outcomes"])));
+    sheet.row(
+        "replies",
+        format!("{} on their way", number(&data["outbox"])),
+    );
+    sheet.row(
+        "outcomes",
+        format!("{} on record", number(&data["outcomes"])),
+    );
     sheet.row("on disk", trees(&data["bytes"]));
     for (at, count) in list(&data["counts"]).iter().enumerate() {
         let line = format!(
@@ -160,7 +170,11 @@ pub(super) fn requests(data: &Value) -> String {
         .iter()
         .map(|request| {
             let verdict = &request["verdict"];
-            let state = if verdict.is_null() { &request["state"] } else { verdict };
+            let state = if verdict.is_null() {
+                &request["state"]
+            } else {
+                verdict
+            };
             let accepted = moment(number(&request["accepted_ms"]));
             vec![
                 accepted["2026-".len()..].to_owned(), // the year is this one
@@ -308,7 +322,11 @@ pub(super) fn explain(data: &Value) -> String {
         } else {
             String::new()
         };
-        let line = format!("{:<14} {}{mark}", text(&fact["aspect"]), text(&fact["value"]));
+        let line = format!(
+            "{:<14} {}{mark}",
+            text(&fact["aspect"]),
+            text(&fact["value"])
+        );
         sheet.row(if at == 0 { "goes by" } else { "" }, line);
     }
     sheet.text()
@@ -344,7 +362,9 @@ fn items(data: &Value) -> String {
             ]
         })
         .collect();
-    let heads = ["ID", "AGE", "PRIORITY", "CLASS", "TASK", "CLIENT", "HELD BY"];
+    let heads = [
+        "ID", "AGE", "PRIORITY", "CLASS", "TASK", "CLIENT", "HELD BY",
+    ];
     let mut page = table(&heads, &rows);
     let total = number(&data["total"]);
     if total > items.len() as u64 {
@@ -451,7 +471,10 @@ pub(super) fn models(data: &Value) -> String {
         return sheet.text();
     }
     if data.get("packages").is_some() {
-        sheet.row("served", data["served"].as_str().map_or("none".into(), clean));
+        sheet.row(
+            "served",
+            data["served"].as_str().map_or("none".into(), clean),
+        );
         for package in list(&data["packages"]) {
             let what = match package["error"].as_str() {
                 Some(error) => format!("cannot be read: {}", clean(error)),
@@ -478,7 +501,11 @@ pub(super) fn models(data: &Value) -> String {
     }
     for model in list(&data["models"]) {
         let size = bytes(number(&model["bytes"]));
-        let what = format!("{}, {}, {size}", text(&model["file"]), text(&model["quantization"]));
+        let what = format!(
+            "{}, {}, {size}",
+            text(&model["file"]),
+            text(&model["quantization"])
+        );
         sheet.row("model", what);
     }
     for task in list(&data["tasks"]) {
@@ -501,7 +528,10 @@ pub(super) fn broker(data: &Value) -> String {
     sheet.told("state", &data["state"]);
     sheet.told("because", &data["why"]);
     sheet.told("requests", &data["topic"]);
-    sheet.row("replies", format!("{} on their way", number(&data["outbox"])));
+    sheet.row(
+        "replies",
+        format!("{} on their way", number(&data["outbox"])),
+    );
     if data["state"] == "offline" {
         sheet.row(
             "do",
@@ -616,10 +646,22 @@ pub(super) fn factory_reset(call: &Value, data: &Value) -> String {
     let lost = &data["lost"];
     let mut sheet = Sheet::default();
     sheet.line("A factory reset forgets what this appliance has taken in and not given out:");
-    sheet.row("requests", format!("{} without an outcome", number(&lost["open"])));
-    sheet.row("replies", format!("{} not delivered", number(&lost["outbox"])));
-    sheet.row("reviews", format!("{} waiting for a person", number(&lost["pending"])));
-    sheet.row("outcomes", format!("{} on record", number(&lost["outcomes"])));
+    sheet.row(
+        "requests",
+        format!("{} without an outcome", number(&lost["open"])),
+    );
+    sheet.row(
+        "replies",
+        format!("{} not delivered", number(&lost["outbox"])),
+    );
+    sheet.row(
+        "reviews",
+        format!("{} waiting for a person", number(&lost["pending"])),
+    );
+    sheet.row(
+        "outcomes",
+        format!("{} on record", number(&lost["outcomes"])),
+    );
     sheet.line("It forgets what reviewers taught, too. Models and the configuration stay.");
     if call["confirm"].is_null() {
         let name = text(&data["confirm"]);

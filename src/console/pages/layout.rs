@@ -108,11 +108,7 @@ pub fn clean(text: &str) -> String {
 pub fn moment(at_ms: u64) -> String {
     let in_day = at_ms % DAY_MS;
     let (year, month, day) = Wall(at_ms).date();
-    let (hour, minute, second) = (
-        in_day / 3_600_000,
-        in_day / 60_000 % 60,
-        in_day / 1000 % 60,
-    );
+    let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
@@ -198,13 +194,19 @@ mod tests {
     #[test]
     fn a_table_is_as_wide_as_it_must_be() {
         let rows = [vec!["a".to_owned(), "long one".into(), "x".into()]];
-        assert_eq!(table(&["ID", "WORD", "Z"], &rows), "ID  WORD      Z\na   long one  x\n");
+        assert_eq!(
+            table(&["ID", "WORD", "Z"], &rows),
+            "ID  WORD      Z\na   long one  x\n"
+        );
     }
 
     #[test]
     fn figures_read_as_people_say_them() {
         assert_eq!(moment(951_782_400_123), "2000-02-29 00:00:00Z");
         assert_eq!((span(1999), span(120_000)), ("1 s".into(), "2 min".into()));
-        assert_eq!((bytes(742), bytes(12_345)), ("742 B".into(), "12 kB".into()));
+        assert_eq!(
+            (bytes(742), bytes(12_345)),
+            ("742 B".into(), "12 kB".into())
+        );
     }
 }

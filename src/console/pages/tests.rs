@@ -7,9 +7,26 @@ use crate::console::words;
 /// What a program is told and a person is not, or in another form: moments, sizes, and what another
 /// word of the page says already.
 const OTHERWISE: [&str; 20] = [
-    "at_ms", "accepted_ms", "settled_ms", "expires_ms", "age_ms", "retry_after_ms", "bytes", "ticket",
-    "no", "newest", "looked_at", "status", "kind", "broker_why", "topic", "request_id", "bend",
-    "next", "verdicts", "most",
+    "at_ms",
+    "accepted_ms",
+    "settled_ms",
+    "expires_ms",
+    "age_ms",
+    "retry_after_ms",
+    "bytes",
+    "ticket",
+    "no",
+    "newest",
+    "looked_at",
+    "status",
+    "kind",
+    "broker_why",
+    "topic",
+    "request_id",
+    "bend",
+    "next",
+    "verdicts",
+    "most",
 ];
 
 fn fixtures() -> Vec<Value> {
@@ -19,7 +36,10 @@ fn fixtures() -> Vec<Value> {
 fn transcript(fixture: &Value) -> (&'static str, String) {
     let line = fixture["line"].as_str().unwrap();
     let call = words::understand(line).unwrap().unwrap();
-    (call.command, page(call.command, &call.json, &fixture["data"]))
+    (
+        call.command,
+        page(call.command, &call.json, &fixture["data"]),
+    )
 }
 
 #[test]
@@ -54,7 +74,10 @@ fn a_person_is_told_the_facts_that_a_program_is() {
         for fact in facts {
             // A verdict says that it is settled.
             let told = fact == "settled" && command == "requests";
-            assert!(told || page.contains(&fact), "{command}: {fact} is not in\n{page}");
+            assert!(
+                told || page.contains(&fact),
+                "{command}: {fact} is not in\n{page}"
+            );
         }
     }
 }
@@ -80,6 +103,9 @@ fn collect(key: &str, value: &Value, facts: &mut Vec<String>) {
 #[test]
 fn a_refusal_says_what_to_do() {
     let page = refusal("no_answer", "the appliance did not answer");
-    assert!(page.starts_with("error       the appliance did not answer (no_answer)\ndo "), "{page}");
+    assert!(
+        page.starts_with("error       the appliance did not answer (no_answer)\ndo "),
+        "{page}"
+    );
     assert!(!refusal("syntax", "x").contains("do "));
 }

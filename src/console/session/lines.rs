@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::{Effect, Mode, Now, Purpose, Session, State};
 use crate::console::editor::Echo;
 use crate::console::pager::Pager;
+use crate::console::pages;
 use crate::console::table::{self, Ids, Nature};
 use crate::console::words::{self, UNKNOWN, Ways};
-use crate::console::pages;
 
 /// Ids that are looked through for a completion.
 const COMPLETED: usize = 100;
@@ -91,7 +91,11 @@ impl Session {
             json!({"ok": false, "error": {"code": "no_answer", "message": "the answer is none"}})
         });
         let code = told["error"]["code"].as_str();
-        let outcome = if told["ok"] == true { "ok" } else { code.unwrap_or("no_answer") };
+        let outcome = if told["ok"] == true {
+            "ok"
+        } else {
+            code.unwrap_or("no_answer")
+        };
         self.audit(command, outcome);
         if self.mode == Mode::Json {
             self.put(&told);
@@ -212,7 +216,11 @@ impl Session {
         let end = if words.len() == 1 { " " } else { "" };
         if words.len() > 1 && more.is_empty() {
             self.say("");
-            let shown: Vec<_> = words.iter().take(SHOWN).map(|word| pages::clean(word)).collect();
+            let shown: Vec<_> = words
+                .iter()
+                .take(SHOWN)
+                .map(|word| pages::clean(word))
+                .collect();
             let mut list = shown.join("  ");
             if words.len() > SHOWN {
                 list.push_str("  …");

@@ -34,7 +34,9 @@ fn service(call: &Value) -> Value {
         "status" => json!({"ok": true, "data": {"state": "online", "engine": "ready"}}),
         "requests" => json!({"ok": true, "data": {"looked_at": 2, "requests": [
             {"id": "press7-1", "state": "settled"}, {"id": "press7-2", "state": "settled"}]}}),
-        "help" => json!({"ok": true, "data": (0..60).map(|n| json!({"name": format!("c{n}"), "about": "x"})).collect::<Vec<_>>()}),
+        "help" => {
+            json!({"ok": true, "data": (0..60).map(|n| json!({"name": format!("c{n}"), "about": "x"})).collect::<Vec<_>>()})
+        }
         "factory-reset" if call["confirm"].is_null() => {
             json!({"ok": true, "data": {"confirm": "line-3", "lost": {"open": 3}}})
         }
@@ -81,7 +83,11 @@ impl Desk {
                     Effect::Show(bytes) => self.screen += std::str::from_utf8(&bytes).unwrap(),
                     Effect::Check(attempt) => {
                         let right = attempt.reveal() == PIN;
-                        let checked = if right { Checked::Right } else { Checked::Wrong };
+                        let checked = if right {
+                            Checked::Right
+                        } else {
+                            Checked::Wrong
+                        };
                         self.session.on_checked(checked, self.now);
                     }
                     Effect::Call { no, line } => {
@@ -137,7 +143,10 @@ fn the_banner_tells_name_version_and_state_before_anybody_is_in() {
         assert!(screen.contains(words), "{screen}");
     }
     desk.type_("\r");
-    assert!(desk.shown().contains("online; engine ready"), "Enter shows it again");
+    assert!(
+        desk.shown().contains("online; engine ready"),
+        "Enter shows it again"
+    );
 }
 
 #[test]
@@ -160,7 +169,10 @@ fn the_pin_opens_and_is_neither_shown_nor_kept() {
     desk.type_("wrong command\r");
     let screen = desk.shown();
     assert!(screen.contains("line-3> "), "{screen}");
-    let kept = format!("{screen} {:?} {:?} {:?}", desk.session, desk.audits, desk.calls);
+    let kept = format!(
+        "{screen} {:?} {:?} {:?}",
+        desk.session, desk.audits, desk.calls
+    );
     assert!(!kept.contains("canary"), "{kept}");
 }
 
@@ -235,10 +247,18 @@ fn commands_are_carried_out_and_audited_by_name_alone() {
     desk.type_("trace press7-1\r");
     assert!(desk.shown().contains("silent (no_answer)"));
     desk.type_("secret nonsense\r");
-    let audits: Vec<_> = desk.audits.iter().map(|it| (it.command, it.outcome.as_str())).collect();
+    let audits: Vec<_> = desk
+        .audits
+        .iter()
+        .map(|it| (it.command, it.outcome.as_str()))
+        .collect();
     assert_eq!(
         audits,
-        [("ask", "ok"), ("trace", "no_answer"), ("(unknown)", "unknown_command")]
+        [
+            ("ask", "ok"),
+            ("trace", "no_answer"),
+            ("(unknown)", "unknown_command")
+        ]
     );
 }
 
@@ -258,13 +278,22 @@ fn long_answers_are_paged_until_that_is_switched_off() {
     let mut desk = Desk::inside();
     desk.type_("help\r");
     let screen = desk.shown();
-    assert!(screen.contains("c22") && !screen.contains("c23"), "{screen}");
+    assert!(
+        screen.contains("c22") && !screen.contains("c23"),
+        "{screen}"
+    );
     desk.type_(" q");
     let screen = desk.shown();
-    assert!(screen.contains("c23") && screen.ends_with("line-3> "), "{screen}");
+    assert!(
+        screen.contains("c23") && screen.ends_with("line-3> "),
+        "{screen}"
+    );
     desk.type_("page off\rhelp\r");
     let screen = desk.shown();
-    assert!(screen.contains("c59") && !screen.contains("--More--"), "{screen}");
+    assert!(
+        screen.contains("c59") && !screen.contains("--More--"),
+        "{screen}"
+    );
 }
 
 #[test]
@@ -276,7 +305,10 @@ fn tab_completes_commands_and_ids() {
     assert!(desk.shown().ends_with("trace press7-"));
     desk.type_("\t");
     let screen = desk.shown();
-    assert!(screen.contains("press7-1  press7-2\r\nline-3> trace press7-"), "{screen}");
+    assert!(
+        screen.contains("press7-1  press7-2\r\nline-3> trace press7-"),
+        "{screen}"
+    );
     desk.type_("2\r");
     assert_eq!(desk.last_call(), &json!({"cmd": "trace", "id": "press7-2"}));
     desk.type_("zzz\t");
@@ -295,7 +327,8 @@ fn an_answer_that_does_not_come_is_told_after_a_second_and_can_be_left() {
     assert!(desk.shown().ends_with("line-3> "));
     assert_eq!(desk.audits.last().unwrap().outcome, "interrupted");
     let no = desk.calls.last().unwrap().0;
-    desk.session.on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
+    desk.session
+        .on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
     desk.settle();
     assert_eq!(desk.shown(), "", "a late answer is nobody's");
 }
@@ -308,7 +341,8 @@ fn what_is_typed_ahead_is_taken_in_order() {
     assert_eq!(desk.last_call()["cmd"], "queues");
     desk.answers = true;
     let no = desk.calls.last().unwrap().0;
-    desk.session.on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
+    desk.session
+        .on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
     desk.settle();
     assert_eq!(desk.last_call()["cmd"], "broker");
     desk.type_("ink\r");
@@ -326,9 +360,16 @@ fn what_is_typed_ahead_is_bounded_and_dropped_by_whole_lines() {
     desk.answers = true;
     desk.shown();
     let no = desk.calls.last().unwrap().0;
-    desk.session.on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
+    desk.session
+        .on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
     desk.settle();
-    assert_eq!(desk.calls.iter().filter(|(_, call)| call["cmd"] == "broker").count(), MAX_AHEAD_BYTES / 7);
+    assert_eq!(
+        desk.calls
+            .iter()
+            .filter(|(_, call)| call["cmd"] == "broker")
+            .count(),
+        MAX_AHEAD_BYTES / 7
+    );
 }
 
 #[test]
@@ -342,10 +383,21 @@ fn a_program_gets_one_line_of_json_for_each_line() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
         .collect();
-    let codes: Vec<_> = lines.iter().map(|line| line["error"]["code"].as_str()).collect();
+    let codes: Vec<_> = lines
+        .iter()
+        .map(|line| line["error"]["code"].as_str())
+        .collect();
     assert_eq!(
         codes,
-        [None, None, Some("unknown_command"), Some("no_answer"), None, None, Some("syntax")]
+        [
+            None,
+            None,
+            Some("unknown_command"),
+            Some("no_answer"),
+            None,
+            None,
+            Some("syntax")
+        ]
     );
     desk.type_("mode text\n");
     assert!(desk.shown().ends_with("line-3> "));
@@ -373,7 +425,10 @@ fn a_factory_reset_tells_what_is_lost_and_asks_for_the_name() {
     desk.type_("\r");
     assert!(desk.shown().contains("Nothing was reset."));
     desk.type_("factory-reset\rline-3\r");
-    assert_eq!(desk.last_call(), &json!({"cmd": "factory-reset", "confirm": "line-3"}));
+    assert_eq!(
+        desk.last_call(),
+        &json!({"cmd": "factory-reset", "confirm": "line-3"})
+    );
 }
 
 #[test]
@@ -388,7 +443,9 @@ fn leaving_asks_for_the_pin_again_or_ends_where_there_is_none() {
 
 #[test]
 fn a_session_can_be_cut_at_every_byte() {
-    let script = format!("{PIN}\rstatus\rrev\t\x1b[A\x1b[D\x7fhelp\r q\rask \u{e4} x\rmode json\r{{\"cmd\":\"status\"}}\nmode text\nexit\r");
+    let script = format!(
+        "{PIN}\rstatus\rrev\t\x1b[A\x1b[D\x7fhelp\r q\rask \u{e4} x\rmode json\r{{\"cmd\":\"status\"}}\nmode text\nexit\r"
+    );
     let bytes = script.as_bytes();
     for cut in 0..=bytes.len() {
         let mut desk = Desk::new(Door::Pin);

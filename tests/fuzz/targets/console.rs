@@ -85,7 +85,9 @@ fuzz_target!(|line: &[u8]| {
         let _ = words::complete(text);
     }
     if let Ok(line) = serde_json::from_slice::<Value>(line)
-        && line["cmd"].as_str().is_some_and(|cmd| OWN_PROGRAM.contains(&cmd))
+        && line["cmd"]
+            .as_str()
+            .is_some_and(|cmd| OWN_PROGRAM.contains(&cmd))
     {
         return;
     }

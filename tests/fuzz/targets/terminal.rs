@@ -41,7 +41,11 @@ impl World {
                     Effect::Show(bytes) => shown(&bytes, mode, self.session.mode()),
                     Effect::Check(attempt) => {
                         let right = attempt.reveal() == PIN;
-                        let checked = if right { Checked::Right } else { Checked::Wrong };
+                        let checked = if right {
+                            Checked::Right
+                        } else {
+                            Checked::Wrong
+                        };
                         self.session.on_checked(checked, self.now);
                     }
                     Effect::Call { no, line } => {
@@ -94,9 +98,13 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 if let Some(no) = world.call.take() {
                     let answer: &[u8] = match (well, kind % 4) {
                         (false, _) => br#"{"ok":false,"error":{"code":"x","message":"\u001b[2J"}}"#,
-                        (true, 0) => br#"{"ok":true,"data":{"requests":[{"id":"a-1"},{"id":"a-2"}]}}"#,
+                        (true, 0) => {
+                            br#"{"ok":true,"data":{"requests":[{"id":"a-1"},{"id":"a-2"}]}}"#
+                        }
                         (true, 1) => br#"{"ok":true,"data":{"confirm":"line-3","lost":{}}}"#,
-                        (true, 2) => br#"{"ok":true,"data":[{"name":"\u001b[2J","about":"\u0007"}]}"#,
+                        (true, 2) => {
+                            br#"{"ok":true,"data":[{"name":"\u001b[2J","about":"\u0007"}]}"#
+                        }
                         (true, _) => b"no JSON",
                     };
                     world.session.on_answer(no, answer, world.now);
