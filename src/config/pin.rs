@@ -9,7 +9,7 @@
 //!
 //! Invariant: no PIN and no digest is ever shown, not by `Debug` and not in a fault.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::num::NonZeroU32;
 
 use ring::pbkdf2::{self, PBKDF2_HMAC_SHA256};
@@ -129,7 +129,11 @@ impl Pin {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+    }
+    text
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -234,9 +234,9 @@ impl Editor {
             self.half.clear(); // half a character that will not be completed
         }
         match byte {
-            b'\r' => self.entered(true, out),
+            b'\r' => Some(self.entered(true, out)),
             b'\n' if after_return => None,
-            b'\n' => self.entered(false, out),
+            b'\n' => Some(self.entered(false, out)),
             0x03 => {
                 self.clear();
                 Some(Typed::Interrupt)
@@ -293,7 +293,7 @@ impl Editor {
         self.aside.clear();
     }
 
-    fn entered(&mut self, by_return: bool, out: &mut Vec<u8>) -> Option<Typed> {
+    fn entered(&mut self, by_return: bool, out: &mut Vec<u8>) -> Typed {
         self.after_return = by_return;
         if self.echo != Echo::Machine {
             out.extend_from_slice(b"\r\n");
@@ -302,7 +302,7 @@ impl Editor {
         let line: String = self.line.iter().collect();
         self.clear();
         if overrun {
-            return Some(Typed::Overlong);
+            return Typed::Overlong;
         }
         let worth_keeping = self.echo == Echo::Shown && !line.trim().is_empty();
         if worth_keeping && self.history.back() != Some(&line) {
@@ -311,7 +311,7 @@ impl Editor {
             }
             self.history.push_back(line.clone());
         }
-        Some(Typed::Line(line))
+        Typed::Line(line)
     }
 
     /// One byte of a character that has several.
@@ -335,11 +335,7 @@ impl Editor {
 
     fn on_control(&mut self, byte: u8, out: &mut Vec<u8>) {
         match byte {
-            BACK | 0x7f => {
-                if self.cursor > 0 {
-                    self.remove(self.cursor - 1, self.cursor, out);
-                }
-            }
+            BACK | 0x7f => self.remove(self.cursor.saturating_sub(1), self.cursor, out),
             0x15 => self.remove(0, self.cursor, out), // ^U
             0x0b => self.remove(self.cursor, self.line.len(), out), // ^K
             0x17 => {
@@ -396,9 +392,8 @@ impl Editor {
             Key::Home => self.go(0, out),
             Key::End => self.go(self.line.len(), out),
             Key::Delete => {
-                if self.cursor < self.line.len() {
-                    self.remove(self.cursor, self.cursor + 1, out);
-                }
+                let to = (self.cursor + 1).min(self.line.len());
+                self.remove(self.cursor, to, out);
             }
         }
     }
@@ -451,9 +446,10 @@ impl Editor {
     }
 
     fn remove(&mut self, from: usize, to: usize, out: &mut Vec<u8>) {
-        if self.overrun && from < to {
-            self.overrun = false; // who takes something back sees what is left of it
+        if from == to {
+            return;
         }
+        self.overrun = false; // who takes something back sees what is left of it
         let gone: usize = self.line.drain(from..to).map(char::len_utf8).sum();
         self.bytes -= gone;
         self.cursor = from;

@@ -69,7 +69,7 @@ impl Outbox {
     }
 
     /// Bytes that no terminal took.
-    pub fn dropped(&self) -> u64 {
+    pub fn ever_dropped(&self) -> u64 {
         self.dropped_ever
     }
 }
@@ -96,7 +96,7 @@ mod tests {
             assert!(outbox.waiting.len() <= MAX_OUTBOX_BYTES);
         }
         assert_eq!(
-            outbox.dropped(),
+            outbox.ever_dropped(),
             1_000_000 - MAX_OUTBOX_BYTES as u64 / 100 * 100
         );
         assert!(!drain(&mut outbox).contains("dropped"));

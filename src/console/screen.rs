@@ -104,10 +104,10 @@ pub async fn serve<W: Way>(
     }
     session.on_close(clock.now());
     errands.run(session, &mut outbox, source);
-    if outbox.dropped() > 0 {
+    if outbox.ever_dropped() > 0 {
         tracing::info!(
             source,
-            bytes = outbox.dropped(),
+            bytes = outbox.ever_dropped(),
             "the terminal did not read all"
         );
     }

@@ -235,7 +235,7 @@ impl Session {
         };
         match calling.purpose {
             Purpose::Command { command, call } => self.answered(command, &call, answer),
-            Purpose::Greeting => self.greeted(serde_json::from_slice(answer).ok()),
+            Purpose::Greeting => self.greeted(serde_json::from_slice(answer).ok().as_ref()),
             Purpose::Ids { begun } => {
                 let answer = serde_json::from_slice(answer).unwrap_or_default();
                 self.complete_with(&begun, lines::ids(&answer));
@@ -521,8 +521,8 @@ impl Session {
         );
     }
 
-    fn greeted(&mut self, answer: Option<Value>) {
-        let state = answer.as_ref().map(|answer| &answer["data"]);
+    fn greeted(&mut self, answer: Option<&Value>) {
+        let state = answer.map(|answer| &answer["data"]);
         match state.and_then(|data| data["state"].as_str()) {
             Some(word) => {
                 let engine = state.and_then(|data| data["engine"].as_str());

@@ -16,9 +16,9 @@ use crate::spool::{Numbered, Tree};
 use crate::ticket::{State, TicketNo};
 
 /// Tickets that one listing looks at: their records are read, with replies of any length.
-pub const LOOKED_AT: usize = 100;
+const LOOKED_AT: usize = 100;
 /// Requests in one answer where nobody says how many.
-pub const SHOWN: usize = 20;
+const SHOWN: usize = 20;
 
 /// What somebody wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the self-check says of machines that are made up.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::config::{self, Console, Entry, Flow, Parity, Surroundings};

@@ -90,7 +90,9 @@ pub(super) fn anything(data: &Value) -> String {
             }
             sheet.text()
         }
-        other => format!("{}\n", text(other)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            format!("{}\n", text(data))
+        }
     }
 }
 
