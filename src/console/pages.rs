@@ -8,6 +8,7 @@
 
 mod answers;
 mod layout;
+mod people;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,8 @@ pub fn page(command: &str, call: &Value, data: &Value) -> String {
         "trace" => answers::trace(data),
         "ask" => answers::reply(data),
         "explain" => answers::explain(data),
-        "review" => answers::review(data),
-        "learned" => answers::learned(data),
+        "review" => people::review(data),
+        "learned" => people::learned(data),
         "models" => answers::models(data),
         "broker" => answers::broker(data),
         "uplink" => answers::uplink(data),
