@@ -1,9 +1,9 @@
 //! The appliance as a whole: which tasks there are, in which order they start and end.
 //!
 //! ```text
-//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► uplink
-//!            ─► broker ─► ready
-//!  drain:  dispatcher (finishes what runs, sends what it can) ─► engine (its processes end)
+//!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► governor
+//!            ─► uplink ─► broker ─► ready
+//!  drain:  dispatcher (finishes what runs, sends what it can) ─► governor ─► engine (its processes end)
 //!            ─► uplink (keeps its counters) ─► broker (says "offline", says goodbye)
 //!            ─► store (last commit) ─► socket
 //! ```
@@ -16,9 +16,11 @@
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
 mod cloud;
+mod heat;
 mod inference;
 mod lessons;
 mod line;
+pub mod plan;
 
 pub use inference::router;
 
@@ -90,10 +92,11 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
     let (spool_pulse, dispatch_pulse) = (pulse("spool"), pulse("dispatch"));
     let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
-    let uplink_pulse = pulse("uplink");
+    let (uplink_pulse, governor_pulse) = (pulse("uplink"), pulse("governor"));
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
-    let manifest = manifest(&settings);
+    let (board, _) = plan::board(&settings);
+    let manifest = plan::served(&settings, &board);
     let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
     let dispatch = Dispatch::new(
         setup(&settings, manifest.as_ref()),
@@ -110,7 +113,14 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (uplink_commands, uplink_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
 
-    let inference = inference::start(&settings, clock, engine_outlet, engine_events, engine_pulse);
+    let (inference, reins) = inference::start(
+        &settings,
+        board,
+        clock,
+        engine_outlet,
+        engine_events,
+        engine_pulse,
+    );
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
@@ -123,11 +133,14 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
+    let (governing, allowance) = heat::start(&settings, reins, clock, governor_pulse)?;
+
     let inlets = Inlets {
         broker: broker_inlet,
         spool: store.events,
         engine: engine_inlet,
         uplink: uplink_inlet,
+        allowance,
         inquiries: inquiry_inlet,
     };
     let outlets = Outlets {
@@ -150,6 +163,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let end = until_drained(dispatching, stop, limit, &notifier, &ender).await;
     dispatch_pulse.retire();
 
+    governing.close();
     inference.close().await;
     uplink.close().await;
     lessons.close().await;
@@ -300,12 +314,6 @@ fn caps(settings: &Settings) -> Caps {
         bytes,
         headroom_bytes: limits.headroom_bytes,
     }
-}
-
-/// A package that cannot be read is none here; the engine says why.
-fn manifest(settings: &Settings) -> Option<Manifest> {
-    let folder = settings.model_package.as_deref();
-    folder.and_then(|folder| package::manifest_in(folder).ok())
 }
 
 fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {

@@ -9,6 +9,7 @@ pub mod learned;
 pub mod models;
 pub mod once;
 pub mod pin;
+pub mod plan;
 mod reach;
 pub mod review;
 pub mod selfcheck;

@@ -31,6 +31,7 @@ mod file;
 mod keys;
 mod layers;
 mod link;
+mod ota;
 pub mod pin;
 mod route;
 mod secret;
@@ -51,8 +52,8 @@ pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
-    Flow, KvType, Link, Log, Login, Parity, Proxy, Review, Roots, Settings, SpoolLimits, Trust,
-    Upstream,
+    Flow, HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Parity, Proxy, Review, Roots,
+    Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

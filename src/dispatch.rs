@@ -56,6 +56,7 @@ mod refuse;
 mod settle;
 pub mod shell;
 mod store;
+mod strain;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -73,6 +74,7 @@ use memory::{Also, Case, Held, InboxRecord, Slip, Trip};
 use crate::broker;
 use crate::clock::{Mono, Now};
 use crate::engine;
+use crate::governor::{Allowance, Taken};
 use crate::intake::{Code, Gate, GateLimits, Limits, Request, Topics};
 use crate::reply::{Condition, Connectivity};
 use crate::router::affinity::Habits;
@@ -200,6 +202,9 @@ pub struct Dispatch {
     habits: Habits,
     learning: Learning,
     persons: persons::Persons,
+    /// What the governor allows, and what was last said of it.
+    allowance: Allowance,
+    reported: strain::Reported,
     /// What was announced as missing.
     reduced: Vec<&'static str>,
     store: store::Store,
@@ -272,6 +277,8 @@ impl Dispatch {
             habits: Habits::default(),
             learning: Learning::default(),
             persons: persons::Persons::default(),
+            allowance: Allowance::default(),
+            reported: strain::Reported::default(),
             reduced: Vec::new(),
             store: store::Store::default(),
             post: post::Post::default(),
@@ -463,11 +470,12 @@ impl Dispatch {
 
     /// Where a request goes, as things stand.
     fn route(&mut self, request: &Request, topic: Option<&str>, now: Now) -> Decision {
-        let edge = match self.engine.state {
-            engine::State::Absent => Edge::Shut(Code::EngineUnavailable),
-            engine::State::Starting | engine::State::Ready { .. } => Edge::Open,
-        };
-        self.route_with(request, topic, edge, now)
+        match self.edge_for(request.priority) {
+            Edge::Shut(code @ (Code::Hot | Code::Memory)) => {
+                self.route_shut_out(request, topic, code, now)
+            }
+            edge @ (Edge::Open | Edge::Shut(_)) => self.route_with(request, topic, edge, now),
+        }
     }
 
     fn connectivity(&self) -> Connectivity {
@@ -482,6 +490,7 @@ impl Dispatch {
         Condition {
             connectivity: self.connectivity(),
             degraded: !matches!(self.engine.state, engine::State::Ready { .. })
+                || self.allowance.taken != Taken::All
                 || self.store.is_failing(),
         }
     }

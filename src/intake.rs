@@ -386,6 +386,10 @@ pub enum Code {
     Expired,
     /// A person rejected it.
     Rejected,
+    /// The appliance is too hot to compute.
+    Hot,
+    /// It is short of memory.
+    Memory,
     /// Somebody works on the appliance.
     Maintenance,
 }
@@ -413,6 +417,8 @@ impl Code {
             Self::CloudFailed => "cloud_failed",
             Self::Expired => "expired",
             Self::Rejected => "rejected",
+            Self::Hot => "hot",
+            Self::Memory => "memory",
             Self::Maintenance => "maintenance",
         }
     }

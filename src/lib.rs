@@ -16,12 +16,13 @@
 //! ```
 //!
 //! The engine is a process of its own, started and watched by the service: what native code does
-//! to itself, nothing else here feels.
+//! to itself, nothing else here feels. The [`governor`] says how much of it may run, and whose
+//! requests the edge takes: heat and memory are budgets that are planned with, not surprises.
 //!
 //! # Invariants
 //!
 //! Numbered as in the design; tests name them. Those of parts that are still to come (models over
-//! the air, heat) stand there.
+//! the air) stand there.
 //!
 //! 1. A request is acknowledged to the broker (PUBACK) only after it is durable on disk.
 //! 2. Every accepted request gets exactly one terminal outcome: answered, or refused with a
@@ -33,6 +34,8 @@
 //!    the appliance demands a clearance, and only the policy in [`router`] can mint one.
 //! 4. Every reply says who answered, by which rule, with what confidence, from which model,
 //!    whether the appliance was offline or degraded, and whether the reply is final.
+//! 5. No temperature limit or memory budget is exceeded by work that the appliance admits; when a
+//!    budget shrinks, it sheds, defers or reroutes with a reason, it never just dies.
 //! 6. Everything that can grow has a byte or count limit. What is dropped is counted by reason;
 //!    requests and replies are never dropped to make room for anything else.
 //! 8. A crash of the engine, an abort in native code, or the kernel's OOM killer never takes down
@@ -55,6 +58,8 @@ pub mod service;
 
 pub mod config;
 
+pub mod governor;
+
 // What is served.
 pub mod package;
 
@@ -67,8 +72,13 @@ pub mod ticket;
 
 pub mod reply;
 
+// What may be served next.
+pub mod ota;
+
 // The ways in and out, and what survives.
 pub mod broker;
+
+pub mod ota;
 
 pub mod spool;
 

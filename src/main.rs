@@ -54,6 +54,8 @@ enum Command {
     Pin(cli::pin::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// Say what a model takes of memory, whether it fits, and how it would be run.
+    Plan(cli::plan::Args),
     /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
     /// taught the running appliance.
     Calibrate(cli::calibrate::Args),
@@ -110,6 +112,10 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Do(args) => finish(cli::once::command(&args).await),
         Command::Pin(args) => ExitCode::from(cli::pin::command(&args)),
         Command::Models(args) => match cli::models::command(&args) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        },
+        Command::Plan(args) => match cli::plan::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },

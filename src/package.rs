@@ -54,6 +54,7 @@ pub use estimate::{COUNTS, Estimate, FEATURES, TaskEstimate};
 pub use faults::{Faults, MAX_FAULTS, Note};
 pub use features::{Blend, Features};
 pub use folder::MAX_ENTRIES;
+pub(crate) use folder::open as open_plain;
 pub use form::{Given, InputFault};
 pub use gate::Gate;
 pub use gguf::Header;
@@ -259,6 +260,17 @@ pub fn manifest_in(folder: &Path) -> Result<Manifest, Faults> {
         faults
     })?;
     Ok(sheet::manifest(&text, &file)?.manifest)
+}
+
+/// The manifest of a package that has only one of its variants, as text: what lies on a device
+/// that took that one.
+pub fn narrowed(manifest: &Manifest, quantization: &str) -> String {
+    let own = |other: &str| other == quantization;
+    let mut manifest = manifest.clone();
+    manifest.variants.retain(|it| own(&it.quantization));
+    manifest.curves.retain(|it| own(&it.quantization));
+    manifest.risks.retain(|it| own(&it.quantization));
+    write::manifest(&manifest)
 }
 
 /// Every file that must lie in the folder.

@@ -18,10 +18,10 @@ use lineside::clock::Clock;
 use lineside::engine::order::Book;
 use lineside::engine::process::{self, ENVIRONMENT, Ends, Launch};
 use lineside::engine::protocol::{
-    self, Allowance, Beat, Done, Facts, Flash, FromEngine, KvType, Mapping, Options, ToEngine,
-    Without,
+    self, Allowance, Beat, Done, Facts, Flash, FromEngine, Guessing, Keeping, KvType, Mapping,
+    Options, ToEngine, Without,
 };
-use lineside::engine::supervise::{ActiveModel, Supervisor, Wanted};
+use lineside::engine::supervise::{ActiveModel, Succession, Supervisor, Wanted};
 use lineside::engine::worker::BEAT;
 use lineside::engine::{Command, Completion, Event, Fault, Job, Report, State, memo};
 use lineside::intake::{
@@ -162,6 +162,7 @@ impl House {
             wanted,
             allowance,
             stockroom: None,
+            processes: watch::channel(process::Processes::default()).0,
         };
         let supervisor = Supervisor::new(None, memo::Limits::default());
         let task = tokio::spawn(process::run(supervisor, launch, ends, clock, || {}));
@@ -279,6 +280,7 @@ fn model_in(folder: &Path) -> Wanted {
             without: Without::default(),
         },
         draft: None,
+        succession: Succession::Beside,
     }))
 }
 
@@ -346,6 +348,8 @@ async fn a_process_that_does_not_listen_holds_nobody_up() {
                 sequences,
                 threads: None,
                 rest_permille: 0,
+                guessing: Guessing::default(),
+                keeping: Keeping::default(),
             };
             house.allowance.send_replace(Some(allowance));
             tokio::task::yield_now().await;

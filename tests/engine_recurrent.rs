@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lineside::engine::protocol::{
-    Allowance, Done, FromEngine, Instruction, Load, Options, Rule, ToEngine,
+    Allowance, Done, FromEngine, Guessing, Instruction, Keeping, Load, Options, Rule, ToEngine,
 };
 
 use gguf::TinyGguf;
@@ -234,6 +234,8 @@ fn allow(engine: &mut Engine, sequences: u16) {
         sequences,
         threads: None,
         rest_permille: 0,
+        guessing: Guessing::default(),
+        keeping: Keeping::default(),
     }));
 }
 

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 use lineside::engine::protocol::{
-    Allowance, Ask, Done, Failure, Finish, FromEngine, Instruction, Load, Options, Piece, Rule,
-    ToEngine, Without, Work,
+    Allowance, Ask, Done, Failure, Finish, FromEngine, Guessing, Instruction, Keeping, Load,
+    Options, Piece, Rule, ToEngine, Without, Work,
 };
 
 use support::{Engine, PLAIN, bundled, options};
@@ -342,6 +342,8 @@ fn a_pause_stops_everything_and_the_answer_afterwards_is_the_same() {
             sequences,
             threads: Some(1),
             rest_permille: 0,
+            guessing: Guessing::default(),
+            keeping: Keeping::default(),
         })
     };
     for _ in 0..20 {

@@ -7,52 +7,54 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::GOODBYE;
+use super::{GOODBYE, plan};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::engine::order::Book;
-use crate::engine::process::{self, Ends, Launch};
-use crate::engine::protocol::{Allowance, Flash, KvType, Mapping, Options, Without};
+use crate::engine::process::{self, Ends, Launch, Processes};
+use crate::engine::protocol::Allowance;
 use crate::engine::stockroom::Stockroom;
-use crate::engine::supervise::{ActiveModel, Beginnings, Supervisor, Wanted};
+use crate::engine::supervise::{ActiveModel, Beginnings, Succession, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
+use crate::governor::memory::pressure::Replan;
+use crate::governor::memory::{Board, Learned, Plan};
 use crate::package::{Manifest, Package, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
 use crate::service::Pulse;
 
-/// Conversations at a time where nobody says: what a board of two to eight cores gains from.
-const SEQUENCES: u16 = 8;
-/// Jobs inside the engine, for each conversation: enough that no pass runs with a place free while
-/// requests wait on the disk.
-const QUEUE_FACTOR: u16 = 4;
-/// Tokens in one pass.
-const BATCH_TOKENS: u32 = 512;
-/// How long reading a prompt may hold up those who write.
-const PASS_MS: u32 = 25;
-/// Tokens of the shared cache, unless one conversation needs more: with the models of small
-/// boards a quarter of a gigabyte.
-const MAX_CACHE_TOKENS: u32 = 16 << 10;
-
+/// Plans asked for and not made yet: the governor asks once, and again when that did not help.
+const REPLANS: usize = 4;
 /// Where computed beginnings lie, below the state directory.
 const BEGINNINGS: &str = "engine/beginnings";
 
 /// The engine's task.
 pub(super) struct Inference {
     task: JoinHandle<()>,
-    /// The governor's end, until there is one.
-    _allowance: watch::Sender<Option<Allowance>>,
+}
+
+/// The governor's ends.
+pub(super) struct Reins {
+    /// What may run.
+    pub(super) allow: watch::Sender<Option<Allowance>>,
+    /// Which processes there are.
+    pub(super) processes: watch::Receiver<Processes>,
+    /// Asks for another plan.
+    pub(super) replans: mpsc::Sender<Replan>,
+    /// Conversations at a time by the present plan.
+    pub(super) planned: watch::Receiver<Option<u16>>,
 }
 
 /// Starts the engine. What it serves is looked at meanwhile: a large package takes a while to be
 /// verified, and requests are taken all the same.
 pub(super) fn start(
     settings: &Settings,
+    board: Board,
     clock: Clock,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     pulse: Pulse,
-) -> Inference {
+) -> (Inference, Reins) {
     let first = match settings.model_package {
         Some(_) => Wanted::Coming,
         None => Wanted::Nothing {
@@ -61,10 +63,19 @@ pub(super) fn start(
     };
     let (say, wanted) = watch::channel(first);
     let (allow, allowance) = watch::channel(None);
-    let (folder, engine) = (settings.model_package.clone(), settings.engine.clone());
-    let unload_after = engine.unload_after_idle;
-    if let Some(folder) = folder {
-        tokio::task::spawn_blocking(move || say.send_replace(what_to_serve(&folder, &engine)));
+    let (processes, watched) = watch::channel(Processes::default());
+    let (replans, asked_for) = mpsc::channel(REPLANS);
+    let (plan, planned) = watch::channel(None);
+    let unload_after = settings.engine.unload_after_idle;
+    if let Some(folder) = settings.model_package.clone() {
+        let planner = Planner {
+            folder,
+            engine: settings.engine.clone(),
+            board,
+            learned: Learned::default(),
+            plan: None,
+        };
+        tokio::spawn(planner.run(say, plan, asked_for));
     }
     let stockroom = stockroom(settings.state_dir.join(BEGINNINGS));
     let beginnings = match stockroom {
@@ -78,16 +89,20 @@ pub(super) fn start(
         wanted,
         allowance,
         stockroom,
+        processes,
     };
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
         process::run(supervisor, Launch::default(), ends, clock, beat).await;
         pulse.retire();
     });
-    Inference {
-        task,
-        _allowance: allow,
-    }
+    let reins = Reins {
+        allow,
+        processes: watched,
+        replans,
+        planned,
+    };
+    (Inference { task }, reins)
 }
 
 /// The router, with what a package says of its requests.
@@ -164,97 +179,192 @@ fn stockroom(folder: PathBuf) -> Option<Stockroom> {
     }
 }
 
-fn what_to_serve(folder: &Path, engine: &config::Engine) -> Wanted {
-    match active_model(folder, engine) {
-        Ok(model) => Wanted::Model(Arc::new(model)),
-        Err(why) => {
-            tracing::error!(path = %folder.display(), error = why, "the package is not served");
-            Wanted::Nothing { why }
+/// Looks at the package and plans for it; again when the governor asks for it.
+struct Planner {
+    folder: PathBuf,
+    engine: config::Engine,
+    board: Board,
+    /// What kills by the kernel have taught.
+    learned: Learned,
+    /// The plan in force.
+    plan: Option<Plan>,
+}
+
+impl Planner {
+    async fn run(
+        mut self,
+        say: watch::Sender<Wanted>,
+        planned: watch::Sender<Option<u16>>,
+        mut asked_for: mpsc::Receiver<Replan>,
+    ) {
+        let mut cause = None;
+        loop {
+            // It reads and digests gigabytes.
+            let work = move || {
+                let wanted = self.what_to_serve(cause);
+                (self, wanted)
+            };
+            let Ok((planner, wanted)) = tokio::task::spawn_blocking(work).await else {
+                return; // a defect, logged as such; what is served goes on
+            };
+            self = planner;
+            planned.send_replace(self.plan.as_ref().map(|plan| plan.run.sequences));
+            say.send_replace(wanted);
+            match asked_for.recv().await {
+                Some(replan) => cause = Some(replan),
+                None => return, // the governor is gone
+            }
+        }
+    }
+
+    /// What is to be served, planned for what there is now.
+    fn what_to_serve(&mut self, cause: Option<Replan>) -> Wanted {
+        match (cause, &self.plan) {
+            (Some(Replan::Killed), Some(plan)) => self.learned.on_oom(plan),
+            (Some(Replan::Killed | Replan::Smaller | Replan::Whole), _) | (None, _) => {}
+        }
+        let mut board = self.learned.lower(self.board);
+        if let (Some(Replan::Smaller), Some(plan)) = (cause, &self.plan) {
+            let mut once = self.learned;
+            once.on_oom(plan);
+            board = once.lower(self.board);
+        }
+        match active_model(&self.folder, &self.engine, &board) {
+            Ok((mut model, plan)) => {
+                if cause.is_some() {
+                    model.succession = Succession::InPlace;
+                }
+                self.plan = Some(plan);
+                Wanted::Model(Arc::new(model))
+            }
+            Err(why) => {
+                let path = self.folder.display();
+                tracing::error!(%path, error = why, "the package is not served");
+                Wanted::Nothing { why }
+            }
         }
     }
 }
 
-/// The package in a folder, every byte verified, and how its best variant is run.
-fn active_model(folder: &Path, engine: &config::Engine) -> Result<ActiveModel, String> {
+/// The package in a folder, every byte verified, and how the best variant that fits is run. One that
+/// does not fit is never loaded.
+fn active_model(
+    folder: &Path,
+    engine: &config::Engine,
+    board: &Board,
+) -> Result<(ActiveModel, Plan), String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
+    // First what takes no time.
+    let chosen = plan::choose(&package, board, engine).map_err(|refused| plan::why(&refused))?;
     package.verify().map_err(|faults| faults.to_string())?;
-    let best = package.variants().next();
-    let (variant, header) = best.ok_or("the package has no model")?;
-    let trained = header.context_tokens.unwrap_or(u64::MAX);
-    let context = package.manifest().runtime.context_tokens.min(trained);
-    Ok(ActiveModel {
-        book: Book::of(&package, variant),
-        options: options(engine, u32::try_from(context).unwrap_or(u32::MAX)),
+    tracing::info!(
+        path = %folder.display(),
+        reason = plan::told(&chosen),
+        "the model is planned"
+    );
+    let model = ActiveModel {
+        book: Book::of(&package, chosen.variant),
+        options: plan::options(&chosen.plan, engine),
         draft: engine.draft_model.as_deref().map(PathBuf::from),
-    })
-}
-
-/// How a model is run: as the site says, else as suits small boards.
-fn options(engine: &config::Engine, package_context: u32) -> Options {
-    let context_tokens = engine.context_tokens.unwrap_or(package_context);
-    let sequences = engine.sequences.unwrap_or(SEQUENCES);
-    let all = context_tokens.saturating_mul(u32::from(sequences) + 1);
-    Options {
-        context_tokens,
-        cache_tokens: all.min(MAX_CACHE_TOKENS.max(context_tokens)),
-        sequences,
-        queue: sequences.saturating_mul(QUEUE_FACTOR),
-        threads: engine.threads,
-        batch_tokens: BATCH_TOKENS,
-        pass_ms: PASS_MS,
-        gpu_layers: engine.gpu_layers.unwrap_or(0),
-        kv_type: match engine.kv_type {
-            None | Some(config::KvType::F16) => KvType::F16,
-            Some(config::KvType::Q8) => KvType::Q8_0,
-            Some(config::KvType::Q4) => KvType::Q4_0,
-        },
-        flash_attention: match engine.flash_attention {
-            None => Flash::Auto,
-            Some(true) => Flash::On,
-            Some(false) => Flash::Off,
-        },
-        // A mapped file is in memory twice where weights are repacked.
-        mapping: Mapping::Read,
-        without: Without::default(),
-    }
+        succession: Succession::Beside,
+    };
+    Ok((model, chosen.plan))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bundled() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
+    }
+
+    fn planner(folder: &Path, ram_bytes: u64) -> Planner {
+        Planner {
+            folder: folder.to_owned(),
+            engine: config::Engine::default(),
+            board: plan::board_with(ram_bytes),
+            learned: Learned::default(),
+            plan: None,
+        }
+    }
+
+    fn why(folder: &Path, ram_bytes: u64) -> String {
+        match planner(folder, ram_bytes).what_to_serve(None) {
+            Wanted::Nothing { why } => why,
+            Wanted::Model(_) | Wanted::Coming => panic!("it is served"),
+        }
+    }
+
+    fn served(ram_bytes: u64) -> Arc<ActiveModel> {
+        model(planner(&bundled(), ram_bytes).what_to_serve(None))
+    }
+
+    fn model(wanted: Wanted) -> Arc<ActiveModel> {
+        match wanted {
+            Wanted::Model(model) => model,
+            Wanted::Nothing { why } => panic!("it is not served: {why}"),
+            Wanted::Coming => panic!("it is not looked at"),
+        }
+    }
+
     #[test]
-    fn what_nobody_sets_suits_the_package_and_a_small_board() {
-        let options = |engine: &config::Engine, context| options(engine, context);
-        let auto = config::Engine::default();
-        let small = options(&auto, 512);
-        assert_eq!(small.context_tokens, 512);
-        assert_eq!(small.cache_tokens, 512 * (u32::from(SEQUENCES) + 1));
-        assert_eq!(options(&auto, 8192).cache_tokens, MAX_CACHE_TOKENS);
-        assert_eq!(options(&auto, 65_536).cache_tokens, 65_536);
-        let site = config::Engine {
-            context_tokens: Some(256),
-            sequences: Some(2),
-            ..config::Engine::default()
-        };
-        let site = options(&site, 512);
-        assert_eq!((site.context_tokens, site.sequences), (256, 2));
-        assert_eq!(site.cache_tokens, 768);
+    fn an_engine_that_the_kernel_killed_is_planned_smaller_and_takes_over_in_place() {
+        let mut planner = planner(&bundled(), u64::MAX);
+        let first = model(planner.what_to_serve(None));
+        assert_eq!(first.succession, Succession::Beside);
+        let smaller = model(planner.what_to_serve(Some(Replan::Killed)));
+        assert_eq!(smaller.succession, Succession::InPlace);
+        let size = |model: &ActiveModel| (model.options.sequences, model.options.cache_tokens);
+        assert!(size(&smaller) < size(&first), "{smaller:?}");
+        // It is remembered: enough again is not more than what was killed.
+        let again = model(planner.what_to_serve(Some(Replan::Whole)));
+        assert_eq!(size(&again), size(&smaller));
+    }
+
+    #[test]
+    fn a_plan_that_was_made_smaller_for_a_shortage_is_whole_again_after_it() {
+        let mut planner = planner(&bundled(), u64::MAX);
+        let first = model(planner.what_to_serve(None));
+        let smaller = model(planner.what_to_serve(Some(Replan::Smaller)));
+        assert!(smaller.options.cache_tokens < first.options.cache_tokens);
+        let again = model(planner.what_to_serve(Some(Replan::Whole)));
+        assert_eq!(again.options, first.options);
     }
 
     #[test]
     fn the_bundled_package_can_be_served_and_one_that_is_not_there_has_a_reason() {
-        let engine = config::Engine::default();
-        let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
-        let Wanted::Model(model) = what_to_serve(&bundled, &engine) else {
-            panic!("it is not served");
-        };
-        assert!(model.book.file().starts_with(&bundled));
-        let gone = Path::new("/nonexistent/package");
-        let Wanted::Nothing { why } = what_to_serve(gone, &engine) else {
-            panic!("it is served");
-        };
+        assert!(served(u64::MAX).book.file().starts_with(bundled()));
+        let why = why(Path::new("/nonexistent/package"), u64::MAX);
         assert!(why.contains("manifest"), "{why}");
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_not_loaded_and_the_reason_has_the_numbers() {
+        let why = why(&bundled(), 16 << 20);
+        assert!(why.contains("does not fit into memory"), "{why}");
+        assert!(why.contains("16.0 MiB are there"), "{why}");
+        let package = Package::open(&bundled()).unwrap();
+        for (variant, _) in package.variants() {
+            assert!(why.contains(&variant.quantization), "{why}");
+        }
+    }
+
+    #[test]
+    fn where_the_best_variant_does_not_fit_the_next_one_is_served() {
+        let package = Package::open(&bundled()).unwrap();
+        let all: Vec<_> = package.variants().map(|(variant, _)| variant).collect();
+        let engine = config::Engine::default();
+        let file = |ram_bytes| served(ram_bytes).book.file().to_owned();
+        assert_eq!(file(u64::MAX), package.model_path(all[0]));
+        let first_fits = |ram_bytes: &u64| {
+            let chosen = plan::choose(&package, &plan::board_with(*ram_bytes), &engine);
+            chosen.is_ok_and(|chosen| chosen.variant == all[0])
+        };
+        let mut sizes = (16..256).map(|mib: u64| mib << 20);
+        let least = sizes.find(first_fits).unwrap();
+        assert_eq!(file(least), package.model_path(all[0]));
+        assert_eq!(file(least - (1 << 20)), package.model_path(all[1]));
     }
 }

@@ -12,11 +12,10 @@ use serde::Serialize;
 
 use super::EXIT_USAGE;
 use super::check::{EXIT_UNAVAILABLE, faults_json, json};
-use crate::appliance;
+use crate::appliance::{self, plan};
 use crate::clock::Clock;
 use crate::config::{self, Settings, Surroundings};
 use crate::intake::{self, Code, Message, Request};
-use crate::package;
 use crate::reply::Connectivity;
 use crate::router::explain::{Asked, Change, Explanation, Seen, explain};
 use crate::router::{Aspect, Edge, Facts, Minute, Reach, Router, Situation, Strain, Tier};
@@ -169,8 +168,8 @@ fn topic(args: &Args, settings: &Settings) -> String {
 
 /// The service's router, and whose weights the estimates are made with.
 fn router(settings: &Settings) -> (Router, Weights) {
-    let folder = settings.model_package.as_deref();
-    let manifest = folder.and_then(|folder| package::manifest_in(folder).ok());
+    let (board, _) = plan::board(settings);
+    let manifest = plan::served(settings, &board);
     let weights = match &manifest {
         Some(manifest) if manifest.estimate.is_some() => Weights::Package,
         Some(_) | None => Weights::Usual,

@@ -32,10 +32,51 @@ struct Report {
     pending: u64,
     cloud: Vec<(String, String)>,
     reduced: Vec<String>,
+    governor: Governed,
     outbox: u64,
     outcomes: u64,
     bytes: Vec<(String, u64)>,
     counts: Vec<(String, String, u64)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Governed {
+    state: String,
+    short: Option<String>,
+    celsius: Option<f32>,
+    limit_celsius: Option<f32>,
+    ahead_celsius: Option<f32>,
+    limit_in_s: Option<u64>,
+    #[serde(default)]
+    why: String,
+}
+
+impl Governed {
+    fn told(&self) -> String {
+        let mut text = self.state.clone();
+        if let Some(short) = &self.short {
+            let _ = write!(text, ", turns away ({short})"); // writing to a String cannot fail
+        }
+        match (self.celsius, self.limit_celsius, self.ahead_celsius) {
+            (Some(celsius), Some(limit), Some(ahead)) => {
+                let _ = write!(
+                    text,
+                    ", {celsius:.1} °C of {limit:.1}, in a minute {ahead:.1}"
+                );
+            }
+            (Some(celsius), _, _) => {
+                let _ = write!(text, ", {celsius:.1} °C");
+            }
+            (None, _, _) => text.push_str(", no temperature sensor"),
+        }
+        if let Some(seconds) = self.limit_in_s {
+            let _ = write!(text, ", limit in {seconds} s");
+        }
+        if !self.why.is_empty() {
+            let _ = write!(text, ": {}", self.why);
+        }
+        text
+    }
 }
 
 /// Runs the subcommand and returns the exit code.
@@ -80,6 +121,7 @@ impl Report {
         line("state", self.state.clone());
         line("engine", self.engine());
         line("store", self.store.clone());
+        line("heat", self.governor.told());
         line(
             "requests",
             format!(

@@ -16,9 +16,10 @@ use super::file::{self, File};
 use super::layers::Layers;
 use super::pin::Pin;
 use super::settings::{
-    ApplianceName, Console, Entry, Flow, Log, Parity, Roots, Settings, SpoolLimits, is_level,
+    ApplianceName, Console, Entry, Flow, HeatLimit, Log, Parity, Roots, Settings, SpoolLimits,
+    is_level,
 };
-use super::{Surroundings, admission, engine, keys, link, route, secret, tiers};
+use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -107,6 +108,7 @@ impl Checker<'_> {
         let clouds = tiers::clouds(self, file);
         let review = tiers::review(self, &file.review);
         let confidence = tiers::confidence(self, &file.confidence);
+        let ota = ota::check(self, &file.ota);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -133,8 +135,14 @@ impl Checker<'_> {
             cloud_keep: Duration::from_secs(u64::from(file.cloud.keep_hours) * 3600),
             review: review?,
             confidence,
+            ota: ota?,
             console: console?,
+            memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
+            heat: HeatLimit {
+                celsius: file.governor.limit_celsius,
+                sensors: file.governor.sensors.clone(),
+            },
             log: log?,
             drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),
             config_file: self.around.config.clone(),

@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Truth,
     /// A number from 0 to 1.
     Share,
+    /// A temperature that a board can be held to: [`CELSIUS`].
+    Celsius,
     /// A list of tables, each with a topic filter and a classification.
     Exceptions,
     /// A table with these keys.
@@ -95,6 +97,9 @@ const fn number(name: &'static str, min: i64, max: i64, why: &'static str) -> Ke
 const fn number_or(name: &'static str, word: &'static str, min: i64, max: i64, why: &'static str) -> Key {
     Key { name, kind: Kind::NumberOr { word, min, max, why } }
 }
+
+/// Limits of a temperature: below, a warm room is too hot; above, no chip of a board survives.
+pub(super) const CELSIUS: std::ops::RangeInclusive<f64> = 40.0..=125.0;
 
 /// Stands for what the appliance finds out by itself.
 pub(super) const AUTO: &str = "auto";
@@ -147,6 +152,9 @@ pub(super) const KEYS: &[Key] = &[
     key("engine.flash_attention", Kind::Word(&[AUTO, "on", "off"])),
     key("engine.draft_model", Kind::Path),
     number_or("engine.unload_after_idle_s", "never", 1, 365 * DAY_S, "a start takes a moment, and a request must pay it"),
+    key("governor.limit_celsius", Kind::Celsius),
+    key("governor.sensors", Kind::Texts),
+    number_or("governor.memory_budget_bytes", AUTO, 64 * MIB, 1024 * GIB, "below, not even the service itself has room; no board has more"),
     key("governor.sysfs_root", Kind::Path),
     key("governor.procfs_root", Kind::Path),
     number("spool.max_bytes", 8 * MIB, 64 * GIB, "below, the smaller trees hold nothing of use; above, opening the store takes minutes"),
@@ -184,6 +192,16 @@ pub(super) const KEYS: &[Key] = &[
     key("review.doubtful", Kind::Truth),
     number("review.expires_hours", 1, 8760, "a person must have a chance, and an item an end"),
     key("review.expiry", Kind::Word(&["draft", "refuse"])),
+    key("ota.repository", Kind::OneOrMore),
+    key("ota.root_file", Kind::Path),
+    key("ota.ca_file", Kind::Path),
+    key("ota.plain_http", Kind::Truth),
+    key("ota.ring", Kind::Text),
+    number("ota.check_every_s", 60, 30 * DAY_S, "a rollout waits for the slowest; a repository is asked by a whole fleet"),
+    number_or("ota.max_bytes_per_s", "unlimited", 1000, 4 * GIB - 1, "below, a model never arrives"),
+    number("ota.min_bytes_per_s", 1, GIB, "a source that gives less is left for another; a line over a mobile network is slow"),
+    key("ota.hours", Kind::Text),
+    number("ota.keep_bytes", 0, 1 << 40, "the committed package and the one before it stay in any case"),
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
     key("console.parity", Kind::Word(&["none", "even", "odd"])),
@@ -294,6 +312,7 @@ pub(super) struct File {
     pub(super) confidence: Confidence,
     pub(super) cloud: Cloud,
     pub(super) review: Review,
+    pub(super) ota: super::ota::Section,
     pub(super) console: Console,
     pub(super) log: Log,
     pub(super) service: Service,
@@ -372,13 +391,18 @@ pub(super) struct Engine {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(super) enum NumberOr {
-    Number(u32),
+    Number(u64),
     Word(String),
 }
 
 impl NumberOr {
-    /// The number, unless the word stands there.
+    /// The number, unless the word stands there. For keys whose range is that of 32 bit.
     pub(super) fn number(&self) -> Option<u32> {
+        u32::try_from(self.wide()?).ok()
+    }
+
+    /// The same for all other keys.
+    pub(super) fn wide(&self) -> Option<u64> {
         match self {
             Self::Number(number) => Some(*number),
             Self::Word(_) => None,
@@ -389,6 +413,9 @@ impl NumberOr {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Governor {
+    pub(super) limit_celsius: f64,
+    pub(super) sensors: Vec<String>,
+    pub(super) memory_budget_bytes: NumberOr,
     pub(super) sysfs_root: PathBuf,
     pub(super) procfs_root: PathBuf,
 }

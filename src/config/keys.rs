@@ -3,6 +3,8 @@
 //! Every deviation becomes a fault of its own, with the nearest known key where a slip of the
 //! fingers explains it. The value of an unknown key is never shown: it may be a misspelt secret.
 
+use std::ops::RangeInclusive;
+
 use toml::Value;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -10,7 +12,7 @@ use crate::fault::{self, Fault, Lines, NOT_SET, Place, did_you_mean, nearest, sh
 
 use super::entries;
 use super::fault::{Faults, HIDDEN};
-use super::file::{CLASSIFICATIONS, EXCEPTION_KEYS, KEYS, Key, Kind};
+use super::file::{CELSIUS, CLASSIFICATIONS, EXCEPTION_KEYS, KEYS, Key, Kind};
 
 /// A document's value for a key, within the key's kind.
 pub(super) struct Found {
@@ -153,8 +155,12 @@ pub(super) fn fit(
             None => misfit(shown_raw(value)),
         },
         (Kind::Truth, DeValue::Boolean(yes)) => Ok(Value::Boolean(*yes)),
-        (Kind::Share, DeValue::Float(_) | DeValue::Integer(_)) => match share(value) {
+        (Kind::Share, DeValue::Float(_) | DeValue::Integer(_)) => match decimal(value, 0.0..=1.0) {
             Some(share) => Ok(Value::Float(share)),
+            None => misfit(shown_raw(value)),
+        },
+        (Kind::Celsius, DeValue::Float(_) | DeValue::Integer(_)) => match decimal(value, CELSIUS) {
+            Some(celsius) => Ok(Value::Float(celsius)),
             None => misfit(shown_raw(value)),
         },
         (Kind::Exceptions, DeValue::Array(items)) => exceptions(items, lines),
@@ -172,6 +178,7 @@ pub(super) fn fit(
             | Kind::Words(_)
             | Kind::Truth
             | Kind::Share
+            | Kind::Celsius
             | Kind::Exceptions
             | Kind::Table(_)
             | Kind::Entries(_),
@@ -214,6 +221,7 @@ fn wanted(kind: Kind, value: &DeValue<'_>) -> String {
         }
         Kind::Truth => "true or false".into(),
         Kind::Share => "a number from 0 to 1".into(),
+        Kind::Celsius => format!("degrees from {} to {}", CELSIUS.start(), CELSIUS.end()),
         Kind::Table(keys) => {
             let keys = keys.iter().map(|key| key.name).collect::<Vec<_>>();
             format!("a table: {{ … }} with any of {}", keys.join(", "))
@@ -236,7 +244,7 @@ fn all_among(texts: &[Value], words: &[&str]) -> bool {
 }
 
 /// A number from 0 to 1, with or without a point.
-fn share(value: &DeValue<'_>) -> Option<f64> {
+fn decimal(value: &DeValue<'_>, range: RangeInclusive<f64>) -> Option<f64> {
     let number = match value {
         DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
@@ -247,7 +255,7 @@ fn share(value: &DeValue<'_>) -> Option<f64> {
         | DeValue::Array(_)
         | DeValue::Table(_) => None,
     };
-    number.filter(|number| (0.0..=1.0).contains(number))
+    number.filter(|number| range.contains(number))
 }
 
 /// The list of classifications by topic; each entry is looked at by itself.

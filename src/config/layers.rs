@@ -244,10 +244,12 @@ fn shown(key: &str, value: &Value) -> String {
     let secret = KEYS
         .iter()
         .any(|known| known.name == key && matches!(known.kind, Kind::SecretPath));
-    let hide = value.as_str().is_some_and(|text| {
+    let items = value.as_array().into_iter().flatten();
+    let mut texts = items.chain([value]).filter_map(Value::as_str);
+    let hide = texts.any(|text| {
         let is_path = text.starts_with('/') || text.starts_with(secret::CREDENTIAL);
         // A login in a URL is a secret too.
-        let is_url = ["broker.url", "cloud.url", "cloud.proxy"].contains(&key);
+        let is_url = ["broker.url", "cloud.url", "cloud.proxy", "ota.repository"].contains(&key);
         (secret && !is_path) || (is_url && text.contains('@'))
     });
     if hide {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::intake::{GateLimits, Limits, Topics};
-use crate::router::{Accepts, Policy};
+use crate::router::{Accepts, Policy, Window};
 use crate::service::{Destination, Levels};
 
 use super::pin::Pin;
@@ -49,10 +49,16 @@ pub struct Settings {
     pub review: Review,
     /// When an answer is believed.
     pub confidence: Confidence,
+    /// Where packages come from over the air, if they do.
+    pub ota: Option<Ota>,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
+    /// Bytes of memory that service and engine may take together; absent: what the machine has.
+    pub memory_budget_bytes: Option<u64>,
     /// Where the kernel shows what it knows.
     pub roots: Roots,
+    /// How hot it may become.
+    pub heat: HeatLimit,
     /// What is logged.
     pub log: Log,
     /// The longest that an orderly end may take.
@@ -403,6 +409,38 @@ pub struct Confidence {
     pub risk_target: Option<f64>,
 }
 
+/// Packages over the air.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ota {
+    /// Where they come from, in the order in which it is asked.
+    pub sources: Vec<PackageSource>,
+    /// The first root metadata that is trusted.
+    pub root_file: PathBuf,
+    /// Certificates that a server's must descend from; absent: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Which ring of a rollout this appliance belongs to.
+    pub ring: Option<String>,
+    /// How often new metadata is looked for.
+    pub check_every: Duration,
+    /// How fast a download may go; absent: as fast as it can.
+    pub max_bytes_per_s: Option<u64>,
+    /// How slow a source may be.
+    pub min_bytes_per_s: u64,
+    /// When downloads may run, by the site's clocks; absent: always.
+    pub hours: Option<Window>,
+    /// Bytes of packages beyond which those go that are not needed to serve or to go back.
+    pub keep_bytes: u64,
+}
+
+/// Where packages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackageSource {
+    /// A server, `https://` or `http://`.
+    Url(String),
+    /// A folder, such as a USB stick's.
+    Folder(PathBuf),
+}
+
 /// The technicians' port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Console {
@@ -451,6 +489,15 @@ pub enum Flow {
     Hardware,
     /// XON and XOFF.
     Software,
+}
+
+/// How hot it may become.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeatLimit {
+    /// No sensor that counts may be hotter.
+    pub celsius: f64,
+    /// The sensors that count; empty means those of the parts that the appliance heats.
+    pub sensors: Vec<String>,
 }
 
 /// Where the kernel shows what it knows.

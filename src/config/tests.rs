@@ -1,5 +1,6 @@
 //! What the configuration promises to those who write it.
 
+mod ota;
 mod route;
 
 use std::ffi::OsString;
@@ -166,6 +167,7 @@ fn sample(kind: Kind) -> String {
         Kind::OneOrMore => "[\"x\", \"y\"]".into(),
         Kind::Truth => "true".into(),
         Kind::Share => "0.5".into(),
+        Kind::Celsius => "70".into(),
         Kind::Exceptions => "[{ topic = \"x\", classification = \"public\" }]".into(),
         Kind::Table(keys) => format!("{{ {} }}", fields(keys)),
         Kind::Entries(entry) => format!("[{{ {} }}]", fields(entry.keys)),
@@ -214,7 +216,8 @@ fn names_of(name: &str, kind: Kind, names: &mut Vec<String>) {
         | Kind::OneOrMore
         | Kind::Words(_)
         | Kind::Truth
-        | Kind::Share => {
+        | Kind::Share
+        | Kind::Celsius => {
             names.push(name.to_owned());
             return;
         }
@@ -285,7 +288,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [console] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
@@ -435,7 +438,7 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults = faults_of("[panel]\nlisten = 'off'\n[ota]\nring = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults = faults_of("[panel]\nlisten = 'off'\n[pannel]\nring = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]
@@ -795,6 +798,22 @@ fn a_number_or_a_word_is_one_of_the_two() {
     ] {
         let faults = faults_of(&format!("[engine]\n{text}\n"));
         assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].1.contains(wanted), "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_memory_budget_is_a_number_of_bytes_or_what_the_machine_leaves() {
+    let budget = |text: &str| {
+        let text = format!("[governor]\nmemory_budget_bytes = {text}\n");
+        settings_of(&text).map(|settings| settings.memory_budget_bytes)
+    };
+    assert_eq!(budget("'auto'").unwrap(), None);
+    assert_eq!(budget("8_589_934_592").unwrap(), Some(8 << 30));
+    for text in ["1024", "'4GiB'", "-1"] {
+        let faults = faults_of(&format!("[governor]\nmemory_budget_bytes = {text}\n"));
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        let wanted = "\"auto\", or a whole number from 67108864";
         assert!(faults[0].1.contains(wanted), "{text}: {faults:?}");
     }
 }

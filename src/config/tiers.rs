@@ -295,12 +295,12 @@ fn accepts(given: &[String]) -> Result<Accepts, String> {
 }
 
 /// What stands between the scheme and the path.
-fn url_authority(url: &str) -> Option<&str> {
+pub(super) fn url_authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', '?']).next()
 }
 
-fn url_host(url: &str) -> Option<&str> {
+pub(super) fn url_host(url: &str) -> Option<&str> {
     let authority = url_authority(url)?;
     let (host, port) = match authority.strip_prefix('[') {
         Some(inner) => {
@@ -322,7 +322,7 @@ fn url_host(url: &str) -> Option<&str> {
     (good_host && good_port).then_some(host)
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub(super) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

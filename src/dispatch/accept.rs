@@ -13,8 +13,8 @@ use super::{
 use crate::clock::Now;
 use crate::engine;
 use crate::intake::{self, Code, Message, Request, RequestId};
-use crate::router::Tier;
 use crate::router::affinity::Went;
+use crate::router::{Edge, Tier};
 use crate::spool::forms::Filed;
 use crate::spool::{Op, Room, Tree};
 use crate::ticket::{Key, Known, State, Step, TicketNo, What, Why};
@@ -134,7 +134,7 @@ impl Dispatch {
         self.next_no += 1;
         let request = *again.request;
         let decision = self.route(&request, again.topic.as_deref(), now);
-        let tier = decision.tier.clone();
+        let (tier, priority) = (decision.tier.clone(), request.priority);
         self.register.open(no, key(&request), also_key(&request));
         let due = now.mono.after(request.deadline);
         self.deadlines.insert((due, no));
@@ -183,7 +183,9 @@ impl Dispatch {
         match tier {
             Tier::Refuse(code) => self.settle_by_rule(no, code, now),
             Tier::Edge => {
-                let at_once = self.engine.queued == 0 && self.has_free_slot();
+                let at_once = self.queued_and_let_in() == 0
+                    && self.has_free_slot()
+                    && self.edge_for(priority) == Edge::Open;
                 self.write_first(no, at_once, now);
                 if at_once {
                     self.start(no, now);

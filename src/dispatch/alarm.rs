@@ -13,6 +13,7 @@ use super::away::Last;
 use super::cascade::Onward;
 use super::moves::{Tell, read_home};
 use super::store::Pending;
+use super::strain::shut_words;
 use super::{Dispatch, Held, InboxRecord, engine};
 use crate::clock::{Mono, Now};
 use crate::intake::{Code, Late};
@@ -41,7 +42,11 @@ impl Dispatch {
                 continue;
             }
             let is_held = held.is_some();
+            let is_early = self.is_early(no, now);
             match self.slips.get(&no).map(|slip| slip.state) {
+                Some(State::Running | State::Waiting) if is_held && is_early => {
+                    self.sift_one(no, now);
+                }
                 Some(State::Running) => {
                     self.engine.running -= 1;
                     self.engine.pause = None;
@@ -83,9 +88,27 @@ impl Dispatch {
                 tell: Tell::Later,
             };
             self.pass(no, onward, now);
+        } else if let Some(code) = self.shut_out_since_it_waits(no) {
+            let again = self.comes_again_ms(code);
+            let why = format!("time was up, and {}", shut_words(code));
+            self.settle_refused(no, code, &why, again, now);
         } else {
             self.settle_refused(no, Code::Deadline, "time was up", None, now);
         }
+    }
+
+    /// Why the edge has not answered, if that is the governor's doing.
+    fn shut_out_since_it_waits(&self, no: TicketNo) -> Option<Code> {
+        let slip = self.slips.get(&no)?;
+        self.shut_out(slip.priority)
+    }
+
+    /// Whether it was woken before its deadline, which only a door that was shut does to those who
+    /// are with the edge.
+    fn is_early(&self, no: TicketNo, now: Now) -> bool {
+        self.slips
+            .get(&no)
+            .is_some_and(|slip| slip.trip.is_none() && slip.deadline > now.mono)
     }
 
     /// The time of something that was passed on.
@@ -179,6 +202,7 @@ impl Dispatch {
         }
         if self.recall(no, home, record, now) {
             match state {
+                State::Waiting if self.is_early(no, now) => self.sift_one(no, now),
                 State::Waiting => {
                     self.engine.queued -= 1;
                     self.edge_late(no, now);

@@ -21,9 +21,7 @@ use crate::intake::{Code, Detail, Late, Request};
 use crate::reply::Source;
 use crate::router::affinity::Went;
 use crate::router::judge::Measured;
-use crate::router::{
-    By, Decision, Edge, Judgement, Reach, Said, Situation, Strain, Tier, confidence,
-};
+use crate::router::{By, Decision, Edge, Judgement, Reach, Said, Situation, Tier, confidence};
 use crate::spool::Tree;
 use crate::spool::forms::Draft;
 use crate::ticket::{TicketNo, What, Why};
@@ -67,7 +65,7 @@ impl Dispatch {
             edge,
             clouds,
             review: Reach::Open,
-            strain: Strain::Nominal,
+            strain: self.allowance.state.into(),
         }
     }
 
@@ -108,7 +106,7 @@ impl Dispatch {
         self.setup.router.onward(tier, request, &situation)
     }
 
-    fn is_in_reach(&self, upstream: &str) -> bool {
+    pub(super) fn is_in_reach(&self, upstream: &str) -> bool {
         let names = &self.setup.router.policy.ways().upstreams;
         let mut known = names.iter().zip(self.cloud_reaches());
         known.any(|(it, reach)| it.name == upstream && reach == Reach::Open)
@@ -238,7 +236,10 @@ impl Dispatch {
                 self.degrade(no);
                 self.to_person(no, onward, now);
             }
-            Tier::Edge | Tier::Refuse(_) => self.settle_refused(no, code, message, None, now),
+            Tier::Edge | Tier::Refuse(_) => {
+                let again = self.comes_again_ms(code);
+                self.settle_refused(no, code, message, again, now);
+            }
         }
     }
 

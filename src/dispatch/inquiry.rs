@@ -11,7 +11,8 @@ use super::moves::read_home;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
-use crate::intake::{Client, Topics};
+use crate::governor::{Allowance, Taken};
+use crate::intake::{Client, Code, Priority, Topics};
 use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
@@ -97,6 +98,8 @@ pub struct StatusReport {
     pub cloud: Vec<(String, &'static str)>,
     /// What is missing now: `engine`, `cloud`.
     pub reduced: Vec<&'static str>,
+    /// What the governor allows.
+    pub governor: Governed,
     /// Replies that the broker does not have yet.
     pub outbox: u64,
     /// Outcomes on record.
@@ -105,6 +108,49 @@ pub struct StatusReport {
     pub bytes: Vec<(&'static str, u64)>,
     /// What was counted since the start.
     pub counts: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// What the governor allows, and where the temperature is going.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Governed {
+    /// `nominal`, `warm`, `hot` or `critical`.
+    pub state: &'static str,
+    /// What is short, where the edge does not take everything: `hot` or `memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub short: Option<&'static str>,
+    /// The temperature nearest to its limit; this and what follows only where there is a sensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub celsius: Option<f32>,
+    /// That limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_celsius: Option<f32>,
+    /// The temperature in a minute, if everything stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead_celsius: Option<f32>,
+    /// When the limit would be reached, if ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_in_s: Option<u64>,
+    /// Rest after each pass, in thousandths of its time.
+    pub rest_permille: u16,
+    /// In words, where there is something to say.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub why: String,
+}
+
+impl Governed {
+    fn of(allowance: &Allowance, short: Option<Code>) -> Self {
+        let forecast = allowance.forecast;
+        Self {
+            state: allowance.state.name(),
+            short: short.map(Code::word),
+            celsius: forecast.map(|it| it.celsius),
+            limit_celsius: forecast.map(|it| it.limit_celsius),
+            ahead_celsius: forecast.map(|it| it.ahead_celsius),
+            limit_in_s: forecast.and_then(|it| it.limit_in).map(|it| it.as_secs()),
+            rest_permille: allowance.rest_permille,
+            why: allowance.why.clone(),
+        }
+    }
 }
 
 /// A request's life, for people.
@@ -213,6 +259,7 @@ impl Dispatch {
             pending: self.count_in(&[State::Pending]),
             cloud: self.clouds(),
             reduced: self.missing(),
+            governor: Governed::of(&self.allowance, self.shut_out(Priority::Low)),
             outbox: self.post.waiting(),
             outcomes: self.register.settled_count(),
             bytes: Tree::ALL
@@ -241,7 +288,9 @@ impl Dispatch {
     fn missing(&self) -> Vec<&'static str> {
         let engine = match self.engine.state {
             engine::State::Absent | engine::State::Starting => Some("engine"),
-            engine::State::Ready { .. } => None,
+            engine::State::Ready { .. } => {
+                (self.allowance.taken == Taken::Nobody).then_some("engine")
+            }
         };
         let cloud = match self.cloud_reach() {
             Some(Reach::Shut | Reach::Absent) => Some("cloud"),
@@ -286,6 +335,7 @@ impl Dispatch {
             /// What is missing now; left out while nothing is.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             reduced: Vec<&'static str>,
+            governor: Governed,
         }
         let status = self.status();
         let message = Message {
@@ -296,6 +346,7 @@ impl Dispatch {
             engine: status.engine,
             store: status.store,
             reduced: status.reduced,
+            governor: status.governor,
         };
         serde_json::to_vec(&message).expect("plain words always serialize")
     }

@@ -1,6 +1,7 @@
 //! The end of a request: its outcome, its letters and the end of its record in one transaction.
 
 use super::store::{Pending, Settling};
+use super::strain::shut_words;
 use super::{Dispatch, Held, InboxRecord};
 use crate::clock::Now;
 use crate::intake::{Code, ReturnAddress};
@@ -47,6 +48,11 @@ impl Dispatch {
 
     /// The router sends it nowhere.
     pub(super) fn settle_by_rule(&mut self, no: TicketNo, code: Code, now: Now) {
+        if matches!(code, Code::Hot | Code::Memory) {
+            let again = self.comes_again_ms(code);
+            self.settle_refused(no, code, shut_words(code), again, now);
+            return;
+        }
         if code != Code::Policy {
             self.settle_without_engine(no, now);
             return;

@@ -12,6 +12,7 @@ use tokio::time::sleep_until;
 
 use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
 use crate::clock::Clock;
+use crate::governor::Allowance;
 use crate::service::{Pulse, Stop};
 use crate::spool::shell as spool;
 use crate::{broker, engine, uplink};
@@ -42,6 +43,8 @@ pub struct Inlets {
     pub engine: mpsc::Receiver<engine::Event>,
     /// What was heard from elsewhere.
     pub uplink: mpsc::Receiver<uplink::Event>,
+    /// What the governor allows.
+    pub allowance: watch::Receiver<Allowance>,
     /// What people ask.
     pub inquiries: mpsc::Receiver<Inquirer>,
 }
@@ -149,6 +152,11 @@ pub async fn run(
                 Some(event) => dispatch.on_uplink(event, clock.now()),
                 None => return End::Abandoned("the uplink"),
             },
+            // A governor that is gone is noticed where its task is held.
+            Ok(()) = inlets.allowance.changed() => {
+                let allowance = inlets.allowance.borrow_and_update().clone();
+                dispatch.on_allowance(allowance, clock.now());
+            }
             Some(caller) = inlets.inquiries.recv() => {
                 next_session += 1;
                 let session = SessionNo(next_session);

@@ -5,6 +5,7 @@ use super::store::Pending;
 use super::{ASK_AGAIN, Case, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
 use crate::clock::Now;
 use crate::engine::{Completion, Fault, Job};
+use crate::governor::Taken;
 use crate::intake::Code;
 use crate::router::{Decision, Tier};
 use crate::spool::forms::Waiting;
@@ -29,7 +30,12 @@ impl Dispatch {
             let engine::State::Ready { slots } = self.engine.state else {
                 return;
             };
-            self.lease_inbox((slots - self.engine.running) as usize, now);
+            let free = u64::from(slots - self.engine.running);
+            // The most urgent come first, so that nobody comes whom the governor shuts out.
+            let most = free.min(self.queued_and_let_in());
+            if most > 0 {
+                self.lease_inbox(usize::try_from(most).unwrap_or(usize::MAX), now);
+            }
         }
     }
 
@@ -48,6 +54,7 @@ impl Dispatch {
             return false;
         };
         self.engine.running < slots
+            && self.allowance.taken != Taken::Nobody
             && self.engine.pause.is_none()
             && self.store.live.of(Tree::Outbox) < self.setup.outbox_bytes
     }
@@ -76,7 +83,10 @@ impl Dispatch {
                         self.engine.queued -= 1;
                         let why = "this appliance has no engine that could answer";
                         self.without_edge(no, Code::EngineUnavailable, why, now);
-                    } else if self.has_free_slot() && self.phase == Phase::Serving {
+                    } else if self.has_free_slot()
+                        && self.is_let_in(no)
+                        && self.phase == Phase::Serving
+                    {
                         self.engine.queued -= 1;
                         self.start(no, now);
                     } else {
@@ -105,6 +115,11 @@ impl Dispatch {
         }
     }
 
+    fn is_let_in(&self, no: TicketNo) -> bool {
+        let slip = self.slips.get(&no);
+        slip.is_some_and(|slip| self.shut_out(slip.priority).is_none())
+    }
+
     /// Asking again at once would bring the same: wait for news, or a little.
     fn pause(&mut self, now: Now) {
         self.engine.pause = Some(now.mono.after(ASK_AGAIN));
@@ -117,7 +132,7 @@ impl Dispatch {
     }
 
     /// Drops a waiting request from memory, if the disk has it.
-    fn forget_text(&mut self, no: TicketNo) {
+    pub(super) fn forget_text(&mut self, no: TicketNo) {
         if self
             .held
             .get(&no)

@@ -31,20 +31,24 @@ use super::desk::{Desk, Slip};
 use super::foresight::Foresight;
 use super::guess::{Guesses, MAX_GUESSED};
 use super::native::{Batch, Context, PassError};
-use super::pace::Pace;
+use super::pace::{MAX_PASS, MAX_REST, Pace};
 use super::protocol::{
-    Allowance, Beat, Failure, FromEngine, Instruction, Options, ToEngine, Work, WorkNo,
+    Allowance, Beat, Failure, FromEngine, Guessing, Instruction, Keeping, Options, ToEngine, Work,
+    WorkNo,
 };
 use super::shelf::{Fill, Place, Shelf};
 use super::talk::{Opening, Talk, TalkError, Turn};
 use super::trial::{self, Effort};
 use super::wording::Wording;
 use crate::clock::Clock;
+use crate::governor::memory::parts::BESIDE_SEQUENCES;
 
 /// Sequences for further lines of trees: enough for four large ones at a time.
 pub(super) const TREE_LINES: u32 = 16;
 /// Sequences for beginnings that no task owns: free prompts share one, an old one and a new one.
 pub(super) const LOOSE_BEGINNINGS: u32 = 4;
+// What the plan of memory counts with.
+const _: () = assert!(TREE_LINES + LOOSE_BEGINNINGS + 1 == BESIDE_SEQUENCES);
 /// Between two choices of the number of threads: a choice takes some dozen passes.
 const REVIEW: Duration = Duration::from_secs(10);
 
@@ -93,6 +97,8 @@ impl<'m> Floor<'m> {
             sequences: options.sequences,
             threads: None,
             rest_permille: 0,
+            guessing: Guessing::default(),
+            keeping: Keeping::default(),
         };
         let mut floor = Self {
             desk: Desk::new(usize::from(options.queue)),
@@ -142,7 +148,23 @@ impl<'m> Floor<'m> {
 
     /// The rest that is due after a pass that took so long.
     pub(super) fn rest_after(&self, pass: Duration) -> Duration {
-        pass * u32::from(self.allowance.rest_permille) / 1000
+        (pass * u32::from(self.allowance.rest_permille) / 1000).min(MAX_REST)
+    }
+
+    /// The longest pass, such that the rest after it is none that anybody notices.
+    fn longest_pass(&self) -> Duration {
+        match u32::from(self.allowance.rest_permille) {
+            0..=1000 => MAX_PASS,
+            rest => MAX_REST * 1000 / rest,
+        }
+    }
+
+    /// What one more guess in a pass costs, as a share of a pass without.
+    fn guess_share(&self) -> f64 {
+        match self.allowance.guessing {
+            Guessing::WherePaying => self.pace.token_share(),
+            Guessing::Never => f64::INFINITY,
+        }
     }
 
     /// Sign of life.
@@ -179,6 +201,9 @@ impl<'m> Floor<'m> {
             ToEngine::Allow(allowance) => {
                 self.context.release_brake();
                 self.allowance = allowance;
+                if allowance.keeping == Keeping::Nothing {
+                    self.shelf.drop_kept();
+                }
                 self.set_threads(self.chosen);
             }
             ToEngine::Evict { free_tokens } => {

@@ -24,9 +24,12 @@ use super::pace::Pace;
 use super::protocol::WorkNo;
 use super::wording::Wording;
 use crate::clock::Clock;
+use crate::governor::memory::parts::{DRAFT_TALKS, DRAFTED_TOKENS};
 
 /// Talks for which it guesses at a time.
 pub(super) const TALKS: u32 = 2;
+// What the plan of memory counts with.
+const _: () = assert!(TALKS == DRAFT_TALKS && MAX_GUESSED == DRAFTED_TOKENS as usize);
 /// Tokens guessed at first.
 const FIRST_LENGTH: usize = 4;
 /// Guessed tokens after which it is settled whether they were worth their time.
@@ -273,12 +276,17 @@ fn narrow(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::pace::Measured;
 
     const US: fn(u64) -> Duration = Duration::from_micros;
 
     /// A pass of one token takes 110 µs, and each further one 10.
     fn pace() -> Pace {
-        Pace::measured(US(110), US(1100), 100)
+        let pass = |tokens, us| Measured {
+            tokens,
+            took: US(us),
+        };
+        Pace::measured(US(110), pass(4, 140), pass(100, 1100))
     }
 
     /// Guesses four at a time until it is settled; tells how long it rests then.

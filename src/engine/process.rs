@@ -79,6 +79,27 @@ pub struct Ends {
     pub allowance: watch::Receiver<Option<Allowance>>,
     /// Where beginnings are kept for the next start, if anywhere.
     pub stockroom: Option<Stockroom>,
+    /// Told which processes there are, for whoever watches what they take.
+    pub processes: watch::Sender<Processes>,
+}
+
+/// The engine's processes, as they are seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Processes {
+    /// Those that run.
+    pub running: Vec<Running>,
+    /// How many were killed so far by somebody else than this service: as a rule, by a kernel that
+    /// ran out of memory.
+    pub killed: u32,
+}
+
+/// An engine process that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its number.
+    pub pid: u32,
+    /// Threads that it computes with; none before it has said so.
+    pub threads: Option<u16>,
 }
 
 /// How a process is started.
@@ -108,6 +129,8 @@ struct Line {
     restored: mpsc::Sender<ToEngine>,
     /// Used or dropped, it ends the process.
     hold: oneshot::Sender<&'static str>,
+    /// None if it could not be started.
+    running: Option<Running>,
 }
 
 /// What comes from a process.
@@ -116,7 +139,21 @@ enum Input {
     Frame(FromEngine),
     /// Not from itself, but from the stockroom.
     Delivery(Delivery),
-    Exit(String),
+    Exit(Parted),
+}
+
+/// The end of a process.
+#[derive(Debug)]
+struct Parted {
+    why: String,
+    /// Somebody else killed it.
+    killed: bool,
+}
+
+impl From<String> for Parted {
+    fn from(why: String) -> Self {
+        Self { why, killed: false }
+    }
 }
 
 type Inputs = mpsc::Sender<(ChildNo, Input)>;
@@ -134,6 +171,7 @@ pub async fn run(
         launch,
         inputs,
         lines: HashMap::new(),
+        killed: 0,
         stockroom: ends.stockroom.take(),
     };
     serve(
@@ -166,6 +204,7 @@ async fn serve(
         if crew.carry_out(effects, &ends.events).await.is_err() {
             return;
         }
+        crew.tell_processes(&ends.processes);
         let now = clock.now().mono;
         let due = supervisor.deadline().map(|(at, _why)| at);
         let wake = due.map_or(now.after(BEAT), |at| at.min(now.after(BEAT)));
@@ -216,11 +255,17 @@ async fn serve(
 fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Input, clock: Clock) {
     let now = clock.now().mono;
     match input {
-        Input::Frame(frame) => supervisor.on_frame(child, frame, now),
+        Input::Frame(frame) => {
+            if let FromEngine::Beat(beat) = &frame {
+                crew.note_threads(child, beat.threads);
+            }
+            supervisor.on_frame(child, frame, now);
+        }
         Input::Delivery(delivery) => supervisor.on_delivery(child, delivery, now),
-        Input::Exit(why) => {
+        Input::Exit(parted) => {
             crew.lines.remove(&child);
-            supervisor.on_exit(child, &why, now);
+            crew.killed += u32::from(parted.killed);
+            supervisor.on_exit(child, &parted.why, now);
         }
     }
 }
@@ -230,6 +275,7 @@ struct Crew {
     launch: Launch,
     inputs: Inputs,
     lines: HashMap<ChildNo, Line>,
+    killed: u32,
     stockroom: Option<Stockroom>,
 }
 
@@ -269,27 +315,50 @@ impl Crew {
         Ok(())
     }
 
+    fn tell_processes(&self, to: &watch::Sender<Processes>) {
+        let lines = self.lines.values();
+        let mut running: Vec<_> = lines.filter_map(|line| line.running).collect();
+        running.sort_unstable_by_key(|it| it.pid);
+        let killed = self.killed;
+        to.send_if_modified(|told| {
+            let now = Processes { running, killed };
+            let differs = *told != now;
+            *told = now;
+            differs
+        });
+    }
+
+    fn note_threads(&mut self, child: ChildNo, threads: u16) {
+        let line = self.lines.get_mut(&child);
+        if let Some(running) = line.and_then(|line| line.running.as_mut()) {
+            running.threads = Some(threads);
+        }
+    }
+
     fn spawn(&mut self, child: ChildNo) {
         let (outgoing, frames) = mpsc::channel(OUTGOING);
         let (restored, pieces) = mpsc::channel(RESTORED);
         let (hold, held) = oneshot::channel();
         let started = start(&self.launch);
+        let pid = started.as_ref().ok().and_then(|it| it.child.id());
+        let running = pid.map(|pid| Running { pid, threads: None });
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            let why = match started {
+            let parted = match started {
                 Ok(process) => {
                     let frames = Outgoing { frames, pieces };
                     tend(child, process, frames, held, &inputs).await
                 }
-                Err(error) => format!("it could not be started: {error}"),
+                Err(error) => format!("it could not be started: {error}").into(),
             };
             // Without anybody to hear it, the end is everybody's.
-            let _ = inputs.send((child, Input::Exit(why))).await;
+            let _ = inputs.send((child, Input::Exit(parted))).await;
         });
         let line = Line {
             outgoing,
             restored,
             hold,
+            running,
         };
         self.lines.insert(child, line);
     }
@@ -383,7 +452,7 @@ async fn tend(
     frames: Outgoing,
     held: oneshot::Receiver<&'static str>,
     inputs: &Inputs,
-) -> String {
+) -> Parted {
     let Process { mut child, socket } = process;
     let pid = child.id();
     tracing::debug!(pid, "an engine process was started");
@@ -401,6 +470,7 @@ async fn tend(
         Some(End::Closed) => timeout(PARTING, child.wait()).await.ok(),
         Some(End::Faulty(_)) | None => None,
     };
+    let went_alone = status.is_some();
     let status = match status {
         Some(status) => status,
         None => match child.start_kill() {
@@ -409,9 +479,13 @@ async fn tend(
         },
     };
     match (end, status) {
-        (Some(End::Faulty(why)), _) => why,
-        (_, Ok(status)) => told(status),
-        (_, Err(error)) => format!("its end is unknown: {error}"),
+        (Some(End::Faulty(why)), _) => why.into(),
+        (Some(End::Closed), Ok(status)) => Parted {
+            why: told(status),
+            killed: went_alone && is_sigkill(status),
+        },
+        (None, Ok(status)) => told(status).into(),
+        (_, Err(error)) => format!("its end is unknown: {error}").into(),
     }
 }
 
@@ -461,6 +535,11 @@ async fn speak(mut to: OwnedWriteHalf, mut frames: Outgoing) -> Option<End> {
 }
 
 /// How a process ended, in words.
+fn is_sigkill(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal() == Some(rustix::process::Signal::KILL.as_raw())
+}
+
 fn told(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {

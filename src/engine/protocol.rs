@@ -266,6 +266,30 @@ pub struct Allowance {
     pub threads: Option<u16>,
     /// Rest after each pass, in thousandths of the time that the pass took.
     pub rest_permille: u16,
+    /// Whether guesses may be computed.
+    pub guessing: Guessing,
+    /// Whether what is kept beside the cache may stay in memory.
+    pub keeping: Keeping,
+}
+
+/// Whether what only saves time may take up memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keeping {
+    /// Within its limits.
+    #[default]
+    WithinLimits,
+    /// Nothing: memory is short.
+    Nothing,
+}
+
+/// Whether something may be computed that only may be of use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Guessing {
+    /// Where it pays.
+    #[default]
+    WherePaying,
+    /// Never.
+    Never,
 }
 
 /// What was loaded.

@@ -18,7 +18,8 @@
 //! Each of the three is a [`life::Life`]: its diagram says how a process starts, dies and comes
 //! back. Normally there is only `serving`. A change of the active model starts `successor` beside
 //! it; once that is ready it serves, and the old one finishes what it has and is ended. If the
-//! new model cannot be loaded, the old one goes on.
+//! new model cannot be loaded, the old one goes on. Where memory does not suffice for both
+//! ([`Succession::InPlace`]), the old one is ended first, and what it had is as if it had waited.
 //!
 //! Invariants:
 //!
@@ -81,6 +82,19 @@ pub struct ActiveModel {
     pub options: Options,
     /// A smaller model that guesses ahead.
     pub draft: Option<PathBuf>,
+    /// How it takes over from the one before.
+    pub succession: Succession,
+}
+
+/// How a model takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Succession {
+    /// It is loaded beside the one that serves, which goes on until it is ready.
+    #[default]
+    Beside,
+    /// The one that serves is ended first, for there is no memory for two. What it had is offered
+    /// again; what comes waits.
+    InPlace,
 }
 
 impl ActiveModel {

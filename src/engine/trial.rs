@@ -8,9 +8,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::native::{Batch, Context, Logits, PassError};
-use super::pace::{Pace, best_threads};
+use super::pace::{Measured, Pace, best_threads};
 use crate::clock::Clock;
 
+/// Tokens of the pass that tells what a token costs when there are few, as with guesses.
+const FEW: u32 = 4;
 /// Tokens of the pass that tells what a token costs when there are many.
 const MANY: u32 = 64;
 
@@ -63,9 +65,16 @@ pub(super) fn measure(
     }
     let (threads, one) = best_threads(&trials).unwrap_or((1, effort.span));
     context.set_threads(threads);
-    let tokens = MANY.min(context.shape().batch_tokens).max(2);
-    let many = median(context, sequence, tokens, effort, clock)?;
-    Ok((threads, Pace::measured(one, many, tokens as usize)))
+    let mut pass = |tokens: u32| {
+        let tokens = tokens.min(context.shape().batch_tokens).max(2);
+        let took = median(context, sequence, tokens, effort, clock)?;
+        Ok(Measured {
+            tokens: tokens as usize,
+            took,
+        })
+    };
+    let (few, many) = (pass(FEW)?, pass(MANY)?);
+    Ok((threads, Pace::measured(one, few, many)))
 }
 
 fn median(

@@ -48,6 +48,9 @@ pub const BEAT: Duration = Duration::from_millis(100);
 const INBOX: usize = 1024;
 /// Messages taken between two passes: a burst must not hold up those who write.
 const MAX_MESSAGES_A_PASS: usize = 64;
+/// What the kernel adds to this process's size in thousandths of all memory when it looks for
+/// whom to kill: more than any other process of a board can have.
+const OOM_SCORE: &str = "900";
 /// `EX_UNAVAILABLE`: the model cannot be loaded.
 const EXIT_UNLOADABLE: u8 = 69;
 /// `EX_PROTOCOL`: what came over the socket was no message.
@@ -82,6 +85,9 @@ impl From<std::io::Error> for End {
 
 fn serve() -> Result<(), End> {
     let clock = Clock::start();
+    // A kernel that runs out of memory is to take this process, which is started again, and not
+    // the service. Where it cannot be told, it most often takes the largest, which is this one too.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut listening = socket.try_clone()?;
     let mut wire = Wire(socket);
@@ -336,8 +342,9 @@ fn work(
     clock: Clock,
 ) -> Result<(), Stop> {
     let mut beaten = clock.now().mono;
-    let mut rest = Duration::ZERO;
+    let mut rested = clock.now().mono; // when the rest after the last pass is over
     loop {
+        let rest = rested.since(clock.now().mono);
         let wait = if floor.is_busy() {
             rest.min(BEAT)
         } else {
@@ -346,10 +353,13 @@ fn work(
         if take_messages(floor, inbox, wait, clock) == Going::Down {
             return Ok(());
         }
-        rest = rest.saturating_sub(wait);
-        if rest.is_zero() {
+        // A message ends the wait, but not the rest.
+        if rested <= clock.now().mono {
             let took = floor.step(&clock);
-            rest = floor.rest_after(took.unwrap_or_default());
+            rested = clock
+                .now()
+                .mono
+                .after(floor.rest_after(took.unwrap_or_default()));
         }
         for message in floor.news() {
             wire.say(&message)?;

@@ -115,7 +115,7 @@ fn is_free(name: &str) -> bool {
 }
 
 /// Opens a file, and nothing that a link leads to.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // NONBLOCK: a pipe that took the file's place must not hold the reader for ever.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
     let file = OpenOptions::new()

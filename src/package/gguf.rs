@@ -14,11 +14,13 @@
 //! How it fails: [`GgufError`] says what is wrong and, for a place in the file, at which byte.
 
 mod kinds;
+mod layout;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
+pub use layout::{Layout, Matrices};
 pub use source::GgufError;
 use source::{Kind, Source};
 
@@ -65,8 +67,16 @@ pub struct Header {
     pub key_length: Option<u64>,
     /// The width of a value, in the same way.
     pub value_length: Option<u64>,
+    /// The width of the widest layer inside a block.
+    pub feed_forward: Option<u64>,
+    /// Bytes of the state that one block keeps for a sequence, where blocks do so.
+    pub state_bytes: u64,
     /// Tokens of the vocabulary.
     pub vocabulary: u64,
+    /// Bytes of all their texts.
+    pub vocabulary_bytes: u64,
+    /// Pairs of tokens that the tokenizer merges.
+    pub merges: u64,
     /// Weights, counted from the tensors' shapes.
     pub parameters: u64,
     /// How most of them are stored: the name of `general.file_type`, if it is known.
@@ -95,6 +105,8 @@ pub struct Header {
     pub tensor_bytes: u64,
     /// Where they begin in the file.
     pub data_offset: u64,
+    /// What they say of the network.
+    pub layout: Layout,
 }
 
 /// What a GGUF file with a low-rank adapter says of itself.
@@ -135,10 +147,11 @@ enum Value {
     Fraction,
     Yes(bool),
     Text(String),
-    /// Of its items there are only the count and the greatest whole number.
+    /// Of its items there are only the count, the greatest whole number and the bytes of texts.
     List {
         count: u64,
         greatest: Option<u64>,
+        bytes: u64,
     },
 }
 
@@ -244,7 +257,7 @@ fn value<R: Read>(
             let count = source.u64()?;
             // Before anything is read: so many items cannot be there.
             source.room(count.saturating_mul(items.least_bytes()))?;
-            let mut greatest = None;
+            let (mut greatest, begin) = (None, source.at());
             match items {
                 Kind::List => return Err(GgufError::Nested(key.to_owned())),
                 Kind::Text if key == "tokenizer.ggml.tokens" => {
@@ -267,7 +280,16 @@ fn value<R: Read>(
                 }
                 Kind::Fraction { .. } | Kind::Yes => source.skip(count * items.least_bytes())?,
             }
-            Ok(Value::List { count, greatest })
+            let bytes = match items {
+                // Each stands behind its length.
+                Kind::Text => (source.at() - begin).saturating_sub(count.saturating_mul(8)),
+                Kind::List | Kind::Whole { .. } | Kind::Fraction { .. } | Kind::Yes => 0,
+            };
+            Ok(Value::List {
+                count,
+                greatest,
+                bytes,
+            })
         }
         Kind::Whole { .. } => Ok(source.whole(kind)?.map_or(Value::Other, Value::Whole)),
         Kind::Yes => Ok(Value::Yes(source.byte()? != 0)),
@@ -324,6 +346,7 @@ fn weights<R: Read>(
         extent = extent.max(end);
         header.parameters = header.parameters.saturating_add(count);
         header.tensor_bytes = header.tensor_bytes.saturating_add(bytes);
+        header.layout.see(&name, Tensor { shape, kind }, bytes);
         see(&name, Tensor { shape, kind });
     }
     Ok(extent)
@@ -345,6 +368,10 @@ impl Header {
         self.value_length = own("attention.value_length").or_else(shared);
         let tokens = metadata.count("tokenizer.ggml.tokens");
         self.vocabulary = tokens.or_else(|| own("vocab_size")).unwrap_or_default();
+        self.vocabulary_bytes = metadata.bytes("tokenizer.ggml.tokens");
+        self.merges = metadata.count("tokenizer.ggml.merges").unwrap_or_default();
+        self.feed_forward = own("feed_forward_length");
+        self.state_bytes = state_bytes(&own);
         self.name = metadata.text("general.name");
         self.quantization = metadata.whole("general.file_type").and_then(kinds::name);
         self.tokenizer = metadata.text("tokenizer.ggml.model");
@@ -355,6 +382,24 @@ impl Header {
         self.splits = metadata.whole("split.count").unwrap_or(1).max(1);
         Ok(())
     }
+}
+
+/// Numbers of four bytes that a block keeps for each sequence: what a convolution looks back on, and
+/// the state itself. Networks that call it otherwise keep a matrix for each head.
+fn state_bytes(own: &impl Fn(&str) -> Option<u64>) -> u64 {
+    let numbers = match (own("ssm.inner_size"), own("ssm.state_size")) {
+        (Some(inner), Some(state)) => {
+            let groups = own("ssm.group_count").unwrap_or_default();
+            let back = own("ssm.conv_kernel").unwrap_or(1).saturating_sub(1);
+            let channels = inner.saturating_add(groups.saturating_mul(state).saturating_mul(2));
+            (back.saturating_mul(channels)).saturating_add(inner.saturating_mul(state))
+        }
+        _ => match (own("wkv.head_size"), own("embedding_length")) {
+            (Some(head), Some(width)) => head.saturating_add(2).saturating_mul(width),
+            _ => 0,
+        },
+    };
+    numbers.saturating_mul(4)
 }
 
 struct Metadata(BTreeMap<String, Value>);
@@ -388,6 +433,17 @@ impl Metadata {
             | Value::Fraction
             | Value::Whole(_)
             | Value::List { .. } => None,
+        }
+    }
+
+    /// Of a list of texts.
+    fn bytes(&self, key: &str) -> u64 {
+        match self.0.get(key) {
+            Some(Value::List { bytes, .. }) => *bytes,
+            Some(
+                Value::Text(_) | Value::Other | Value::Fraction | Value::Whole(_) | Value::Yes(_),
+            )
+            | None => 0,
         }
     }
 

@@ -241,7 +241,7 @@ impl Digest {
         Self::finished(&ring::digest::digest(&ring::digest::SHA256, bytes))
     }
 
-    pub(super) fn finished(digest: &ring::digest::Digest) -> Self {
+    pub(crate) fn finished(digest: &ring::digest::Digest) -> Self {
         let bytes = digest.as_ref().try_into();
         Self(bytes.expect("a SHA-256 has 32 bytes"))
     }

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 
 use super::pattern::{Found, Lexicon, Minute};
 use super::rule::Aspect;
+use crate::governor::Level;
 use crate::intake::{Classification, Code};
 use crate::reply::Connectivity;
 
@@ -64,6 +65,17 @@ pub enum Strain {
     Hot,
     /// It takes nothing that can wait.
     Critical,
+}
+
+impl From<Level> for Strain {
+    fn from(state: Level) -> Self {
+        match state {
+            Level::Nominal => Self::Nominal,
+            Level::Warm => Self::Warm,
+            Level::Hot => Self::Hot,
+            Level::Critical => Self::Critical,
+        }
+    }
 }
 
 impl Strain {

@@ -69,6 +69,7 @@ pub const FIELDS: &[&str] = &[
     "device",
     "peer",
     "unit",
+    "sensor",
     // Which model or programme.
     "package",
     "seq",

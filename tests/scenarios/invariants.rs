@@ -325,6 +325,7 @@ impl World {
     /// (2) Nothing runs twice, and nothing runs that has its outcome.
     pub(crate) fn check_start(&mut self, job: &Job) {
         let no = job.ticket;
+        self.check_let_in(job.request.priority);
         if self.books.finished.contains(&no) || !self.books.running.insert(no) {
             self.fail(&format!("(2) {no:?} runs a second time"));
         }

@@ -16,6 +16,7 @@ mod disk;
 mod ears;
 mod edges;
 mod engine;
+mod heat;
 mod invariants;
 mod persons;
 mod plan;

@@ -12,6 +12,7 @@ use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session
 use lineside::clock::{Mono, Now, Wall};
 use lineside::dispatch::{Dispatch, Doors, Effects, Inquiry, Recovered, SessionNo, Wanted};
 use lineside::engine;
+use lineside::governor::{Allowance, Taken};
 use lineside::intake::Message;
 use lineside::review::{Asked, ItemId, Named, Reviewer, Verdict};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
@@ -54,6 +55,8 @@ pub(crate) struct World {
     pub(crate) verbose: bool,
     next_session: u64,
     pub(crate) draining: bool,
+    /// Whom the governor lets in.
+    pub(crate) door: Taken,
     /// Whether somebody rules when there is no trouble; else what waits for a person expires.
     pub(crate) rules_at_rest: bool,
     pub(crate) moody: bool,
@@ -103,6 +106,7 @@ impl World {
             verbose,
             next_session: 1,
             draining: false,
+            door: Taken::default(),
             rules_at_rest: seed.is_multiple_of(2),
             moody: true,
             restarts: 0,
@@ -162,6 +166,7 @@ impl World {
         self.dispatch = Some(dispatch);
         self.spool_failing = false;
         self.draining = false;
+        self.door = Taken::default();
         self.note(|| "the process starts".into());
         self.disk.borrow_mut().durable.forget_traces(&self.books);
         self.books.on_start(&self.disk.borrow().durable);
@@ -568,7 +573,8 @@ impl World {
     }
 
     fn fault(&mut self) {
-        match self.rng.u8(0..18) {
+        match self.rng.u8(0..20) {
+            18 | 19 => self.random_heat(),
             16 | 17 => {
                 let up = self.rng.bool();
                 self.note(|| format!("FAULT the cloud is up: {up}"));
@@ -747,6 +753,7 @@ impl World {
         if self.draining {
             self.stop_and_boot();
         }
+        self.allow(Allowance::default());
         let until = self.at + Duration::from_mins(40);
         let mut rounds = 0;
         loop {

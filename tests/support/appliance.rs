@@ -40,6 +40,8 @@ pub struct Appliance {
     pub env: Vec<(String, String)>,
     /// Address space that it may take, and each of its processes.
     pub memory_bytes: Option<u64>,
+    /// The control group that it runs in, if it is to be another.
+    pub control_group: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -88,6 +90,7 @@ impl Appliance {
             dir,
             config: None,
             memory_bytes: None,
+            control_group: None,
             child: None,
         }
     }
@@ -165,14 +168,19 @@ impl Appliance {
     /// A subcommand with this appliance's configuration and environment.
     pub fn subcommand(&self, name: &str) -> Command {
         let program = env!("CARGO_BIN_EXE_lineside");
-        let mut command = match self.memory_bytes {
-            Some(bytes) => {
-                let line = format!("ulimit -v {} && exec \"$0\" \"$@\"", bytes >> 10);
-                let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &line, program]);
-                shell
-            }
-            None => Command::new(program),
+        let limit = self
+            .memory_bytes
+            .map(|bytes| format!("ulimit -v {}", bytes >> 10));
+        let group = self.control_group.as_ref().filter(|_| name == "run");
+        let group = group.map(|folder| format!("echo $$ > {}/cgroup.procs", folder.display()));
+        let before: Vec<_> = limit.into_iter().chain(group).collect();
+        let mut command = if before.is_empty() {
+            Command::new(program)
+        } else {
+            let line = format!("{} && exec \"$0\" \"$@\"", before.join(" && "));
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &line, program]);
+            shell
         };
         command.arg(name).current_dir(&self.dir);
         for name in NOT_OURS {

@@ -43,6 +43,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "settings are checked straight into the table of rules",
     ),
     ("engine", "intake", "a job carries the request"),
+    (
+        "ota",
+        "broker",
+        "servers are believed by the same certificates as the broker is",
+    ),
     ("engine", "ticket", "a job is known by its ticket's number"),
 ];
 

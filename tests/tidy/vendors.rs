@@ -8,7 +8,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["src/broker/"]),
     ("rustls_native_certs", &["src/broker/"]),
     ("rumqttd", &["src/broker/embedded.rs"]),
-    ("reqwest", &["src/uplink/openai.rs"]),
+    // Two clients with nothing in common: one carries questions, one fetches files.
+    (
+        "reqwest",
+        &["src/uplink/openai.rs", "src/ota/source/http.rs"],
+    ),
     ("httpdate", &["src/uplink/chat.rs"]),
     // Pinned for what it keeps out, named nowhere.
     ("idna_adapter", &["Cargo.toml"]),

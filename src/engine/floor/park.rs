@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::Floor;
+use crate::engine::protocol::Keeping;
 
 /// What one comparison takes, in microseconds: about five cycles of any core that matters here.
 const COMPARISON_US: f64 = 0.0013;
@@ -36,7 +37,9 @@ impl Floor<'_> {
     /// Makes the cache narrow for those who are about to compute.
     pub(super) fn park_beginnings(&mut self, now: Duration) {
         // Where layers lie on a graphics processor, neither the costs nor the copies are these.
-        if self.talks.is_empty() || self.options.gpu_layers > 0 {
+        let is_cheap = self.options.gpu_layers == 0;
+        let may_keep = self.allowance.keeping == Keeping::WithinLimits;
+        if self.talks.is_empty() || !is_cheap || !may_keep {
             return;
         }
         let model = self.context.model();

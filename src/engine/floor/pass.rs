@@ -6,7 +6,7 @@ use super::{Floor, failure};
 use crate::clock::Clock;
 use crate::engine::foresight::Foresight;
 use crate::engine::native::{Logits, PassError};
-use crate::engine::pace::{MAX_PASS, MIN_READ};
+use crate::engine::pace::MIN_READ;
 use crate::engine::protocol::{Failure, WorkNo};
 use crate::engine::shelf::Place;
 use crate::engine::talk::{Loaded, Turn};
@@ -26,7 +26,7 @@ impl Floor<'_> {
         let whole = self.options.batch_tokens as usize;
         let most = self
             .pace
-            .tokens_in(MAX_PASS)
+            .tokens_in(self.longest_pass())
             .clamp(MIN_READ.min(whole), whole);
         let mut plan = Plan::default();
         let mut ranked: Vec<usize> = (0..self.talks.len()).collect();
@@ -58,7 +58,8 @@ impl Floor<'_> {
 
     /// Lets the small model guess how free texts go on.
     pub(super) fn foresee(&mut self, clock: &Clock) {
-        let Some(foresight) = &mut self.foresight else {
+        let share = self.guess_share();
+        let Some(foresight) = self.foresight.as_mut().filter(|_| share.is_finite()) else {
             return;
         };
         let writing = self.talks.iter().filter(|talk| talk.is_writing());
@@ -68,7 +69,7 @@ impl Floor<'_> {
         for talk in &mut self.talks {
             let no = talk.slip().no;
             let pace = &self.pace;
-            if let Some((line, most)) = talk.open_line(pace.token_share()) {
+            if let Some((line, most)) = talk.open_line(share) {
                 let guesses = foresight.propose(no, line, most, self.wording, pace, clock);
                 talk.foresee(guesses);
             }
@@ -79,7 +80,7 @@ impl Floor<'_> {
         let room = until.saturating_sub(self.batch.len());
         if room > 0 {
             let most = self.options.batch_tokens as usize - self.batch.len();
-            let share = self.pace.token_share();
+            let share = self.guess_share();
             let loaded = self.talks[index].load(&mut self.batch, room, most, share);
             plan.talks.push((self.talks[index].slip().no, loaded));
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::life::{Life, Phase};
 use super::pieces::Place;
 use super::stock::MAX_WAIT;
-use super::{ActiveModel, Beginnings, ChildNo, Errand, ROLES, Role, Supervisor, Wanted};
+use super::{
+    ActiveModel, Beginnings, ChildNo, Errand, ROLES, Role, Succession, Supervisor, Wanted,
+};
 use crate::clock::Mono;
 use crate::engine::protocol::{Facts, ToEngine};
 use crate::engine::{Fault, stockroom};
@@ -183,7 +185,14 @@ impl Supervisor {
         if is(&self.serving) || self.retiring.is_some() {
             return; // as it should be, or one after the other
         }
+        let succession = model.succession;
         let life = Some(Life::new(model));
+        if succession == Succession::InPlace {
+            self.end_serving();
+            self.serving = life;
+            self.spawn(Role::Serving, now);
+            return;
+        }
         match self.serving.as_ref().map(|life| &life.phase) {
             None | Some(Phase::Unloadable { .. }) => {
                 self.serving = life;
@@ -196,6 +205,24 @@ impl Supervisor {
                 self.spawn(Role::Successor, now);
             }
         }
+    }
+
+    /// The one that serves makes room. It did nothing wrong, and neither did what it had.
+    fn end_serving(&mut self) {
+        let Some(old) = self.serving.take() else {
+            return;
+        };
+        self.fail_held();
+        if let Some(child) = old.child() {
+            self.out.kill.push(child);
+            for piece in self
+                .pieces
+                .take_all(|piece| piece.place.child() == Some(child))
+            {
+                self.fail(&piece, &Fault::Busy);
+            }
+        }
+        self.changed = true;
     }
 
     pub(super) fn take_down(&mut self) {

@@ -11,7 +11,9 @@ use std::sync::LazyLock;
 
 use super::jobs::MAX_SICK;
 use super::*;
-use crate::engine::protocol::{Done, Facts, Failure, Flash, KvType, Mapping, Without, WorkNo};
+use crate::engine::protocol::{
+    Done, Facts, Failure, Flash, Guessing, Keeping, KvType, Mapping, Without, WorkNo,
+};
 use crate::engine::{Completion, Fault, Job, Origin};
 use crate::intake::{
     Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
@@ -32,6 +34,7 @@ static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
             book: Book::of(&package, variant),
             options: options(),
             draft: None,
+            succession: Succession::Beside,
         })
     };
     [model(0), model(1)]
@@ -606,12 +609,49 @@ fn the_last_wish_counts() {
 }
 
 #[test]
+fn where_memory_does_not_suffice_for_two_the_old_model_makes_room_first_and_loses_nothing() {
+    let mut rig = Rig::ready();
+    for ticket in 1..=3 {
+        rig.start(ticket, &ticket.to_string());
+    }
+    let works = rig.works(1);
+    rig.frame(1, FromEngine::Began(works[0]));
+    let smaller = ActiveModel {
+        succession: Succession::InPlace,
+        options: Options {
+            sequences: 1,
+            ..options()
+        },
+        ..(*MODELS[0]).clone()
+    };
+    let wanted = Wanted::Model(Arc::new(smaller));
+    rig.supervisor.on_wanted(wanted, rig.now);
+    rig.take();
+    assert_eq!(
+        (rig.killed.as_slice(), rig.spawned.len()),
+        (&[ChildNo(1)][..], 2)
+    );
+    for ticket in 1..=3 {
+        assert_eq!(rig.result(ticket), Some(&Err(Fault::Busy)), "{ticket}");
+    }
+    assert_eq!(rig.state(), State::Starting);
+    rig.exit(1); // it was told to
+    rig.load(2);
+    assert_eq!(rig.state(), State::Ready { slots: SLOTS });
+    assert_eq!(rig.report().crashes, 0);
+    rig.start(4, "a");
+    assert_eq!(rig.works(2).len(), 1);
+}
+
+#[test]
 fn an_allowance_reaches_every_engine_also_one_that_starts_later() {
     let mut rig = Rig::ready();
     let allowance = Allowance {
         sequences: 2,
         threads: Some(1),
         rest_permille: 100,
+        guessing: Guessing::default(),
+        keeping: Keeping::default(),
     };
     rig.supervisor.on_allowance(allowance);
     rig.take();

@@ -27,7 +27,9 @@ fn codes() -> Vec<Code> {
         Code::Policy => Some(Code::CloudFailed),
         Code::CloudFailed => Some(Code::Expired),
         Code::Expired => Some(Code::Rejected),
-        Code::Rejected => Some(Code::Maintenance),
+        Code::Rejected => Some(Code::Hot),
+        Code::Hot => Some(Code::Memory),
+        Code::Memory => Some(Code::Maintenance),
         Code::Maintenance => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()

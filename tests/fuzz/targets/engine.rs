@@ -16,7 +16,7 @@ use lineside::engine::protocol::{
     self, Done, Facts, Failure, Flash, Frames, FromEngine, KvType, Mapping, Options, ToEngine,
     Without, WorkNo,
 };
-use lineside::engine::supervise::{ActiveModel, ChildNo, Supervisor, Wanted};
+use lineside::engine::supervise::{ActiveModel, ChildNo, Succession, Supervisor, Wanted};
 use lineside::engine::{Command, Event, Job};
 use lineside::intake::{
     Ask, Classification, Client, Detail, Late, Digest, Priority, Request, RequestId, ReturnAddress,
@@ -34,6 +34,7 @@ static MODELS: LazyLock<Vec<Arc<ActiveModel>>> = LazyLock::new(|| {
         book: Book::of(&package, variant),
         options: OPTIONS,
         draft: None,
+        succession: Succession::Beside,
     };
     let variants = package.variants();
     variants.map(|(variant, _)| Arc::new(model(variant))).collect()
@@ -230,6 +231,8 @@ impl Life {
                 sequences: (*sequences).into(),
                 threads: None,
                 rest_permille: 0,
+                guessing: protocol::Guessing::default(),
+                keeping: protocol::Keeping::default(),
             }),
             Step::Pass(ms) => {
                 self.now = now.after(Duration::from_millis((*ms).into()));

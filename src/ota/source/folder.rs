@@ -1,0 +1,70 @@
+//! A folder as a source: a USB stick, a share, another appliance's store.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Body, Fault, Opened, Piece, Source};
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 1 << 17;
+
+/// A folder with objects in it.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+    name: String,
+}
+
+impl Folder {
+    /// The source in a folder. Nothing is looked at yet: a stick may come later.
+    pub fn new(root: PathBuf) -> Self {
+        let name = root.display().to_string();
+        Self { root, name }
+    }
+}
+
+impl Source for Folder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn open(&mut self, path: &str, from: u64, total: u64) -> Result<Opened, Fault> {
+        let path = self.root.join(path);
+        let mut file = crate::package::open_plain(&path).map_err(|error| fault(&error))?;
+        let said = file.metadata().map_err(|error| fault(&error))?.len();
+        if said != total {
+            let wanted = total;
+            return Err(Fault::Length { said, wanted });
+        }
+        file.seek(SeekFrom::Start(from)).map_err(|e| fault(&e))?;
+        let piece = vec![0; PIECE_BYTES];
+        let body = Box::new(Bytes { file, piece });
+        Ok(Opened { from, body })
+    }
+}
+
+fn fault(error: &io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::NotFound {
+        Fault::Missing
+    } else {
+        Fault::Disk(error.kind())
+    }
+}
+
+struct Bytes {
+    file: File,
+    piece: Vec<u8>,
+}
+
+impl Body for Bytes {
+    fn next(&mut self, _: Duration) -> Result<Piece<'_>, Fault> {
+        match self.file.read(&mut self.piece) {
+            Ok(0) => Ok(Piece::End),
+            Ok(read) => Ok(Piece::Bytes(&self.piece[..read])),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Piece::Nothing),
+            Err(e) => Err(Fault::Disk(e.kind())),
+        }
+    }
+}
