@@ -72,9 +72,6 @@ pub mod ticket;
 
 pub mod reply;
 
-// What may be served next.
-pub mod ota;
-
 // The ways in and out, and what survives.
 pub mod broker;
 

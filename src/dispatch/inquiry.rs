@@ -137,6 +137,13 @@ pub struct Governed {
     pub why: String,
 }
 
+/// Where no governor has said anything.
+impl Default for Governed {
+    fn default() -> Self {
+        Self::of(&Allowance::default(), None)
+    }
+}
+
 impl Governed {
     fn of(allowance: &Allowance, short: Option<Code>) -> Self {
         let forecast = allowance.forecast;
