@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::time::timeout;
 
 use crate::broker::mqtt::TlsError;
@@ -126,10 +127,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
     let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()));
-    let at_the_port = settings.console.clone().map(|console| {
-        let name = settings.name.to_string();
-        tokio::spawn(serial::run(console, name, counter.clone(), clock))
-    });
+    let at_the_port = watch_the_port(&settings, counter.clone(), clock);
     let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
@@ -214,6 +212,17 @@ async fn until_drained(
         tracing::warn!("not everything was finished in time; the rest waits on the disk");
     }
     end
+}
+
+/// The technicians' port, where there is one.
+fn watch_the_port(
+    settings: &Settings,
+    counter: Counter,
+    clock: Clock,
+) -> Option<task::JoinHandle<()>> {
+    let console = settings.console.clone()?;
+    let name = settings.name.to_string();
+    Some(tokio::spawn(serial::run(console, name, counter, clock)))
 }
 
 /// Forgets what a factory reset forgets, where somebody asked for one.

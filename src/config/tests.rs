@@ -504,7 +504,7 @@ fn the_serial_console_opens_with_a_pin_or_where_the_site_says_so() {
         (console.parity, console.flow_control),
         (Parity::Even, Flow::Hardware)
     );
-    assert_eq!(console.idle_timeout, Duration::from_secs(600));
+    assert_eq!(console.idle_timeout, Duration::from_mins(10));
     let plain = of("pin_file = 'plain'").unwrap_err().to_string();
     assert!(
         plain.contains("lineside pin") && !plain.contains("canary"),

@@ -1,12 +1,13 @@
 //! What people read: the JSON of an answer as plain text.
 //!
 //! Purpose: one page for each command, made from nothing but the answer that a program would get,
-//! so both are told the same. ASCII words, no colours, lines that fit the screen.
+//! so both are told the same. Plain words, no colours, lines that fit the screen.
 //!
 //! Invariant: texts of devices come from anywhere; what would move the cursor or colour the screen
 //! is shown as a mark ([`clean`]).
 
 mod answers;
+mod heat;
 mod layout;
 mod people;
 #[cfg(test)]

@@ -194,7 +194,7 @@ fn a_serial_port_must_be_a_device() {
             parity: Parity::None,
             flow_control: Flow::None,
             entry: Entry::Open,
-            idle_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_mins(10),
         });
         assert_eq!(serial(&settings).state, state);
     }

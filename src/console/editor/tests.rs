@@ -219,7 +219,7 @@ fn a_long_line_scrolls_within_the_screen() {
     let line: String = ('a'..='z').cycle().take(300).collect();
     desk.type_(line.as_bytes());
     assert!(desk.screen.widest < 80, "{}", desk.screen.widest);
-    assert!(desk.screen.text().ends_with("n"), "{}", desk.screen.text());
+    assert!(desk.screen.text().ends_with('n'), "{}", desk.screen.text());
     desk.type_(b"\x01");
     assert!(desk.screen.text().starts_with("> abcdef"));
     assert_eq!(desk.screen.column, 2);

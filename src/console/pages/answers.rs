@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::heat;
 use super::layout::{Sheet, bytes, clean, moment, span, table, text};
 
 /// What stands in a list that is empty.
@@ -56,6 +57,7 @@ fn worries(data: &Value) -> Vec<&'static str> {
     if data["store"] == "failing" {
         worries.push("the disk does not take writes: free space, see `check`");
     }
+    worries.extend(heat::worry(&data["governor"]));
     if list(&data["reduced"]).iter().any(|it| it == "cloud") {
         worries.push("a model elsewhere cannot be asked: `uplink`");
     }
@@ -81,6 +83,7 @@ pub(super) fn status(data: &Value) -> String {
     }
     sheet.row("engine", engine);
     sheet.told("store", &data["store"]);
+    sheet.row("heat", heat::told(&data["governor"]));
     sheet.row("requests", open(data));
     if !list(&data["cloud"]).is_empty() {
         sheet.row("cloud", pairs(&data["cloud"]));

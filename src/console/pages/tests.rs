@@ -6,7 +6,7 @@ use crate::console::words;
 
 /// What a program is told and a person is not, or in another form: moments, sizes, and what another
 /// word of the page says already.
-const OTHERWISE: [&str; 20] = [
+const OTHERWISE: [&str; 21] = [
     "at_ms",
     "accepted_ms",
     "settled_ms",
@@ -27,6 +27,7 @@ const OTHERWISE: [&str; 20] = [
     "next",
     "verdicts",
     "most",
+    "rest_permille",
 ];
 
 fn fixtures() -> Vec<Value> {
