@@ -36,7 +36,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// Requests of that device at a time.
 const IN_FLIGHT: u32 = 8;
 /// How long a device keeps the engine busy at least.
-const HOT_WORK: Duration = Duration::from_secs(60);
+const HOT_WORK: Duration = Duration::from_mins(1);
 
 /// A board whose one sensor is a file, and whose heat is the work of a real process.
 struct Board {

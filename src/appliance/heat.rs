@@ -124,7 +124,7 @@ async fn govern(mut task: Task) {
         if let Some(sequences) = *task.reins.planned.borrow() {
             task.governor.on_plan(sequences);
         }
-        let engines: Vec<_> = processes.running.iter().map(engine).collect();
+        let engines: Vec<_> = processes.running.into_iter().map(engine).collect();
         let Some(readings) = task.latest.borrow().clone() else {
             continue; // the first look is not done
         };
@@ -160,7 +160,7 @@ impl Task {
     }
 }
 
-fn engine(running: &Running) -> Engine {
+fn engine(running: Running) -> Engine {
     Engine {
         pid: running.pid,
         threads: running.threads,

@@ -221,7 +221,7 @@ impl Planner {
     fn what_to_serve(&mut self, cause: Option<Replan>) -> Wanted {
         match (cause, &self.plan) {
             (Some(Replan::Killed), Some(plan)) => self.learned.on_oom(plan),
-            (Some(Replan::Killed | Replan::Smaller | Replan::Whole), _) | (None, _) => {}
+            (Some(Replan::Killed | Replan::Smaller | Replan::Whole) | None, _) => {}
         }
         let mut board = self.learned.lower(self.board);
         if let (Some(Replan::Smaller), Some(plan)) = (cause, &self.plan) {

@@ -42,9 +42,7 @@ impl Dispatch {
             self.engine.pause = None;
         }
         let said = |it: &Allowance| (it.state, it.taken, it.cause);
-        if said(&before) != said(&self.allowance) {
-            self.report_strain(now);
-        } else if self.has_news_of_heat(now) {
+        if said(&before) != said(&self.allowance) || self.has_news_of_heat(now) {
             self.report_strain(now);
         }
         self.work(now);

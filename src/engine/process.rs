@@ -19,6 +19,8 @@
 //! - Of what a process prints, only lines of known kinds reach the log, cut and counted: native
 //!   code may print whatever it was given.
 
+mod running;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,6 +35,8 @@ use tokio::process::{Child, ChildStderr, Command as Program};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
+
+pub use running::{Processes, Running};
 
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
 use super::stockroom::Stockroom;
@@ -81,25 +85,6 @@ pub struct Ends {
     pub stockroom: Option<Stockroom>,
     /// Told which processes there are, for whoever watches what they take.
     pub processes: watch::Sender<Processes>,
-}
-
-/// The engine's processes, as they are seen from outside.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Processes {
-    /// Those that run.
-    pub running: Vec<Running>,
-    /// How many were killed so far by somebody else than this service: as a rule, by a kernel that
-    /// ran out of memory.
-    pub killed: u32,
-}
-
-/// An engine process that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// Its number.
-    pub pid: u32,
-    /// Threads that it computes with; none before it has said so.
-    pub threads: Option<u16>,
 }
 
 /// How a process is started.
@@ -316,16 +301,8 @@ impl Crew {
     }
 
     fn tell_processes(&self, to: &watch::Sender<Processes>) {
-        let lines = self.lines.values();
-        let mut running: Vec<_> = lines.filter_map(|line| line.running).collect();
-        running.sort_unstable_by_key(|it| it.pid);
-        let killed = self.killed;
-        to.send_if_modified(|told| {
-            let now = Processes { running, killed };
-            let differs = *told != now;
-            *told = now;
-            differs
-        });
+        let running = self.lines.values().filter_map(|line| line.running);
+        Processes::tell(running, self.killed, to);
     }
 
     fn note_threads(&mut self, child: ChildNo, threads: u16) {

@@ -188,7 +188,7 @@ fn what_others_take_in_the_group_counts_as_well() {
     for second in 1..30 {
         let now = Mono(Duration::from_secs(second));
         let readings = Readings {
-            cgroup: Some(group.clone()),
+            cgroup: Some(group),
             ..readings(None, 2 * GIB, now)
         };
         last = governor.on_readings(&readings, &[], now).allowance;

@@ -28,6 +28,7 @@ mod model;
 mod pacing;
 mod power;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use board::Board;
@@ -125,7 +126,7 @@ pub struct Forecast {
 
 impl Forecast {
     /// How far ahead "soon" is.
-    pub const IN: Duration = Duration::from_secs(60);
+    pub const IN: Duration = Duration::from_mins(1);
 }
 
 /// What the engine may do.
@@ -259,6 +260,7 @@ impl Thermal {
         }
     }
 
+    /// Writing to a `String` cannot fail.
     fn words(&self, sample: &Sample) -> String {
         let (level, taken) = (self.levels.level(), self.levels.taken());
         let (before, shed) = self.said;
@@ -269,24 +271,30 @@ impl Thermal {
         };
         if let Some(reading) = sample.reading {
             let doubt = if reading.sound { "" } else { " (in doubt)" };
-            line += &format!(
+            let _ = write!(
+                line,
                 "; {:.1} of {:.1} °C{doubt}",
                 reading.celsius, reading.limit_celsius
             );
         } else {
             line += "; no reading";
         }
-        line += &match level {
-            Level::Critical => format!(
+        let _ = match level {
+            Level::Critical => write!(
+                line,
                 ", the engine stands still for about {} s",
                 self.board.cool_in(sample, RESUME_C).as_secs()
             ),
             Level::Nominal | Level::Warm | Level::Hot => {
-                format!(", {:.0} % of the capacity", self.share * 100.0)
+                write!(line, ", {:.0} % of the capacity", self.share * 100.0)
             }
         };
         if sample.frequency < board::CAPPED_BELOW {
-            line += &format!(", frequency capped to {:.0} %", sample.frequency * 100.0);
+            let _ = write!(
+                line,
+                ", frequency capped to {:.0} %",
+                sample.frequency * 100.0
+            );
         }
         if taken != shed {
             line += match taken {

@@ -177,8 +177,8 @@ impl Subject<'_> {
     fn tell(&self, options: &Options, parts: &Parts, taken: takes::Taken) {
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let (predicted, real) = (
-            parts.engine_bytes() as f64 / 1048576.0,
-            taken.anonymous as f64 / 1048576.0,
+            parts.engine_bytes() as f64 / 1_048_576.0,
+            taken.anonymous as f64 / 1_048_576.0,
         );
         let threads = options.threads.map_or("auto".into(), |it| it.to_string());
         println!(

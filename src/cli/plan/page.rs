@@ -35,17 +35,15 @@ fn write(page: &mut String, told: &Told) -> fmt::Result {
     if told.variants.len() > 1 {
         variants(page, told)?;
     }
-    match told.served() {
-        Some(served) => chosen(page, served),
-        None => {
-            for variant in &told.variants {
-                if let Err(refusal) = &variant.result {
-                    refused(page, variant, refusal)?;
-                }
-            }
-            Ok(())
+    if let Some(served) = told.served() {
+        return chosen(page, served);
+    }
+    for variant in &told.variants {
+        if let Err(refusal) = &variant.result {
+            refused(page, variant, refusal)?;
         }
     }
+    Ok(())
 }
 
 fn variants(page: &mut String, told: &Told) -> fmt::Result {

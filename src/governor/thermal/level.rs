@@ -21,7 +21,7 @@ use crate::clock::Mono;
 /// A level is left for a better one after so long without reason to keep it.
 pub(super) const CALM: Duration = Duration::from_secs(20);
 /// Those who were shed are taken again after so long without reason to shed them.
-pub(super) const CALM_AFTER_SHEDDING: Duration = Duration::from_secs(60);
+pub(super) const CALM_AFTER_SHEDDING: Duration = Duration::from_mins(1);
 /// Samples in a row that a worse level takes.
 const TWICE: u32 = 2;
 /// Below this share of capacity little is left; and again enough from the second on.
@@ -158,10 +158,8 @@ impl Levels {
 
     fn shed(&mut self, at: &Situation, now: Mono) {
         let next = self.wanted(at);
-        if next == Taken::Nobody || self.taken == Taken::Nobody {
-            self.taken = next;
-            self.more_since = None;
-        } else if next > self.taken {
+        let at_once = next == Taken::Nobody || self.taken == Taken::Nobody;
+        if at_once || next > self.taken {
             self.taken = next;
             self.more_since = None;
         } else if next < self.taken {

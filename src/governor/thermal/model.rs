@@ -190,6 +190,10 @@ impl Model {
     }
 
     /// Time passed with this heat, and nothing was read.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "products of matrices read by their indices"
+    )]
     pub(super) fn pass(&mut self, heat: Heat, s: f64) {
         if !self.started || s <= 0.0 {
             return;
@@ -282,8 +286,8 @@ impl Model {
             self.off = 0;
         }
         let counted = surprise.clamp(-edge, edge);
-        for i in 0..N {
-            self.x.0[i] += sees[i] / spread * counted;
+        for (x, seen) in self.x.0.iter_mut().zip(sees) {
+            *x += seen / spread * counted;
         }
         for i in 0..N {
             for j in 0..N {

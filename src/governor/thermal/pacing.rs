@@ -17,6 +17,7 @@ const ROOM: f64 = 1.4;
 
 /// How the engine is slowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last")]
 pub(super) struct Pacing {
     pub(super) threads_permille: u16,
     pub(super) duty_permille: u16,

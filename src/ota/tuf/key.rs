@@ -249,10 +249,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for n in 0..4 {
             let sextet = bits >> (18 - 6 * n) & 63;
-            match n <= group.len() {
-                true => out.push(char::from(SIGNS[sextet as usize])),
-                false => out.push('='),
-            }
+            out.push(if n <= group.len() {
+                char::from(SIGNS[sextet as usize])
+            } else {
+                '='
+            });
         }
     }
     out

@@ -90,7 +90,7 @@ fn resigned(
     change(&mut value["signed"]);
     let picked: Vec<Rc<Signer>> = repository.picked(&repository.hands[role]);
     let signers: Vec<&Signer> = picked.iter().map(|signer| &**signer).collect();
-    sign_value(value["signed"].take(), &signers).unwrap()
+    sign_value(&value["signed"].take(), &signers).unwrap()
 }
 
 /// The fault's kind and the role or file it names, for a short comparison.

@@ -353,7 +353,8 @@ impl<D: Disk> Client<D> {
             error,
         };
         let names = self.disk.list(TRUST).map_err(failed)?;
-        let ours = |name: &&String| name.ends_with(".json") || name.ends_with(BESIDE);
+        let is_metadata = |name: &str| name.rsplit_once('.').is_some_and(|(_, end)| end == "json");
+        let ours = |name: &&String| is_metadata(name) || name.ends_with(BESIDE);
         for name in names.iter().filter(ours) {
             if !listed.contains(name) {
                 let path = format!("{TRUST}/{name}");

@@ -61,7 +61,9 @@ pub struct Signer {
 impl std::fmt::Debug for Signer {
     /// Without the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("id", &self.id).finish()
+        f.debug_struct("Signer")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,12 +150,12 @@ pub fn sign<T: Role>(content: &T, signers: &[&Signer]) -> Result<Vec<u8>, WriteE
     let role = T::KIND.name();
     let wrong = |why| WriteError::Wrong { role, why };
     super::metadata::check(content).map_err(wrong)?;
-    sign_value(to_value(content), signers)
+    sign_value(&to_value(content), signers)
 }
 
 /// The same for a document in any shape: nothing is checked.
-pub(super) fn sign_value(signed: Value, signers: &[&Signer]) -> Result<Vec<u8>, WriteError> {
-    let payload = canonical(&signed)?;
+pub(super) fn sign_value(signed: &Value, signers: &[&Signer]) -> Result<Vec<u8>, WriteError> {
+    let payload = canonical(signed)?;
     let mut signatures = Vec::new();
     for signer in signers {
         signatures.push(json!({"keyid": signer.id, "sig": hex(&signer.sign(&payload)?)}));

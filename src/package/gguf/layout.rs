@@ -59,7 +59,8 @@ impl Layout {
         };
         self.block_bytes = self.block_bytes.saturating_add(bytes);
         match part {
-            "attn_k.weight" => {
+            // The second: keys and values in one short row; the values are a part of the keys.
+            "attn_k.weight" | "attn_kv_a_mqa.weight" => {
                 self.attending_blocks += 1;
                 self.key_width = self.key_width.saturating_add(rows);
             }
@@ -67,11 +68,6 @@ impl Layout {
             "attn_qkv.weight" => {
                 self.attending_blocks += 1;
                 self.fused_blocks += 1;
-            }
-            // Keys and values in one short row; the values are a part of the keys.
-            "attn_kv_a_mqa.weight" => {
-                self.attending_blocks += 1;
-                self.key_width = self.key_width.saturating_add(rows);
             }
             "ssm_conv1d.weight" | "time_mix_key.weight" => self.recurrent_blocks += 1,
             _ => {}

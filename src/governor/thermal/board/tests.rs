@@ -1,10 +1,20 @@
 use super::*;
 
 #[path = "../../../../tests/thermal/boards.rs"]
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 mod boards;
 #[path = "../../../../tests/thermal/plant.rs"]
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 mod plant;
 
 use boards::{BOARDS, Hour, LIMIT_C};

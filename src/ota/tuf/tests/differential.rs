@@ -140,7 +140,7 @@ impl Case {
         case
     }
 
-    fn name(&self, dice: &mut fastrand::Rng) -> String {
+    fn name(dice: &mut fastrand::Rng) -> String {
         // Mostly what will be fetched.
         const LIKELY: [&str; 6] = [
             "2.root.json",
@@ -154,7 +154,7 @@ impl Case {
     }
 
     fn change(&mut self, dice: &mut fastrand::Rng) {
-        let name = self.name(dice);
+        let name = Self::name(dice);
         let Some(bytes) = self.repository.files.files.get(&name).cloned() else {
             return;
         };
@@ -204,7 +204,7 @@ impl Case {
         let signed = value.get_mut("signed")?.take();
         let picked = self.repository.picked(&self.repository.hands[&role]);
         let signers: Vec<&Signer> = picked.iter().map(|signer| &**signer).collect();
-        let file = sign_value(signed, &signers).ok()?;
+        let file = sign_value(&signed, &signers).ok()?;
         if self.repository.describe == Describe::Fully {
             match role.as_str() {
                 "root" | "timestamp" => {}
@@ -299,7 +299,12 @@ fn change_signed(bytes: &[u8], dice: &mut fastrand::Rng) -> (Vec<u8>, String) {
             let first = list[0].clone();
             list.push(first);
         }
-        _ => *value.pointer_mut(&place).unwrap() = another(dice),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => *value.pointer_mut(&place).unwrap() = another(dice),
     }
     (value.to_string().into_bytes(), format!("{what} at {place}"))
 }

@@ -19,13 +19,14 @@ fn changed(role: &str, change: impl FnOnce(&mut Value)) -> Result<Refreshed, Tuf
 
 fn set(pointer: &'static str, to: impl Into<Value>) -> impl FnOnce(&mut Value) {
     let to = to.into();
-    move |value| match value.pointer_mut(pointer) {
-        Some(place) => *place = to,
-        None => {
-            let (parent, name) = pointer.rsplit_once('/').unwrap();
-            let parent = value.pointer_mut(parent).unwrap();
-            parent.as_object_mut().unwrap().insert(name.to_owned(), to);
+    move |value| {
+        if let Some(place) = value.pointer_mut(pointer) {
+            *place = to;
+            return;
         }
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let parent = value.pointer_mut(parent).unwrap();
+        parent.as_object_mut().unwrap().insert(name.to_owned(), to);
     }
 }
 

@@ -89,7 +89,9 @@ fn a_power_cut_at_any_step_loses_no_floor_and_leaves_nothing_half_believed() {
             );
             let files = world.disk.files();
             assert!(
-                files.keys().all(|path| !path.ends_with(".new")),
+                files
+                    .keys()
+                    .all(|path| path.rsplit_once('.').is_none_or(|(_, end)| end != "new")),
                 "{at}: {:?}",
                 files.keys()
             );

@@ -1,0 +1,40 @@
+//! The engine's processes, for whoever watches what they take of the machine.
+
+use tokio::sync::watch;
+
+/// The engine's processes, as they are seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Processes {
+    /// Those that run.
+    pub running: Vec<Running>,
+    /// How many were killed so far by somebody else than this service: as a rule, by a kernel that
+    /// ran out of memory.
+    pub killed: u32,
+}
+
+/// An engine process that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its number.
+    pub pid: u32,
+    /// Threads that it computes with; none before it has said so.
+    pub threads: Option<u16>,
+}
+
+impl Processes {
+    /// Says how things stand, if that is news.
+    pub(super) fn tell(
+        running: impl Iterator<Item = Running>,
+        killed: u32,
+        to: &watch::Sender<Self>,
+    ) {
+        let mut running: Vec<_> = running.collect();
+        running.sort_unstable_by_key(|it| it.pid);
+        to.send_if_modified(|told| {
+            let now = Self { running, killed };
+            let differs = *told != now;
+            *told = now;
+            differs
+        });
+    }
+}
