@@ -19,6 +19,7 @@
 //! - Of what a process prints, only lines of known kinds reach the log, cut and counted: native
 //!   code may print whatever it was given.
 
+mod environment;
 mod running;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
+pub use environment::{ENVIRONMENT, environment};
 pub use running::{Processes, Running};
 
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
@@ -43,20 +45,11 @@ use super::stockroom::Stockroom;
 use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
-use crate::governor::memory::HUGE_PAGES_FROM_BYTES;
 
 /// What it is called among processes.
 const NAME: &str = "lineside";
 /// The subcommand that makes this program an engine.
 pub const SUBCOMMAND: &str = "engine";
-/// The whole environment of an engine. Threads that wait for each other spin a little before they
-/// sleep: without a limit a crowded machine comes to a halt, without spinning each pass costs
-/// twenty times as much. A backtrace of an abort would be made by a debugger that is not there.
-pub const ENVIRONMENT: [(&str, &str); 2] = [("GOMP_SPINCOUNT", "1000"), ("GGML_NO_BACKTRACE", "1")];
-/// And that of an engine with a large model. Weights that are read lie in memory of their own, which
-/// the kernel puts into huge pages only where it is asked to; without, a model of a hundred megabytes
-/// writes a fifth slower. A small one gains nothing, and would take some megabytes more.
-const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 /// Frames that may wait for a process to read them: more than the work that it may have.
 const OUTGOING: usize = 1024;
 /// Pieces of beginnings that may wait behind them: what is read ahead of a process.
@@ -400,15 +393,6 @@ impl Crew {
 struct Process {
     child: Child,
     socket: UnixStream,
-}
-
-/// What an engine for this model is started with.
-pub fn environment(model: Option<&Path>) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let bytes = model.and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
-    let is_large = bytes.is_some_and(|bytes| bytes >= HUGE_PAGES_FROM_BYTES);
-    ENVIRONMENT
-        .into_iter()
-        .chain(is_large.then_some(HUGE_PAGES))
 }
 
 fn start(
