@@ -59,6 +59,8 @@ pub mod pace;
 
 pub mod release;
 
+pub mod rollout;
+
 pub mod source;
 
 pub mod store;

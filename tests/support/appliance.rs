@@ -231,15 +231,25 @@ impl Appliance {
 
     /// Waits until its status is as wanted.
     pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.until_looking(LOOK, wanted)
+        self.until_looking(LOOK, PATIENCE, wanted)
+    }
+
+    /// The same for what takes its time.
+    pub fn until_within(&mut self, patience: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_looking(LOOK, patience, wanted)
     }
 
     /// The same for a stopwatch: looks so often that the looking does not show.
     pub fn until_often(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.until_looking(Duration::from_millis(1), wanted)
+        self.until_looking(Duration::from_millis(1), PATIENCE, wanted)
     }
 
-    fn until_looking(&mut self, look: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+    fn until_looking(
+        &mut self,
+        look: Duration,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let begun = Instant::now();
         let mut last = Value::Null;
         loop {
@@ -254,7 +264,7 @@ impl Appliance {
                 .as_mut()
                 .and_then(|child| child.try_wait().unwrap());
             assert!(ended.is_none(), "it ended: {ended:?}");
-            assert!(begun.elapsed() < PATIENCE, "still {last}");
+            assert!(begun.elapsed() < patience, "still {last}");
             sleep(look);
         }
     }
