@@ -67,5 +67,8 @@ pub mod store;
 
 pub mod update;
 
+// All of it, for one device.
+pub mod keeper;
+
 #[cfg(test)]
 mod tests;

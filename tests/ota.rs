@@ -16,6 +16,8 @@ mod disk;
 mod gguf;
 #[path = "ota/http.rs"]
 mod http;
+#[path = "ota/keeper.rs"]
+mod keeper;
 #[path = "ota/plant.rs"]
 mod plant;
 #[path = "ota/server.rs"]

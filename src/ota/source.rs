@@ -50,6 +50,10 @@ pub trait Source: Send {
 
     /// Opens a file of `total` bytes at an offset; it may come from earlier on.
     fn open(&mut self, path: &str, from: u64, total: u64) -> Result<Opened, Fault>;
+
+    /// Opens a file from its beginning that nobody has said the length of: metadata. Whoever reads
+    /// it stops where it gets too long.
+    fn open_whole(&mut self, path: &str) -> Result<Box<dyn Body>, Fault>;
 }
 
 /// A file that gives its bytes.

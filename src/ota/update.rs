@@ -61,6 +61,11 @@ impl Target {
             format!("targets/{}", self.path),
         ]
     }
+
+    /// Whether these are its bytes.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.length && Digest::of(bytes).0 == self.sha256
+    }
 }
 
 /// How far an update is.

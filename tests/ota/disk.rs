@@ -280,6 +280,10 @@ impl Source for Pulled {
         }
         Ok(opened)
     }
+
+    fn open_whole(&mut self, path: &str) -> Result<Box<dyn Body>, Fault> {
+        self.inner.open_whole(path)
+    }
 }
 
 #[test]
@@ -368,6 +372,10 @@ impl Source for Spoiled {
         });
         Ok(Opened { body, ..opened })
     }
+
+    fn open_whole(&mut self, path: &str) -> Result<Box<dyn Body>, Fault> {
+        self.0.open_whole(path)
+    }
 }
 
 struct Wrong {
@@ -427,7 +435,7 @@ fn a_rate_is_kept_and_hours_are_waited_for() {
 }
 
 /// Copies a folder.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

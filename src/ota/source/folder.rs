@@ -25,23 +25,31 @@ impl Folder {
     }
 }
 
+impl Folder {
+    fn file(&self, path: &str) -> Result<File, Fault> {
+        crate::package::open_plain(&self.root.join(path)).map_err(|error| fault(&error))
+    }
+}
+
 impl Source for Folder {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn open(&mut self, path: &str, from: u64, total: u64) -> Result<Opened, Fault> {
-        let path = self.root.join(path);
-        let mut file = crate::package::open_plain(&path).map_err(|error| fault(&error))?;
+        let mut file = self.file(path)?;
         let said = file.metadata().map_err(|error| fault(&error))?.len();
         if said != total {
             let wanted = total;
             return Err(Fault::Length { said, wanted });
         }
         file.seek(SeekFrom::Start(from)).map_err(|e| fault(&e))?;
-        let piece = vec![0; PIECE_BYTES];
-        let body = Box::new(Bytes { file, piece });
+        let body = Bytes::of(file);
         Ok(Opened { from, body })
+    }
+
+    fn open_whole(&mut self, path: &str) -> Result<Box<dyn Body>, Fault> {
+        Ok(Bytes::of(self.file(path)?))
     }
 }
 
@@ -56,6 +64,13 @@ fn fault(error: &io::Error) -> Fault {
 struct Bytes {
     file: File,
     piece: Vec<u8>,
+}
+
+impl Bytes {
+    fn of(file: File) -> Box<dyn Body> {
+        let piece = vec![0; PIECE_BYTES];
+        Box::new(Self { file, piece })
+    }
 }
 
 impl Body for Bytes {

@@ -116,6 +116,29 @@ impl Http {
         })
     }
 
+    fn request(&self, path: &str) -> Result<reqwest::RequestBuilder, Fault> {
+        // Paths are made of digests and names; the base ends with a slash.
+        let url = self.base.join(path).map_err(|_| Fault::Missing)?;
+        Ok(self.client.get(url).header(ACCEPT_ENCODING, "identity"))
+    }
+
+    /// What a server answers, without its body.
+    fn answer(&self, request: reqwest::RequestBuilder) -> Result<Response, Fault> {
+        let sent = self
+            .runtime
+            .block_on(async { tokio::time::timeout(HEAD, request.send()).await });
+        sent.map_err(|_| Fault::Slow)?
+            .map_err(|error| fault_of(&error))
+    }
+
+    fn body(&self, response: Response) -> Box<dyn Body> {
+        Box::new(Answer {
+            response,
+            runtime: Arc::clone(&self.runtime),
+            piece: Vec::new(),
+        })
+    }
+
     /// How a file was marked.
     fn mark_of(&self, path: &str) -> Option<&HeaderValue> {
         let known = self.marks.iter().find(|(of, _)| of == path);
@@ -138,9 +161,7 @@ impl Source for Http {
     }
 
     fn open(&mut self, path: &str, from: u64, total: u64) -> Result<Opened, Fault> {
-        // Paths are made of digests and names; the base ends with a slash.
-        let url = self.base.join(path).map_err(|_| Fault::Missing)?;
-        let mut request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.request(path)?;
         if from > 0 {
             let last = total.saturating_sub(1);
             request = request.header(RANGE, format!("bytes={from}-{last}"));
@@ -148,34 +169,49 @@ impl Source for Http {
                 request = request.header(IF_RANGE, mark);
             }
         }
-        let sent = self
-            .runtime
-            .block_on(async { tokio::time::timeout(HEAD, request.send()).await });
-        let response = sent
-            .map_err(|_| Fault::Slow)?
-            .map_err(|error| fault_of(&error))?;
+        let response = self.answer(request)?;
         let from = begins_at(&response, from, total)?;
         let mark = response.headers().get(ETAG);
         // A weak mark promises no equal bytes, and must not stand in If-Range.
         let mark = mark.filter(|mark| mark.as_bytes().starts_with(b"\""));
         let mark = mark.cloned();
         self.remember(path, mark);
-        let body = Box::new(Answer {
-            response,
-            runtime: Arc::clone(&self.runtime),
-            piece: Vec::new(),
-        });
+        let body = self.body(response);
         Ok(Opened { from, body })
+    }
+
+    fn open_whole(&mut self, path: &str) -> Result<Box<dyn Body>, Fault> {
+        let response = self.answer(self.request(path)?)?;
+        plain(&response)?;
+        match response.status() {
+            StatusCode::OK => Ok(self.body(response)),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
+/// Nobody asked for an encoding.
+fn plain(response: &Response) -> Result<(), Fault> {
+    let encoding = response.headers().get(CONTENT_ENCODING);
+    match encoding {
+        Some(encoding) if encoding != "identity" => Err(Fault::Encoded),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What a status means that brings no bytes.
+fn refusal(status: StatusCode) -> Fault {
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Missing,
+        other if other.is_redirection() => Fault::Elsewhere,
+        other => Fault::Status(other.as_u16()),
     }
 }
 
 /// Where the body of an answer begins in the file.
 fn begins_at(response: &Response, from: u64, total: u64) -> Result<u64, Fault> {
     let wanted = total;
-    let encoding = response.headers().get(CONTENT_ENCODING);
-    if encoding.is_some_and(|it| it != "identity") {
-        return Err(Fault::Encoded);
-    }
+    plain(response)?;
     let said = response.content_length();
     match response.status() {
         StatusCode::OK => match said {
@@ -198,9 +234,7 @@ fn begins_at(response: &Response, from: u64, total: u64) -> Result<u64, Fault> {
             }
         }
         StatusCode::RANGE_NOT_SATISFIABLE => Err(Fault::BehindEnd),
-        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Fault::Missing),
-        other if other.is_redirection() => Err(Fault::Elsewhere),
-        other => Err(Fault::Status(other.as_u16())),
+        other => Err(refusal(other)),
     }
 }
 

@@ -87,6 +87,14 @@ impl<G: Ground> Store<G> {
         Ok(found)
     }
 
+    /// A package that is here, whole and of the content that was signed by this digest.
+    pub fn here(&self, id: &PackageId, signed: &[u8; 32]) -> Option<Package> {
+        let place = self.package_root(id);
+        let found = super::digest(&place.join(SIGNED)).ok()?;
+        let package = || Package::open(&place.join(SERVED)).ok();
+        (found.0 == *signed).then(package).flatten()
+    }
+
     /// Makes a package's folder, opens it like any other, and only then gives it its name. One
     /// that is here, of the same content and sound, is taken as it is.
     pub fn stage(&mut self, parcel: &Parcel<'_>) -> Result<Package, StageError> {

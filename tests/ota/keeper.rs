@@ -1,0 +1,466 @@
+//! The way from a signed rollout to a package in its place, with real metadata.
+
+use std::fs;
+use std::time::Duration;
+
+use lineside::clock::Wall;
+use lineside::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
+use lineside::ota::rollout::{Rollout, Turn};
+use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
+use lineside::ota::store::PackageId;
+use lineside::ota::tuf::Expiry;
+use lineside::ota::tuf::metadata::{
+    Delegation, Kind, MetaFile, Root, Snapshot, Targets, Timestamp,
+};
+use lineside::ota::tuf::write::{Signer, Then, describe, sign, target_file};
+
+use crate::disk::copy;
+use crate::plant::{Release, Repository, TERMS, TestPulse};
+use crate::server::{Mode, Server};
+use crate::support::TempDir;
+
+/// The metadata's time and that of the devices.
+const NOW: u64 = 1_800_000_000_000;
+const WEEK: Duration = Duration::from_hours(168);
+
+/// Whoever publishes: one key for everything, as the tests are not about keys.
+struct Publisher {
+    repository: Repository,
+    signer: Signer,
+    packages: Targets,
+    rollout: Targets,
+    version: u64,
+}
+
+impl Publisher {
+    fn new() -> Self {
+        let (signer, _) = Signer::generate().unwrap();
+        let publisher = Self {
+            repository: Repository::new(),
+            packages: Targets::new(1, expiry()),
+            rollout: Targets::new(1, expiry()),
+            signer,
+            version: 0,
+        };
+        let mut root = Root::new(1, expiry());
+        for kind in Kind::ALL {
+            root.entrust(kind, 1, &[&publisher.signer]);
+        }
+        publisher.lay("1.root.json", &root);
+        publisher
+    }
+
+    fn lay<T: lineside::ota::tuf::metadata::Role>(&self, name: &str, content: &T) -> Vec<u8> {
+        let bytes = sign(content, &[&self.signer]).unwrap();
+        self.repository.lay(&format!("metadata/{name}"), &bytes);
+        bytes
+    }
+
+    /// Adds a package.
+    fn package(&mut self, seq: u64, word: &str) -> Release {
+        let release = self.repository.release(seq, word);
+        self.vouch(&release, &release.target.path.clone());
+        release
+    }
+
+    /// Vouches for a manifest under this name.
+    fn vouch(&mut self, release: &Release, name: &str) {
+        let text = release.manifest.to_json();
+        let file = target_file(text.as_bytes(), None);
+        self.packages.targets.insert(name.to_owned(), file);
+        let mut target = release.target.clone();
+        target.path = name.to_owned();
+        self.repository.lay(&target.paths()[0], text.as_bytes());
+    }
+
+    /// Says what a ring is to run.
+    fn open(&mut self, ring: &str, rollout: &Rollout) {
+        let text = rollout.to_json();
+        let path = Rollout::target_of(ring);
+        let file = target_file(text.as_bytes(), None);
+        let digest = file.hashes["sha256"].clone();
+        self.rollout.targets.insert(path, file);
+        let place = format!("targets/rollout/{digest}.{ring}.json");
+        self.repository.lay(&place, text.as_bytes());
+    }
+
+    /// Signs all of it anew.
+    fn publish(&mut self) {
+        self.version += 1;
+        let version = self.version;
+        let numbered = |role: &str| format!("{version}.{role}.json");
+        let mut snapshot = Snapshot::new(version, expiry());
+        for (role, content) in [("packages", &self.packages), ("rollout", &self.rollout)] {
+            let content = Targets {
+                version,
+                ..content.clone()
+            };
+            let file = self.lay(&numbered(role), &content);
+            snapshot.list(role, describe(version, &file));
+        }
+        let mut targets = Targets::new(version, expiry());
+        let by = [&self.signer];
+        for (role, pattern) in [("rollout", "rollout/*.json"), ("packages", "*.json")] {
+            let delegation = Delegation::of_paths(role, &[pattern], 1, &by, Then::Stop);
+            targets.delegate(delegation, &by);
+        }
+        let file = self.lay(&numbered("targets"), &targets);
+        snapshot.list("targets", describe(version, &file));
+        let file = self.lay(&numbered("snapshot"), &snapshot);
+        self.stamp(describe(version, &file), expiry());
+    }
+
+    fn stamp(&self, snapshot: MetaFile, expires: Expiry) {
+        let timestamp = Timestamp::new(self.version, expires, snapshot);
+        self.lay("timestamp.json", &timestamp);
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        self.repository.source()
+    }
+}
+
+fn expiry() -> Expiry {
+    Expiry::at(Wall(NOW).after(WEEK))
+}
+
+fn rollout(ring: &str, seq: u64) -> Rollout {
+    Rollout::new(ring, "plant", seq, 1000).unwrap()
+}
+
+fn id(seq: u64) -> PackageId {
+    PackageId {
+        name: "plant".into(),
+        seq,
+    }
+}
+
+/// A device that follows a ring.
+struct Follower {
+    dir: TempDir,
+    ring: &'static str,
+    pulse: TestPulse,
+    asked: Vec<String>,
+}
+
+impl Follower {
+    fn new(publisher: &Publisher) -> Self {
+        let dir = TempDir::new("ota-follower");
+        let root = publisher.repository.root().join("metadata/1.root.json");
+        fs::copy(root, dir.path().join("root.json")).unwrap();
+        let mut pulse = TestPulse::new();
+        pulse.wall_ms = NOW;
+        Self {
+            dir,
+            ring: LAST_RING,
+            pulse,
+            asked: Vec::new(),
+        }
+    }
+
+    fn keeper(&self) -> Keeper {
+        let site = Site {
+            device: "line-3".into(),
+            ring: self.ring.into(),
+            terms: TERMS,
+            keep_bytes: u64::MAX,
+        };
+        let anchor = self.dir.path().join("root.json");
+        Keeper::open(site, &self.dir.path().join("state"), &anchor, 0).unwrap()
+    }
+
+    fn check(&mut self, sources: Vec<Box<dyn Source>>) -> Result<Found, KeepError> {
+        let mut keeper = self.keeper();
+        self.check_with(&mut keeper, &Wish::Ring, sources)
+    }
+
+    fn check_with(
+        &mut self,
+        keeper: &mut Keeper,
+        wish: &Wish,
+        mut sources: Vec<Box<dyn Source>>,
+    ) -> Result<Found, KeepError> {
+        let asked = &mut self.asked;
+        let around = Around {
+            sources: &mut sources,
+            pulse: &mut self.pulse,
+            fits: &mut |_| Ok(()),
+            tell: &mut |progress| {
+                if let Progress::Asking(source) = progress {
+                    asked.push(source.to_owned());
+                }
+            },
+        };
+        keeper.check(wish, None, around)
+    }
+
+    fn packages(&self) -> Vec<PackageId> {
+        self.keeper().packages().unwrap()
+    }
+}
+
+fn is_ready(found: &Found, seq: u64) -> bool {
+    matches!(found, Found::Ready(it) if it.id == id(seq))
+}
+
+#[test]
+fn what_the_ring_is_to_run_comes_once() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    let Found::Ready(first) = device.check(vec![publisher.source()]).unwrap() else {
+        panic!("it did not come");
+    };
+    assert!(first.is_new);
+    assert_eq!(first.id, id(2));
+    assert_eq!(first.quantization, "F16");
+    lineside::package::Package::open(&first.folder)
+        .unwrap()
+        .verify()
+        .unwrap();
+    // A stick with metadata alone is enough to know that it is here.
+    let stick = TempDir::new("ota-metadata");
+    copy(&publisher.repository.root(), stick.path());
+    fs::remove_dir_all(stick.path().join("objects")).unwrap();
+    let again = device.check(vec![Box::new(Folder::new(stick.path().into()))]);
+    assert!(matches!(again.unwrap(), Found::Ready(it) if !it.is_new && it.id == id(2)));
+}
+
+#[test]
+fn who_is_not_yet_to_have_it_fetches_nothing() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    let mut few = rollout("few", 2);
+    few.share_permille = 0;
+    let mut halted = rollout("halted", 2);
+    halted.halted = true;
+    publisher.open("few", &few);
+    publisher.open("halted", &halted);
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    for (ring, found) in [
+        ("few", Found::Waiting(id(2), Turn::Later)),
+        ("halted", Found::Waiting(id(2), Turn::Halted)),
+        ("unheard-of", Found::Nothing),
+    ] {
+        device.ring = ring;
+        assert_eq!(device.check(vec![publisher.source()]).unwrap(), found);
+        assert_eq!(device.packages(), []);
+    }
+    // An operator may want it all the same.
+    let mut keeper = device.keeper();
+    let found = device.check_with(&mut keeper, &Wish::Package(id(2)), vec![publisher.source()]);
+    assert!(is_ready(&found.unwrap(), 2));
+    let missing = device.check_with(&mut keeper, &Wish::Package(id(7)), vec![publisher.source()]);
+    assert_eq!(missing.unwrap_err().code(), "not_there");
+}
+
+#[test]
+fn a_package_with_an_older_number_is_refused_and_nothing_changes() {
+    let mut publisher = Publisher::new();
+    publisher.package(1, "a");
+    publisher.package(2, "b");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    device.check(vec![publisher.source()]).unwrap();
+    publisher.open(LAST_RING, &rollout(LAST_RING, 1));
+    publisher.publish();
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert_eq!(error.code(), "rollback");
+    assert!(error.to_string().contains("plant"), "{error}");
+    assert_eq!(device.packages(), [id(2)]);
+    // The floor outlives the store.
+    fs::remove_dir_all(device.dir.path().join("state/models")).unwrap();
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert_eq!(error.code(), "rollback");
+}
+
+#[test]
+fn the_next_source_is_asked_where_one_is_away_or_stale() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let stale = TempDir::new("ota-stale");
+    copy(&publisher.repository.root(), stale.path());
+    publisher.package(3, "b");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 3));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    let away = || Box::new(Folder::new("/nowhere/stick".into())) as Box<dyn Source>;
+    let stale = || Box::new(Folder::new(stale.path().into())) as Box<dyn Source>;
+    let found = device.check(vec![away(), publisher.source(), stale()]);
+    assert!(is_ready(&found.unwrap(), 3));
+    assert_eq!(device.asked.len(), 2);
+    // What is older than what was seen is no news, whoever comes first.
+    let found = device.check(vec![stale(), publisher.source()]);
+    assert!(is_ready(&found.unwrap(), 3));
+    let error = device.check(vec![away(), stale()]).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("/nowhere/stick: timestamp.json: not there"),
+        "{text}"
+    );
+    assert!(text.contains("and 2 was seen before"), "{text}");
+    assert_eq!(error.code(), "rollback");
+    assert_eq!(device.check(Vec::new()).unwrap_err().code(), "unreachable");
+}
+
+#[test]
+fn a_frozen_repository_is_told_and_what_is_here_stays() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    device.check(vec![publisher.source()]).unwrap();
+    device.pulse.wall_ms = Wall(NOW).after(WEEK * 2).0;
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert_eq!(error.code(), "expired");
+    assert_eq!(device.packages(), [id(2)]);
+}
+
+#[test]
+fn a_rollout_that_is_not_what_was_signed_counts_for_nothing() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    // Signed, but for another ring.
+    publisher.open("canary", &rollout(LAST_RING, 2));
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    device.ring = "canary";
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert_eq!(error.code(), "untrusted");
+    assert!(
+        error.to_string().contains("is one of ring stable"),
+        "{error}"
+    );
+    // Not signed at all.
+    device.ring = LAST_RING;
+    let folder = publisher.repository.root().join("targets/rollout");
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("1000", "0999")).unwrap();
+    }
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert!(error.to_string().contains("not what was signed"), "{error}");
+    assert_eq!(device.packages(), []);
+}
+
+#[test]
+fn a_package_that_will_never_do_is_fetched_once() {
+    let mut publisher = Publisher::new();
+    let release = publisher.package(2, "a");
+    // A slip of whoever signs: the manifest of 2 stands under 3.
+    publisher.vouch(&release, "plant-3.json");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 3));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    let mut keeper = device.keeper();
+    let first = device.check_with(&mut keeper, &Wish::Ring, vec![publisher.source()]);
+    let first = first.unwrap_err().to_string();
+    assert!(
+        first.contains("holds the manifest of plant-2.json"),
+        "{first}"
+    );
+    let second = device.check_with(&mut keeper, &Wish::Ring, vec![publisher.source()]);
+    let second = second.unwrap_err();
+    assert_eq!(second.code(), "package");
+    assert!(second.to_string().contains(&first), "{second}");
+    assert!(second.to_string().contains("not fetched again"), "{second}");
+}
+
+#[test]
+fn a_floor_that_a_power_cut_kept_from_the_disk_is_raised_by_the_next_look() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let mut device = Follower::new(&publisher);
+    device.check(vec![publisher.source()]).unwrap();
+    for journal in ["journal.a", "journal.b"] {
+        fs::remove_file(device.dir.path().join("state/ota").join(journal)).unwrap();
+    }
+    device.check(vec![publisher.source()]).unwrap();
+    publisher.package(1, "b");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 1));
+    publisher.publish();
+    let error = device.check(vec![publisher.source()]).unwrap_err();
+    assert_eq!(error.code(), "rollback");
+}
+
+#[test]
+fn a_server_gives_metadata_and_package() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    let server = Server::start(&publisher.repository.root(), [Mode::Good]);
+    let settings = lineside::ota::source::HttpSettings::default();
+    let source = || {
+        let http = lineside::ota::source::Http::new(&server.url(), &settings).unwrap();
+        Box::new(http) as Box<dyn Source>
+    };
+    let mut device = Follower::new(&publisher);
+    assert!(is_ready(&device.check(vec![source()]).unwrap(), 2));
+    // A file that is not there ends the chain of roots, and nothing else does.
+    device.ring = "unheard-of";
+    assert_eq!(device.check(vec![source()]).unwrap(), Found::Nothing);
+}
+
+/// Metadata that never comes to an end: a byte now and then, or nothing at all.
+struct Dripping {
+    inner: Folder,
+    bytes: Option<u8>,
+}
+
+impl Source for Dripping {
+    fn name(&self) -> &'static str {
+        "dripping"
+    }
+
+    fn open(&mut self, path: &str, from: u64, total: u64) -> Result<Opened, Fault> {
+        self.inner.open(path, from, total)
+    }
+
+    fn open_whole(&mut self, _: &str) -> Result<Box<dyn Body>, Fault> {
+        Ok(Box::new(Drops(self.bytes)))
+    }
+}
+
+struct Drops(Option<u8>);
+
+impl Body for Drops {
+    fn next(&mut self, _: Duration) -> Result<Piece<'_>, Fault> {
+        std::thread::sleep(Duration::from_micros(200));
+        Ok(match &self.0 {
+            Some(byte) => Piece::Bytes(std::slice::from_ref(byte)),
+            None => Piece::Nothing,
+        })
+    }
+}
+
+#[test]
+fn metadata_that_drips_is_given_up_and_the_next_source_asked() {
+    let mut publisher = Publisher::new();
+    publisher.package(2, "a");
+    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
+    publisher.publish();
+    for bytes in [None, Some(b'{')] {
+        let mut device = Follower::new(&publisher);
+        // A fifth of a millisecond is a second.
+        device.pulse.speed = 5000;
+        let dripping = Dripping {
+            inner: Folder::new(publisher.repository.root()),
+            bytes,
+        };
+        let found = device.check(vec![Box::new(dripping), publisher.source()]);
+        assert!(is_ready(&found.unwrap(), 2));
+        assert_eq!(device.asked.len(), 2);
+    }
+}
