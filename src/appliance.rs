@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  start:  state directory ─► control socket ─► store ─► dispatcher ─► engine ─► governor
-//!            ─► uplink ─► broker ─► ready
+//!            ─► uplink ─► broker ─► ready; the keeper of packages beside all that
 //!  drain:  dispatcher (finishes what runs, sends what it can) ─► governor ─► engine (its processes end)
 //!            ─► uplink (keeps its counters) ─► broker (says "offline", says goodbye)
 //!            ─► store (last commit) ─► socket
@@ -20,6 +20,7 @@ mod heat;
 mod inference;
 mod lessons;
 mod line;
+mod packages;
 pub mod plan;
 
 pub use inference::router;
@@ -68,9 +69,6 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(&settings)?;
     make_state_dir(&settings.state_dir)?;
-    if settings.ota.is_some() {
-        tracing::error!("[ota] is set, and this version does not fetch packages by itself");
-    }
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
 
@@ -82,6 +80,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
+    let (keeping, desk) = packages::start(&settings, &board, clock)?;
     let manifest = plan::served(&settings, &board);
     let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
     let dispatch = Dispatch::new(
@@ -110,7 +109,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
-    let serving = tokio::spawn(socket.serve(inquiries));
+    let serving = tokio::spawn(socket.serve(inquiries, desk));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
     let (governing, allowance) = heat::start(&settings, reins, clock, governor_pulse)?;
@@ -144,6 +143,9 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     dispatch_pulse.retire();
 
     governing.close();
+    if let Some(keeping) = keeping {
+        keeping.close();
+    }
     inference.close().await;
     uplink.close().await;
     lessons.close().await;

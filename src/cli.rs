@@ -6,6 +6,7 @@ pub mod check;
 pub mod explain;
 pub mod learned;
 pub mod models;
+pub mod ota;
 pub mod plan;
 mod reach;
 pub mod review;

@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 pub use crate::fault::{Fault, Place};
 pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
+pub use ota::{RING_WANTED, is_ring};
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry,

@@ -16,5 +16,6 @@
 
 pub mod client;
 pub mod commands;
+mod packages;
 pub mod review;
 pub mod socket;

@@ -46,6 +46,8 @@ enum Command {
     Explain(cli::explain::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
+    /// Look for packages over the air, or say what came.
+    Ota(cli::ota::Args),
     /// Say what a model takes of memory, whether it fits, and how it would be run.
     Plan(cli::plan::Args),
     /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
@@ -96,6 +98,7 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Ask(args) => finish(cli::ask::command(&args).await),
         Command::Trace(args) => finish(cli::trace::command(&args).await),
         Command::Review(args) => finish(cli::review::command(&args).await),
+        Command::Ota(args) => finish(cli::ota::command(&args).await),
         Command::Explain(args) => match cli::explain::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

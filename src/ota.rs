@@ -70,5 +70,9 @@ pub mod update;
 // All of it, for one device.
 pub mod keeper;
 
+pub mod rounds;
+
+pub mod desk;
+
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,9 @@ mod http;
 mod keeper;
 #[path = "ota/plant.rs"]
 mod plant;
+#[path = "support/publisher.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod publisher;
 #[path = "ota/server.rs"]
 mod server;
 #[path = "ota/store.rs"]

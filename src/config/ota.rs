@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checker;
 use super::file::NumberOr;
-use super::settings::{Ota, PackageSource, is_level};
+use super::settings::{Ota, PackageSource};
 use super::{keys, secret, tiers};
 use crate::router::Window;
 
@@ -69,11 +69,20 @@ pub(super) fn check(checker: &mut Checker<'_>, section: &Section) -> Option<Opti
 
 #[allow(clippy::option_option, reason = "as every part: none after a fault")]
 fn ring(checker: &mut Checker<'_>, given: Option<&str>) -> Option<Option<String>> {
-    if given.is_none_or(is_level) {
+    if given.is_none_or(is_ring) {
         return Some(given.map(str::to_owned));
     }
-    checker.fault("ota.ring", "1 to 64 letters, digits, '-', '_' or '.'");
+    checker.fault("ota.ring", RING_WANTED);
     None
+}
+
+/// What the name of a ring is.
+pub const RING_WANTED: &str = "1 to 64 letters, digits, '-', '_' or '.', the first no '.'";
+
+/// Whether a text is the name of a ring. It becomes the name of a file.
+pub fn is_ring(name: &str) -> bool {
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(is_sign) && !name.starts_with('.')
 }
 
 #[allow(clippy::option_option, reason = "as every part: none after a fault")]

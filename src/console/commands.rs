@@ -1,5 +1,6 @@
 //! The table of commands, and what each does.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,9 +8,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::review;
+use super::{packages, review};
 use crate::dispatch::shell::Inquirer;
 use crate::dispatch::{Answer, Inquiry, Lesson};
+use crate::ota::desk::{Desk, DeskError};
 use crate::review::Refusal;
 
 /// One command of the table.
@@ -48,6 +50,11 @@ pub const TABLE: &[Command] = &[
         about: "what waits for a person; needs action (list, show, take, release, approve, \
                 correct or reject), and what that needs",
     },
+    Command {
+        name: "ota",
+        about: "packages over the air; with action (status, check or cancel), and for check from \
+                or package",
+    },
 ];
 
 /// How long a command may take unless the request itself sets a later deadline: a little more
@@ -71,6 +78,8 @@ struct Line {
     reason: Option<String>,
     after: Option<String>,
     max: Option<usize>,
+    from: Option<PathBuf>,
+    package: Option<String>,
 }
 
 /// A line as it goes out.
@@ -105,11 +114,19 @@ pub enum CommandError {
         what: &'static str,
     },
     /// No such action.
-    #[error("no action '{0}'; there are {all}", all = review::ACTIONS.join(", "))]
-    UnknownAction(String),
+    #[error("no action '{given}'; there are {}", .all.join(", "))]
+    UnknownAction {
+        /// What was asked.
+        given: String,
+        /// What there is.
+        all: &'static [&'static str],
+    },
     /// The desk of items that wait for a person says no.
     #[error(transparent)]
     Review(#[from] Refusal),
+    /// The keeper of packages says no.
+    #[error(transparent)]
+    Packages(#[from] DeskError),
     /// The appliance did not answer in time, or is going down.
     #[error("the appliance did not answer")]
     NoAnswer,
@@ -122,18 +139,23 @@ impl CommandError {
             Self::Syntax(_) => "syntax",
             Self::Unknown(_) => "unknown_command",
             Self::Missing { .. } => "missing_argument",
-            Self::UnknownAction(_) => "unknown_action",
+            Self::UnknownAction { .. } => "unknown_action",
             Self::Review(refusal) => refusal.code(),
+            Self::Packages(error) => error.code(),
             Self::NoAnswer => "no_answer",
         }
     }
 }
 
 /// Carries out one line and gives the line that answers it.
-pub async fn carry_out(line: &[u8], inquiries: &mpsc::Sender<Inquirer>) -> Vec<u8> {
+pub async fn carry_out(line: &[u8], inquiries: &mpsc::Sender<Inquirer>, desk: &Desk) -> Vec<u8> {
     let told = match understand(line) {
         Ok(Understood::Help) => Ok(raw(&help())),
         Ok(Understood::Inquiry(inquiry)) => inquire(inquiry, inquiries).await,
+        Ok(Understood::Packages(asked)) => {
+            let put = asked.put(desk).map(|report| raw(&report));
+            put.map_err(CommandError::from)
+        }
         Err(error) => Err(error),
     };
     let line = match told {
@@ -154,6 +176,7 @@ pub async fn carry_out(line: &[u8], inquiries: &mpsc::Sender<Inquirer>) -> Vec<u
 enum Understood {
     Help,
     Inquiry(Inquiry),
+    Packages(packages::Asked),
 }
 
 fn understand(line: &[u8]) -> Result<Understood, CommandError> {
@@ -200,6 +223,24 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
                 max: line.max,
             })?;
             Ok(Understood::Inquiry(Inquiry::Review(asked)))
+        }
+        "ota" => {
+            let action = line.action.as_deref();
+            let asked = packages::Asked::read(action, line.from, line.package.as_deref());
+            asked
+                .map(Understood::Packages)
+                .map_err(|wrong| match wrong {
+                    packages::Wrong::Action => CommandError::UnknownAction {
+                        given: line.action.unwrap_or_default(),
+                        all: &packages::ACTIONS,
+                    },
+                    packages::Wrong::From => {
+                        CommandError::Syntax("from needs the absolute path of a folder".into())
+                    }
+                    packages::Wrong::Package => CommandError::Syntax(
+                        "package needs NAME-SEQ, such as factory-triage-3".into(),
+                    ),
+                })
         }
         _ => Err(CommandError::Unknown(line.cmd)),
     }
@@ -255,7 +296,16 @@ pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ota::desk::Report;
     use crate::review::Told;
+
+    /// A keeper that is idle. The other end of its orders stays open as long as the process.
+    fn desk() -> Desk {
+        let (orders, inbox) = std::sync::mpsc::sync_channel(1);
+        let (say, report) = tokio::sync::watch::channel(Report::default());
+        std::mem::forget((inbox, say));
+        Desk::new(orders, report, std::sync::Arc::default())
+    }
 
     async fn told(line: &str) -> String {
         let (inquiries, mut asked) = mpsc::channel::<Inquirer>(1);
@@ -275,15 +325,20 @@ mod tests {
                 let _ = caller.answer.send(answer);
             }
         });
-        String::from_utf8(carry_out(line.as_bytes(), &inquiries).await).unwrap()
+        String::from_utf8(carry_out(line.as_bytes(), &inquiries, &desk()).await).unwrap()
     }
 
     #[tokio::test]
     async fn every_command_of_the_table_is_understood() {
         for command in TABLE {
             let line = format!(
-                r#"{{"cmd":"{}","id":"x","request":{{"prompt":"hi"}},"action":"list"}}"#,
-                command.name
+                r#"{{"cmd":"{}","id":"x","request":{{"prompt":"hi"}},"action":"{}"}}"#,
+                command.name,
+                if command.name == "ota" {
+                    "check"
+                } else {
+                    "list"
+                }
             );
             let answer = told(&line).await;
             assert!(answer.starts_with(r#"{"ok":true"#), "{line} {answer}");
@@ -299,6 +354,12 @@ mod tests {
             (r#"{"cmd":"tarce"}"#, "unknown_command"),
             (r#"{"cmd":"trace"}"#, "missing_argument"),
             (r#"{"cmd":"ask"}"#, "missing_argument"),
+            (r#"{"cmd":"ota","action":"stop"}"#, "unknown_action"),
+            (r#"{"cmd":"ota","action":"check","from":"usb"}"#, "syntax"),
+            (
+                r#"{"cmd":"ota","action":"check","package":"triage"}"#,
+                "syntax",
+            ),
         ] {
             let answer = told(line).await;
             assert!(
@@ -309,10 +370,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_packages_over_the_air_that_is_said() {
+        let (inquiries, _asked) = mpsc::channel(1);
+        let line = br#"{"cmd":"ota"}"#;
+        let answer = carry_out(line, &inquiries, &Desk::default()).await;
+        assert!(String::from_utf8(answer).unwrap().contains("no_ota"));
+    }
+
+    #[tokio::test]
     async fn an_appliance_that_is_gone_is_said_to_be() {
         let (inquiries, asked) = mpsc::channel(1);
         drop(asked);
-        let answer = carry_out(br#"{"cmd":"status"}"#, &inquiries).await;
+        let answer = carry_out(br#"{"cmd":"status"}"#, &inquiries, &Desk::default()).await;
         assert!(String::from_utf8(answer).unwrap().contains("no_answer"));
     }
 }

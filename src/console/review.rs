@@ -82,7 +82,10 @@ pub(super) fn asked(said: Said) -> Result<Asked, CommandError> {
         "reject" => rule(Verdict::Reject(
             said.reason.clone().ok_or(missing("reason"))?,
         )),
-        _ => Err(CommandError::UnknownAction(action)),
+        _ => Err(CommandError::UnknownAction {
+            given: action,
+            all: ACTIONS,
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::commands;
 use crate::dispatch::shell::Inquirer;
+use crate::ota::desk::Desk;
 
 /// Commands under way at a time: people and a script or two.
 const MAX_CONNECTIONS: usize = 16;
@@ -81,7 +82,7 @@ impl ControlSocket {
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, inquiries: mpsc::Sender<Inquirer>) {
+    pub async fn serve(self, inquiries: mpsc::Sender<Inquirer>, desk: Desk) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -89,9 +90,10 @@ impl ControlSocket {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (inquiries, max) = (inquiries.clone(), self.max_line_bytes);
+                    let (inquiries, desk) = (inquiries.clone(), desk.clone());
+                    let max = self.max_line_bytes;
                     tokio::spawn(async move {
-                        talk(stream, inquiries, max).await;
+                        talk(stream, inquiries, desk, max).await;
                         drop(place);
                     });
                 }
@@ -111,7 +113,12 @@ impl Drop for ControlSocket {
 }
 
 /// One connection: a line, its answer, the next line.
-async fn talk(stream: UnixStream, inquiries: mpsc::Sender<Inquirer>, max_line_bytes: usize) {
+async fn talk(
+    stream: UnixStream,
+    inquiries: mpsc::Sender<Inquirer>,
+    desk: Desk,
+    max_line_bytes: usize,
+) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut patience = FIRST_SILENCE;
@@ -131,7 +138,7 @@ async fn talk(stream: UnixStream, inquiries: mpsc::Sender<Inquirer>, max_line_by
             let _ = timeout(MAX_STALL, write.write_all(told)).await;
             return;
         }
-        let carried_out = commands::carry_out(&line, &inquiries);
+        let carried_out = commands::carry_out(&line, &inquiries, &desk);
         // A client that hangs up while its command runs is not waited for.
         let answer = tokio::select! {
             answer = carried_out => answer,

@@ -400,7 +400,7 @@ impl Keeper {
                 };
                 match rollout.turn(&self.site.device) {
                     Turn::Now => id,
-                    turn => return Ok(Offer::Waiting(id, turn)),
+                    turn @ (Turn::Later | Turn::Halted) => return Ok(Offer::Waiting(id, turn)),
                 }
             }
         };

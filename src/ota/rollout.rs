@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::{RING_WANTED, is_ring};
 use crate::package::{self, Digest, MAX_SEQ};
 
 /// The version of the format.
@@ -165,15 +166,6 @@ impl Rollout {
             Turn::Later
         }
     }
-}
-
-/// What the name of a ring is.
-pub const RING_WANTED: &str = "1 to 64 letters, digits, '-', '_' or '.'";
-
-/// Whether a text is the name of a ring. It becomes the name of a file.
-pub fn is_ring(name: &str) -> bool {
-    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=64).contains(&name.len()) && name.bytes().all(is_sign) && !name.starts_with('.')
 }
 
 /// A device's place in a ring, from 0 to 999: the same for ever, and another in another ring, so

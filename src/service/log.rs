@@ -70,9 +70,11 @@ pub const FIELDS: &[&str] = &[
     "sensor",
     // Which model or programme.
     "package",
+    "variant",
     "seq",
     "digest",
     "version",
+    "expires",
     "pid",
     // How much and how long.
     "count",

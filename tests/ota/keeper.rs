@@ -8,120 +8,50 @@ use lineside::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progres
 use lineside::ota::rollout::{Rollout, Turn};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
 use lineside::ota::store::PackageId;
-use lineside::ota::tuf::Expiry;
-use lineside::ota::tuf::metadata::{
-    Delegation, Kind, MetaFile, Root, Snapshot, Targets, Timestamp,
-};
-use lineside::ota::tuf::write::{Signer, Then, describe, sign, target_file};
 
 use crate::disk::copy;
 use crate::plant::{Release, Repository, TERMS, TestPulse};
+use crate::publisher::{HOLDS, Publisher};
 use crate::server::{Mode, Server};
 use crate::support::TempDir;
 
 /// The metadata's time and that of the devices.
 const NOW: u64 = 1_800_000_000_000;
-const WEEK: Duration = Duration::from_hours(168);
 
-/// Whoever publishes: one key for everything, as the tests are not about keys.
-struct Publisher {
+/// A publisher and what it makes its packages from.
+struct Plant {
     repository: Repository,
-    signer: Signer,
-    packages: Targets,
-    rollout: Targets,
-    version: u64,
+    publisher: Publisher,
 }
 
-impl Publisher {
+impl Plant {
     fn new() -> Self {
-        let (signer, _) = Signer::generate().unwrap();
-        let publisher = Self {
-            repository: Repository::new(),
-            packages: Targets::new(1, expiry()),
-            rollout: Targets::new(1, expiry()),
-            signer,
-            version: 0,
-        };
-        let mut root = Root::new(1, expiry());
-        for kind in Kind::ALL {
-            root.entrust(kind, 1, &[&publisher.signer]);
+        let repository = Repository::new();
+        let publisher = Publisher::new(&repository.root(), Wall(NOW));
+        Self {
+            repository,
+            publisher,
         }
-        publisher.lay("1.root.json", &root);
-        publisher
     }
 
-    fn lay<T: lineside::ota::tuf::metadata::Role>(&self, name: &str, content: &T) -> Vec<u8> {
-        let bytes = sign(content, &[&self.signer]).unwrap();
-        self.repository.lay(&format!("metadata/{name}"), &bytes);
-        bytes
-    }
-
-    /// Adds a package.
     fn package(&mut self, seq: u64, word: &str) -> Release {
         let release = self.repository.release(seq, word);
-        self.vouch(&release, &release.target.path.clone());
+        self.publisher
+            .vouch(&release.manifest, &release.target.path);
         release
     }
 
-    /// Vouches for a manifest under this name.
-    fn vouch(&mut self, release: &Release, name: &str) {
-        let text = release.manifest.to_json();
-        let file = target_file(text.as_bytes(), None);
-        self.packages.targets.insert(name.to_owned(), file);
-        let mut target = release.target.clone();
-        target.path = name.to_owned();
-        self.repository.lay(&target.paths()[0], text.as_bytes());
-    }
-
-    /// Says what a ring is to run.
     fn open(&mut self, ring: &str, rollout: &Rollout) {
-        let text = rollout.to_json();
-        let path = Rollout::target_of(ring);
-        let file = target_file(text.as_bytes(), None);
-        let digest = file.hashes["sha256"].clone();
-        self.rollout.targets.insert(path, file);
-        let place = format!("targets/rollout/{digest}.{ring}.json");
-        self.repository.lay(&place, text.as_bytes());
+        self.publisher.open(ring, rollout);
     }
 
-    /// Signs all of it anew.
     fn publish(&mut self) {
-        self.version += 1;
-        let version = self.version;
-        let numbered = |role: &str| format!("{version}.{role}.json");
-        let mut snapshot = Snapshot::new(version, expiry());
-        for (role, content) in [("packages", &self.packages), ("rollout", &self.rollout)] {
-            let content = Targets {
-                version,
-                ..content.clone()
-            };
-            let file = self.lay(&numbered(role), &content);
-            snapshot.list(role, describe(version, &file));
-        }
-        let mut targets = Targets::new(version, expiry());
-        let by = [&self.signer];
-        for (role, pattern) in [("rollout", "rollout/*.json"), ("packages", "*.json")] {
-            let delegation = Delegation::of_paths(role, &[pattern], 1, &by, Then::Stop);
-            targets.delegate(delegation, &by);
-        }
-        let file = self.lay(&numbered("targets"), &targets);
-        snapshot.list("targets", describe(version, &file));
-        let file = self.lay(&numbered("snapshot"), &snapshot);
-        self.stamp(describe(version, &file), expiry());
-    }
-
-    fn stamp(&self, snapshot: MetaFile, expires: Expiry) {
-        let timestamp = Timestamp::new(self.version, expires, snapshot);
-        self.lay("timestamp.json", &timestamp);
+        self.publisher.publish();
     }
 
     fn source(&self) -> Box<dyn Source> {
         self.repository.source()
     }
-}
-
-fn expiry() -> Expiry {
-    Expiry::at(Wall(NOW).after(WEEK))
 }
 
 fn rollout(ring: &str, seq: u64) -> Rollout {
@@ -144,10 +74,9 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(publisher: &Publisher) -> Self {
+    fn new(plant: &Plant) -> Self {
         let dir = TempDir::new("ota-follower");
-        let root = publisher.repository.root().join("metadata/1.root.json");
-        fs::copy(root, dir.path().join("root.json")).unwrap();
+        fs::copy(plant.publisher.anchor(), dir.path().join("root.json")).unwrap();
         let mut pulse = TestPulse::new();
         pulse.wall_ms = NOW;
         Self {
@@ -205,12 +134,12 @@ fn is_ready(found: &Found, seq: u64) -> bool {
 
 #[test]
 fn what_the_ring_is_to_run_comes_once() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
-    let Found::Ready(first) = device.check(vec![publisher.source()]).unwrap() else {
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let mut device = Follower::new(&plant);
+    let Found::Ready(first) = device.check(vec![plant.source()]).unwrap() else {
         panic!("it did not come");
     };
     assert!(first.is_new);
@@ -222,7 +151,7 @@ fn what_the_ring_is_to_run_comes_once() {
         .unwrap();
     // A stick with metadata alone is enough to know that it is here.
     let stick = TempDir::new("ota-metadata");
-    copy(&publisher.repository.root(), stick.path());
+    copy(&plant.repository.root(), stick.path());
     fs::remove_dir_all(stick.path().join("objects")).unwrap();
     let again = device.check(vec![Box::new(Folder::new(stick.path().into()))]);
     assert!(matches!(again.unwrap(), Found::Ready(it) if !it.is_new && it.id == id(2)));
@@ -230,73 +159,73 @@ fn what_the_ring_is_to_run_comes_once() {
 
 #[test]
 fn who_is_not_yet_to_have_it_fetches_nothing() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
+    let mut plant = Plant::new();
+    plant.package(2, "a");
     let mut few = rollout("few", 2);
     few.share_permille = 0;
     let mut halted = rollout("halted", 2);
     halted.halted = true;
-    publisher.open("few", &few);
-    publisher.open("halted", &halted);
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
+    plant.open("few", &few);
+    plant.open("halted", &halted);
+    plant.publish();
+    let mut device = Follower::new(&plant);
     for (ring, found) in [
         ("few", Found::Waiting(id(2), Turn::Later)),
         ("halted", Found::Waiting(id(2), Turn::Halted)),
         ("unheard-of", Found::Nothing),
     ] {
         device.ring = ring;
-        assert_eq!(device.check(vec![publisher.source()]).unwrap(), found);
+        assert_eq!(device.check(vec![plant.source()]).unwrap(), found);
         assert_eq!(device.packages(), []);
     }
     // An operator may want it all the same.
     let mut keeper = device.keeper();
-    let found = device.check_with(&mut keeper, &Wish::Package(id(2)), vec![publisher.source()]);
+    let found = device.check_with(&mut keeper, &Wish::Package(id(2)), vec![plant.source()]);
     assert!(is_ready(&found.unwrap(), 2));
-    let missing = device.check_with(&mut keeper, &Wish::Package(id(7)), vec![publisher.source()]);
+    let missing = device.check_with(&mut keeper, &Wish::Package(id(7)), vec![plant.source()]);
     assert_eq!(missing.unwrap_err().code(), "not_there");
 }
 
 #[test]
 fn a_package_with_an_older_number_is_refused_and_nothing_changes() {
-    let mut publisher = Publisher::new();
-    publisher.package(1, "a");
-    publisher.package(2, "b");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
-    device.check(vec![publisher.source()]).unwrap();
-    publisher.open(LAST_RING, &rollout(LAST_RING, 1));
-    publisher.publish();
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    let mut plant = Plant::new();
+    plant.package(1, "a");
+    plant.package(2, "b");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let mut device = Follower::new(&plant);
+    device.check(vec![plant.source()]).unwrap();
+    plant.open(LAST_RING, &rollout(LAST_RING, 1));
+    plant.publish();
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "rollback");
     assert!(error.to_string().contains("plant"), "{error}");
     assert_eq!(device.packages(), [id(2)]);
     // The floor outlives the store.
     fs::remove_dir_all(device.dir.path().join("state/models")).unwrap();
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "rollback");
 }
 
 #[test]
 fn the_next_source_is_asked_where_one_is_away_or_stale() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
     let stale = TempDir::new("ota-stale");
-    copy(&publisher.repository.root(), stale.path());
-    publisher.package(3, "b");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 3));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
+    copy(&plant.repository.root(), stale.path());
+    plant.package(3, "b");
+    plant.open(LAST_RING, &rollout(LAST_RING, 3));
+    plant.publish();
+    let mut device = Follower::new(&plant);
     let away = || Box::new(Folder::new("/nowhere/stick".into())) as Box<dyn Source>;
     let stale = || Box::new(Folder::new(stale.path().into())) as Box<dyn Source>;
-    let found = device.check(vec![away(), publisher.source(), stale()]);
+    let found = device.check(vec![away(), plant.source(), stale()]);
     assert!(is_ready(&found.unwrap(), 3));
     assert_eq!(device.asked.len(), 2);
     // What is older than what was seen is no news, whoever comes first.
-    let found = device.check(vec![stale(), publisher.source()]);
+    let found = device.check(vec![stale(), plant.source()]);
     assert!(is_ready(&found.unwrap(), 3));
     let error = device.check(vec![away(), stale()]).unwrap_err();
     let text = error.to_string();
@@ -311,29 +240,29 @@ fn the_next_source_is_asked_where_one_is_away_or_stale() {
 
 #[test]
 fn a_frozen_repository_is_told_and_what_is_here_stays() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
-    device.check(vec![publisher.source()]).unwrap();
-    device.pulse.wall_ms = Wall(NOW).after(WEEK * 2).0;
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let mut device = Follower::new(&plant);
+    device.check(vec![plant.source()]).unwrap();
+    device.pulse.wall_ms = Wall(NOW).after(HOLDS * 2).0;
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "expired");
     assert_eq!(device.packages(), [id(2)]);
 }
 
 #[test]
 fn a_rollout_that_is_not_what_was_signed_counts_for_nothing() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
+    let mut plant = Plant::new();
+    plant.package(2, "a");
     // Signed, but for another ring.
-    publisher.open("canary", &rollout(LAST_RING, 2));
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
+    plant.open("canary", &rollout(LAST_RING, 2));
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let mut device = Follower::new(&plant);
     device.ring = "canary";
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "untrusted");
     assert!(
         error.to_string().contains("is one of ring stable"),
@@ -341,34 +270,34 @@ fn a_rollout_that_is_not_what_was_signed_counts_for_nothing() {
     );
     // Not signed at all.
     device.ring = LAST_RING;
-    let folder = publisher.repository.root().join("targets/rollout");
+    let folder = plant.repository.root().join("targets/rollout");
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("1000", "0999")).unwrap();
     }
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert!(error.to_string().contains("not what was signed"), "{error}");
     assert_eq!(device.packages(), []);
 }
 
 #[test]
 fn a_package_that_will_never_do_is_fetched_once() {
-    let mut publisher = Publisher::new();
-    let release = publisher.package(2, "a");
+    let mut plant = Plant::new();
+    let release = plant.package(2, "a");
     // A slip of whoever signs: the manifest of 2 stands under 3.
-    publisher.vouch(&release, "plant-3.json");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 3));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
+    plant.publisher.vouch(&release.manifest, "plant-3.json");
+    plant.open(LAST_RING, &rollout(LAST_RING, 3));
+    plant.publish();
+    let mut device = Follower::new(&plant);
     let mut keeper = device.keeper();
-    let first = device.check_with(&mut keeper, &Wish::Ring, vec![publisher.source()]);
+    let first = device.check_with(&mut keeper, &Wish::Ring, vec![plant.source()]);
     let first = first.unwrap_err().to_string();
     assert!(
         first.contains("holds the manifest of plant-2.json"),
         "{first}"
     );
-    let second = device.check_with(&mut keeper, &Wish::Ring, vec![publisher.source()]);
+    let second = device.check_with(&mut keeper, &Wish::Ring, vec![plant.source()]);
     let second = second.unwrap_err();
     assert_eq!(second.code(), "package");
     assert!(second.to_string().contains(&first), "{second}");
@@ -377,36 +306,36 @@ fn a_package_that_will_never_do_is_fetched_once() {
 
 #[test]
 fn a_floor_that_a_power_cut_kept_from_the_disk_is_raised_by_the_next_look() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let mut device = Follower::new(&publisher);
-    device.check(vec![publisher.source()]).unwrap();
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let mut device = Follower::new(&plant);
+    device.check(vec![plant.source()]).unwrap();
     for journal in ["journal.a", "journal.b"] {
         fs::remove_file(device.dir.path().join("state/ota").join(journal)).unwrap();
     }
-    device.check(vec![publisher.source()]).unwrap();
-    publisher.package(1, "b");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 1));
-    publisher.publish();
-    let error = device.check(vec![publisher.source()]).unwrap_err();
+    device.check(vec![plant.source()]).unwrap();
+    plant.package(1, "b");
+    plant.open(LAST_RING, &rollout(LAST_RING, 1));
+    plant.publish();
+    let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "rollback");
 }
 
 #[test]
 fn a_server_gives_metadata_and_package() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
-    let server = Server::start(&publisher.repository.root(), [Mode::Good]);
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let server = Server::start(&plant.repository.root(), [Mode::Good]);
     let settings = lineside::ota::source::HttpSettings::default();
     let source = || {
         let http = lineside::ota::source::Http::new(&server.url(), &settings).unwrap();
         Box::new(http) as Box<dyn Source>
     };
-    let mut device = Follower::new(&publisher);
+    let mut device = Follower::new(&plant);
     assert!(is_ready(&device.check(vec![source()]).unwrap(), 2));
     // A file that is not there ends the chain of roots, and nothing else does.
     device.ring = "unheard-of";
@@ -447,19 +376,19 @@ impl Body for Drops {
 
 #[test]
 fn metadata_that_drips_is_given_up_and_the_next_source_asked() {
-    let mut publisher = Publisher::new();
-    publisher.package(2, "a");
-    publisher.open(LAST_RING, &rollout(LAST_RING, 2));
-    publisher.publish();
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
     for bytes in [None, Some(b'{')] {
-        let mut device = Follower::new(&publisher);
+        let mut device = Follower::new(&plant);
         // A fifth of a millisecond is a second.
         device.pulse.speed = 5000;
         let dripping = Dripping {
-            inner: Folder::new(publisher.repository.root()),
+            inner: Folder::new(plant.repository.root()),
             bytes,
         };
-        let found = device.check(vec![Box::new(dripping), publisher.source()]);
+        let found = device.check(vec![Box::new(dripping), plant.source()]);
         assert!(is_ready(&found.unwrap(), 2));
         assert_eq!(device.asked.len(), 2);
     }

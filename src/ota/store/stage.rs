@@ -23,6 +23,19 @@ pub struct PackageId {
     pub seq: u64,
 }
 
+impl PackageId {
+    /// `NAME-SEQ`; none where it is another text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, seq) = text.rsplit_once('-')?;
+        let plain = seq.bytes().all(|byte| byte.is_ascii_digit()) && !seq.starts_with('0');
+        let seq = seq.parse().ok().filter(|_| plain)?;
+        is_package_name(name).then(|| Self {
+            name: name.to_owned(),
+            seq,
+        })
+    }
+}
+
 impl fmt::Display for PackageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.name, self.seq)

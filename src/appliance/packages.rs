@@ -1,0 +1,310 @@
+//! The keeper of packages: its thread, which asks, fetches and hashes, and may take all the time
+//! that it needs.
+//!
+//! ```text
+//!  desk (console, command line) ──orders──► thread: rounds ─► keeper ─► STATE_DIR/{trust,ota,models}
+//!       ◄──────────report───────────────────┘
+//! ```
+//!
+//! Nobody waits for it: neither requests nor the drain. What it was fetching is gone on with at the
+//! next start. That it cannot begin, because its root or its store cannot be read, is told as its
+//! outcome and tried again, and ends nothing else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::plan;
+use crate::clock::{Clock, Now};
+use crate::config::{self, PackageSource, Settings};
+use crate::governor::memory::{self, Board};
+use crate::ota::desk::{Desk, Order, Outcome, Report, Root};
+use crate::ota::fetch::{RealPulse, Stop, Terms};
+use crate::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
+use crate::ota::rollout;
+use crate::ota::rounds::{Ended, Rounds};
+use crate::ota::source::{self, Folder, Source};
+use crate::ota::store::PackageId;
+use crate::ota::update::{UpdateError, VariantHeader};
+
+/// The longest sleep, so that the end of the process is soon noticed.
+const BREATH: Duration = Duration::from_millis(250);
+/// Before its root expires by less than this, people are told with each look: a new root takes
+/// several of them, and some are on holiday.
+const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
+
+/// The keeper's thread.
+pub(super) struct Keeping {
+    stop: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
+}
+
+impl Keeping {
+    /// Ends it: within a breath where it waits, else as soon as its source gives way.
+    pub(super) fn close(self) {
+        self.end.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts it, where packages come over the air.
+pub(super) fn start(
+    settings: &Settings,
+    board: &Board,
+    clock: Clock,
+) -> std::io::Result<(Option<Keeping>, Desk)> {
+    let Some(ota) = settings.ota.clone() else {
+        return Ok((None, Desk::default()));
+    };
+    let ring = ota.ring.clone().unwrap_or_else(|| LAST_RING.into());
+    let device = settings.name.to_string();
+    let report = Report {
+        place: rollout::place(&ring, &device),
+        ring: ring.clone(),
+        sources: ota.sources.iter().map(named).collect(),
+        state: "idle",
+        ..Report::default()
+    };
+    let (orders, inbox) = sync_channel(1);
+    let (say, report) = watch::channel(report);
+    let (stop, end) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let desk = Desk::new(orders, report, Arc::clone(&stop));
+    let thread = Thread {
+        site: Site {
+            device,
+            ring,
+            terms: Terms::of(&ota, settings.utc_offset_minutes),
+            keep_bytes: ota.keep_bytes,
+        },
+        state_dir: settings.state_dir.clone(),
+        headroom_bytes: settings.spool.headroom_bytes,
+        serving: settings.model_package.clone(),
+        rounds: Rounds::new(ota.check_every),
+        ota,
+        engine: settings.engine.clone(),
+        board: *board,
+        clock,
+        keeper: None,
+        say,
+        stop: Arc::clone(&stop),
+        end: Arc::clone(&end),
+    };
+    std::thread::Builder::new()
+        .name("packages".into())
+        .spawn(move || thread.run(&inbox))?;
+    Ok((Some(Keeping { stop, end }), desk))
+}
+
+fn named(source: &PackageSource) -> String {
+    match source {
+        PackageSource::Url(url) => url.clone(),
+        PackageSource::Folder(path) => path.display().to_string(),
+    }
+}
+
+struct Thread {
+    site: Site,
+    state_dir: PathBuf,
+    headroom_bytes: u64,
+    /// The folder that serves.
+    serving: Option<PathBuf>,
+    rounds: Rounds,
+    ota: config::Ota,
+    engine: config::Engine,
+    board: Board,
+    clock: Clock,
+    /// None until its root and its store could be read.
+    keeper: Option<Keeper>,
+    say: watch::Sender<Report>,
+    stop: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
+}
+
+impl Thread {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        let mut pause = self.rounds.first(fastrand::f64());
+        loop {
+            let Some(order) = self.wait(pause, inbox) else {
+                return;
+            };
+            self.stop.store(false, Ordering::Relaxed);
+            if self.end.load(Ordering::Relaxed) {
+                return; // it came between
+            }
+            let looked = self.look(&order);
+            let ended = ended(&looked);
+            pause = self.rounds.after(ended, fastrand::f64());
+            self.tell(&looked, pause);
+        }
+    }
+
+    /// Until the next look, or an order that comes before; none at the end.
+    fn wait(&self, pause: Duration, inbox: &Receiver<Order>) -> Option<Order> {
+        let due = self.clock.now().mono.after(pause);
+        loop {
+            let left = due.since(self.clock.now().mono);
+            if left.is_zero() {
+                return Some(Order::default());
+            }
+            match inbox.recv_timeout(left.min(BREATH)) {
+                Ok(order) => return Some(order),
+                Err(RecvTimeoutError::Timeout) if self.end.load(Ordering::Relaxed) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+                // Nobody can ask any more, and the rounds go on.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left.min(BREATH)),
+            }
+            if self.end.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+    }
+
+    fn look(&mut self, order: &Order) -> Result<Found, KeepError> {
+        self.say.send_modify(|report| {
+            report.state = "asking";
+            report.next_ms = None;
+            report.progress = None;
+            report.troubles.clear();
+        });
+        let mut sources = self.sources(order)?;
+        if self.keeper.is_none() {
+            self.keeper = Some(Keeper::open(
+                self.site.clone(),
+                &self.state_dir,
+                &self.ota.root_file,
+                self.headroom_bytes,
+            )?);
+        }
+        let serving = self.serving();
+        let Some(keeper) = &mut self.keeper else {
+            return Ok(Found::Nothing); // it was opened just now
+        };
+        let wish = match &order.package {
+            Some(id) => Wish::Package(id.clone()),
+            None => Wish::Ring,
+        };
+        let mut pulse = RealPulse {
+            clock: self.clock,
+            stop: Arc::clone(&self.stop),
+        };
+        let (board, engine, say) = (&self.board, &self.engine, &self.say);
+        let around = Around {
+            sources: &mut sources,
+            pulse: &mut pulse,
+            fits: &mut |variant| fits(variant, board, engine),
+            tell: &mut |progress| told(say, progress),
+        };
+        keeper.check(&wish, serving.as_ref(), around)
+    }
+
+    fn sources(&self, order: &Order) -> Result<Vec<Box<dyn Source>>, KeepError> {
+        match &order.from {
+            Some(folder) => Ok(vec![Box::new(Folder::new(folder.clone()))]),
+            None => source::all(&self.ota).map_err(|error| KeepError::File {
+                path: "ota.repository".into(),
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    /// The package in the store that serves, if one does.
+    fn serving(&self) -> Option<PackageId> {
+        let keeper = self.keeper.as_ref()?;
+        let served = std::fs::canonicalize(self.serving.as_ref()?).ok()?;
+        let is_served = |id: &PackageId| {
+            std::fs::canonicalize(keeper.folder(id)).is_ok_and(|folder| folder == served)
+        };
+        keeper.packages().ok()?.into_iter().find(is_served)
+    }
+
+    fn tell(&self, looked: &Result<Found, KeepError>, pause: Duration) {
+        let Now { wall, .. } = self.clock.now();
+        match looked {
+            Ok(Found::Nothing) => tracing::info!("no package is meant for this ring"),
+            Ok(Found::Waiting(id, _)) => {
+                tracing::info!(package = %id, "a package is on offer, and not yet for this device");
+            }
+            Ok(Found::Ready(ready)) if ready.is_new => {
+                tracing::info!(
+                    package = %ready.id,
+                    variant = ready.quantization,
+                    path = %ready.folder.display(),
+                    "a package has come"
+                );
+                for variant in &ready.left_out {
+                    tracing::info!(
+                        package = %ready.id,
+                        variant = variant.quantization,
+                        reason = variant.why,
+                        "a better variant was not taken"
+                    );
+                }
+            }
+            Ok(Found::Ready(_)) => {}
+            Err(error) => tracing::warn!(code = error.code(), %error, "no package came"),
+        }
+        let keeper = self.keeper.as_ref();
+        let root = keeper.map(Keeper::root);
+        if let Some((version, expires)) = root
+            && expires.moment() < wall.after(EXPIRES_SOON)
+        {
+            tracing::warn!(version, %expires, "the trusted root expires soon");
+        }
+        self.say.send_modify(|report| {
+            report.state = "idle";
+            report.looks += 1;
+            report.looked_ms = Some(wall.0);
+            report.next_ms = Some(wall.after(pause).0);
+            report.outcome = Some(Outcome::of(looked));
+            report.root = root.map(|(version, expires)| Root {
+                version,
+                expires: expires.to_string(),
+            });
+            let here = keeper.and_then(|keeper| keeper.packages().ok());
+            let here = here.into_iter().flatten();
+            report.packages = here.map(|id| id.to_string()).collect();
+        });
+    }
+}
+
+fn told(say: &watch::Sender<Report>, progress: Progress<'_>) {
+    say.send_modify(|report| match progress {
+        Progress::Asking(source) => report.source = Some(source.to_owned()),
+        Progress::Believed(versions) => report.metadata = Some(versions.into()),
+        Progress::Bringing(id, state) => report.bringing(id, state),
+        Progress::Trouble(trouble) => {
+            let said = (trouble.source.clone(), trouble.fault.to_string());
+            report.troubles.push(said);
+        }
+    });
+}
+
+fn ended(looked: &Result<Found, KeepError>) -> Ended {
+    match looked {
+        Err(KeepError::Update(UpdateError::Stop(Stop::Shut(opens)))) => Ended::Shut(*opens),
+        // What nobody wants now, or what will never do, is no reason to hurry.
+        Ok(_)
+        | Err(KeepError::Refused(_) | KeepError::Update(UpdateError::Stop(Stop::Unwanted))) => {
+            Ended::Well
+        }
+        Err(KeepError::Update(error)) if error.is_final() => Ended::Well,
+        Err(_) => Ended::Failed,
+    }
+}
+
+/// Whether a variant could be served here.
+fn fits(variant: &VariantHeader, board: &Board, engine: &config::Engine) -> Result<(), String> {
+    let planned = memory::plan(
+        &plan::shape(&variant.header),
+        board,
+        &plan::wishes_of_site(engine),
+    );
+    planned.map(drop).map_err(|refusal| refusal.to_string())
+}
