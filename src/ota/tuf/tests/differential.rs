@@ -1,11 +1,10 @@
-//! The same made-up repositories, read here and by python-tuf.
+//! The same made-up repositories, read here, by python-tuf and by the crate sigstore-tuf.
 //!
 //! A valid repository is changed at random: bytes, fields, signatures, versions, which file lies
 //! under which name; often signed again by those who must, so that what is signed is wrong, too.
-//! Nothing may be accepted here that python-tuf refuses, and what both accept must mean the same.
-//! Where this client is stricter, that is counted and shown.
-//!
-//! Differences that are meant, each with its reason:
+//! Nothing may be accepted here that both refuse; what several accept must mean the same to them.
+//! Where this client is stricter, that is counted and shown. What it accepts and python-tuf does not
+//! must be one of these, each with its reason:
 //!
 //! | Here | python-tuf | Why |
 //! | --- | --- | --- |
@@ -33,29 +32,38 @@ struct Oracle {
 }
 
 impl Oracle {
-    /// None where there is no Python with `tuf`.
-    fn start() -> Option<Self> {
+    /// The Python with `tuf`; none where there is none.
+    fn python() -> Option<Self> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = match std::env::var_os("LINESIDE_TUF_PYTHON") {
             Some(python) => PathBuf::from(python),
             None => repository.join("target/tuf-oracle/bin/python"),
         };
-        if !python.exists() {
-            return None;
-        }
-        let mut child = Command::new(python)
-            .arg(repository.join("tools/tuf_oracle.py"))
+        let script = repository.join("tools/tuf_oracle.py");
+        python
+            .exists()
+            .then(|| Self::start(Command::new(python).arg(script)))
+    }
+
+    /// The program with sigstore-tuf, where somebody has built it.
+    fn sigstore() -> Option<Self> {
+        let program = std::env::var_os("LINESIDE_TUF_SIGSTORE")?;
+        Some(Self::start(&mut Command::new(program)))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let asks = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        Some(Self {
+        Self {
             child,
             asks,
             answers,
-        })
+        }
     }
 
     fn ask(&mut self, case: &Case) -> String {
@@ -258,8 +266,14 @@ fn change_byte(mut bytes: Vec<u8>, dice: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 fn change_signatures(bytes: &[u8], dice: &mut fastrand::Rng) -> Vec<u8> {
-    let mut value: Value = serde_json::from_slice(bytes).unwrap();
-    let list = value["signatures"].as_array_mut().unwrap();
+    // An earlier change may have left nothing to work on.
+    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else {
+        return bytes.to_vec();
+    };
+    let list = value.get_mut("signatures").and_then(Value::as_array_mut);
+    let Some(list) = list.filter(|list| !list.is_empty()) else {
+        return bytes.to_vec();
+    };
     let at = dice.usize(..list.len());
     match dice.usize(..5) {
         0 => drop(list.remove(at)),
@@ -376,9 +390,76 @@ fn meant(case: &Case, python: &str) -> Option<&'static str> {
     None
 }
 
+/// What became of the cases.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Accepted by python-tuf and here.
+    both: u64,
+    /// By neither.
+    neither: u64,
+    /// Refused here alone, or here and by sigstore-tuf: why.
+    stricter: BTreeMap<String, u64>,
+    /// Accepted here and not by python-tuf: why that is meant.
+    explained: BTreeMap<&'static str, u64>,
+    /// Accepted here and not by sigstore-tuf.
+    laxer_than_sigstore: BTreeMap<String, u64>,
+    faults: Vec<String>,
+}
+
+impl Tally {
+    fn count(&mut self, seed: u64, case: &Case, python: &str, sigstore: Option<&str>) {
+        let here = case.read_here();
+        let fault = |what: &str| {
+            let told = match &here {
+                Ok(here) => here.clone(),
+                Err(error) => error.to_string(),
+            };
+            let done = &case.done;
+            format!(
+                "seed {seed}: {what}: {done:?}\n  here {told}\n  python-tuf {python}\n  \
+                 sigstore-tuf {sigstore:?}"
+            )
+        };
+        let (refused, other) = match sigstore {
+            Some(told) if told.starts_with("no ") => (true, None),
+            other => (false, other),
+        };
+        match &here {
+            Ok(here) => {
+                if other.is_some_and(|other| other != here) {
+                    self.faults.push(fault("sigstore-tuf means something else"));
+                }
+                if refused {
+                    let kind = without_digits(sigstore.unwrap_or_default());
+                    *self.laxer_than_sigstore.entry(kind).or_default() += 1;
+                }
+                if here == python {
+                    self.both += 1;
+                } else if python.starts_with("no ") && refused {
+                    self.faults.push(fault("both others refuse it"));
+                } else {
+                    match meant(case, python) {
+                        Some(why) => *self.explained.entry(why).or_default() += 1,
+                        None => self.faults.push(fault("python-tuf does not say so")),
+                    }
+                }
+            }
+            Err(_) if python.starts_with("no ") => self.neither += 1,
+            Err(error) => {
+                let kind = without_digits(&error.to_string());
+                *self.stricter.entry(kind).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn without_digits(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
 #[test]
-fn nothing_is_accepted_here_that_python_tuf_refuses() {
-    let Some(mut oracle) = Oracle::start() else {
+fn nothing_is_accepted_here_that_the_others_refuse() {
+    let Some(mut python) = Oracle::python() else {
         // Past the capture, so that it is seen.
         let _ = writeln!(
             std::io::stderr(),
@@ -386,41 +467,32 @@ fn nothing_is_accepted_here_that_python_tuf_refuses() {
         );
         return;
     };
+    let mut sigstore = Oracle::sigstore();
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds: u64 = number("LINESIDE_TUF_SEEDS").unwrap_or(SEEDS);
     let first: u64 = number("LINESIDE_TUF_FIRST").unwrap_or(0);
-    let (mut both, mut neither) = (0, 0);
-    let mut stricter: BTreeMap<String, u64> = BTreeMap::new();
-    let mut explained: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut faults = Vec::new();
+    let mut tally = Tally::default();
     for seed in first..first + seeds {
         let case = Case::new(&mut fastrand::Rng::with_seed(seed));
-        let python = oracle.ask(&case);
-        match case.read_here() {
-            Ok(here) if here == python => both += 1,
-            Ok(here) => match meant(&case, &python) {
-                Some(why) => *explained.entry(why).or_default() += 1,
-                None => faults.push(format!(
-                    "seed {seed}: {:?}\n  here {here}\n  there {python}",
-                    case.done
-                )),
-            },
-            Err(_) if python.starts_with("no ") => neither += 1,
-            Err(error) => {
-                let kind: String = error
-                    .to_string()
-                    .chars()
-                    .filter(|c| !c.is_ascii_digit())
-                    .collect();
-                *stricter.entry(kind).or_default() += 1;
-            }
-        }
+        let told = python.ask(&case);
+        let other = sigstore.as_mut().map(|sigstore| sigstore.ask(&case));
+        tally.count(seed, &case, &told, other.as_deref());
     }
+    let Tally { both, neither, .. } = tally;
     let _ = writeln!(
         std::io::stderr(),
-        "{seeds} repositories: {both} accepted by both, {neither} by neither\n\
-         only there: {stricter:#?}\nonly here, meant: {explained:#?}"
+        "{seeds} repositories, sigstore-tuf {}: {both} accepted here and by python-tuf, {neither} \
+         by neither\nonly by python-tuf: {:#?}\nonly here, meant: {:#?}\n\
+         here and not by sigstore-tuf: {:#?}",
+        if sigstore.is_some() {
+            "asked, too"
+        } else {
+            "not asked"
+        },
+        tally.stricter,
+        tally.explained,
+        tally.laxer_than_sigstore,
     );
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(tally.faults.is_empty(), "{}", tally.faults.join("\n"));
     assert!(both > 0 && neither > 0);
 }
