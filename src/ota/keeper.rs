@@ -398,7 +398,8 @@ impl Keeper {
                     name: rollout.package.clone(),
                     seq: rollout.seq,
                 };
-                match rollout.turn(&self.site.device) {
+                let time = self.client.book().floors().time(clock);
+                match rollout.turn(&self.site.device, time) {
                     Turn::Now => id,
                     turn @ (Turn::Later | Turn::Halted) => return Ok(Offer::Waiting(id, turn)),
                 }

@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tuf::Expiry;
+use crate::clock::Wall;
 pub use crate::config::{RING_WANTED, is_ring};
 use crate::package::{self, Digest, MAX_SEQ};
 
@@ -36,9 +38,12 @@ pub struct Rollout {
     /// Its number.
     pub seq: u64,
     /// How many of a thousand devices it is for.
-    pub share_permille: u16,
+    pub permille: u16,
     /// Nothing new begins in this ring: no download and no trial.
-    pub halted: bool,
+    pub halt: bool,
+    /// Nor does it before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Expiry>,
 }
 
 /// Why a rollout cannot be used.
@@ -68,7 +73,7 @@ pub enum RolloutError {
 pub enum Turn {
     /// The package is meant for it.
     Now,
-    /// Others in its ring come first.
+    /// Others in its ring come first, or nobody yet.
     Later,
     /// The ring is halted.
     Halted,
@@ -76,19 +81,15 @@ pub enum Turn {
 
 impl Rollout {
     /// A package for a share of a ring.
-    pub fn new(
-        ring: &str,
-        package: &str,
-        seq: u64,
-        share_permille: u16,
-    ) -> Result<Self, RolloutError> {
+    pub fn new(ring: &str, package: &str, seq: u64, permille: u16) -> Result<Self, RolloutError> {
         let rollout = Self {
             format: FORMAT,
             ring: ring.to_owned(),
             package: package.to_owned(),
             seq,
-            share_permille,
-            halted: false,
+            permille,
+            halt: false,
+            not_before: None,
         };
         rollout.check()?;
         Ok(rollout)
@@ -134,8 +135,8 @@ impl Rollout {
             "a number from 1 to 2^53",
         )?;
         rule(
-            self.share_permille <= PLACES,
-            "share_permille",
+            self.permille <= PLACES,
+            "permille",
             "a number from 0 to 1000",
         )
     }
@@ -156,11 +157,14 @@ impl Rollout {
         format!("{}-{}.json", self.package, self.seq)
     }
 
-    /// What it means for a device of this name.
-    pub fn turn(&self, device: &str) -> Turn {
-        if self.halted {
+    /// What it means for a device of this name, at this time.
+    pub fn turn(&self, device: &str, now: Wall) -> Turn {
+        let is_early = |moment: Expiry| now < moment.moment();
+        if self.halt {
             Turn::Halted
-        } else if place(&self.ring, device) < self.share_permille {
+        } else if self.not_before.is_some_and(is_early) {
+            Turn::Later
+        } else if place(&self.ring, device) < self.permille {
             Turn::Now
         } else {
             Turn::Later
@@ -181,6 +185,8 @@ pub fn place(ring: &str, device: &str) -> u16 {
 mod tests {
     use super::*;
 
+    const NOW: Wall = Wall(1_800_000_000_000);
+
     fn rollout() -> Rollout {
         Rollout::new("canary", "factory-triage", 3, 100).unwrap()
     }
@@ -197,20 +203,17 @@ mod tests {
     fn a_wider_share_keeps_those_who_were_first() {
         let devices: Vec<_> = (0..2000).map(|it| format!("line-{it}")).collect();
         let mut before = 0;
-        for share_permille in [0, 1, 10, 100, 500, 1000] {
+        for permille in [0, 1, 10, 100, 500, 1000] {
             let wide = Rollout {
-                share_permille,
+                permille,
                 ..rollout()
             };
-            let taken = |it: &&String| wide.turn(it) == Turn::Now;
+            let taken = |it: &&String| wide.turn(it, NOW) == Turn::Now;
             let now = devices.iter().filter(taken).count();
             assert!(now >= before, "{now} after {before}");
             before = now;
-            let due = usize::from(share_permille) * 2;
-            assert!(
-                now.abs_diff(due) < 100,
-                "{now} of 2000 for {share_permille}"
-            );
+            let due = usize::from(permille) * 2;
+            assert!(now.abs_diff(due) < 100, "{now} of 2000 for {permille}");
         }
         assert_eq!(before, devices.len());
     }
@@ -225,11 +228,21 @@ mod tests {
     #[test]
     fn a_halted_ring_begins_nothing() {
         let halted = Rollout {
-            share_permille: 1000,
-            halted: true,
+            permille: 1000,
+            halt: true,
             ..rollout()
         };
-        assert_eq!(halted.turn("line-3"), Turn::Halted);
+        assert_eq!(halted.turn("line-3", NOW), Turn::Halted);
+    }
+
+    #[test]
+    fn nothing_begins_before_its_time() {
+        let mut later = rollout();
+        later.permille = 1000;
+        later.not_before = Some(Expiry::at(NOW));
+        assert_eq!(later.turn("line-3", Wall(NOW.0 - 1000)), Turn::Later);
+        assert_eq!(later.turn("line-3", NOW), Turn::Now);
+        assert_eq!(Rollout::parse(later.to_json().as_bytes()), Ok(later));
     }
 
     #[test]
@@ -248,7 +261,7 @@ mod tests {
             ("package", "Factory".into()),
             ("seq", 0.into()),
             ("seq", ((1u64 << 53) + 1).into()),
-            ("share_permille", 1001.into()),
+            ("permille", 1001.into()),
         ] {
             let RolloutError::Part { part, .. } = with(key, value) else {
                 panic!("{key}");

@@ -162,9 +162,9 @@ fn who_is_not_yet_to_have_it_fetches_nothing() {
     let mut plant = Plant::new();
     plant.package(2, "a");
     let mut few = rollout("few", 2);
-    few.share_permille = 0;
+    few.permille = 0;
     let mut halted = rollout("halted", 2);
-    halted.halted = true;
+    halted.halt = true;
     plant.open("few", &few);
     plant.open("halted", &halted);
     plant.publish();
