@@ -18,6 +18,7 @@ mod publisher;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use appliance::{Appliance, fresh_dir};
 use device::{Ask, Device, Version};
@@ -184,6 +185,41 @@ fn a_kill_in_the_middle_costs_no_more_than_a_chunk() {
     assert!(fetched <= needed - before + MIN_CHUNK_BYTES, "{report}");
     let folder = PathBuf::from(report["outcome"]["folder"].as_str().unwrap());
     Package::open(&folder).unwrap().verify().unwrap();
+}
+
+/// However often the power goes, and wherever.
+#[test]
+fn kills_at_any_moment_lose_nothing_and_leave_nothing_half() {
+    const KILLS: u64 = 8;
+    let broker = Mosquitto::start(&Setup::default());
+    let publisher = publisher(MIN_CHUNK_BYTES);
+    let from = publisher.root().display().to_string();
+    let slow = "max_bytes_per_s = 2000000\n";
+    let mut appliance = follower(broker.port, &publisher, &from, slow);
+    let packages = appliance.dir.join("state/models/packages");
+    for kill in 0..KILLS {
+        appliance.start();
+        let begun = ota(&appliance, &["check", "--no-wait"]);
+        assert!(begun.status.success(), "{begun:?}");
+        // From the first metadata to the last name: some two seconds in all.
+        std::thread::sleep(Duration::from_millis(kill * 300));
+        appliance.kill();
+        for name in std::fs::read_dir(&packages).into_iter().flatten() {
+            for seq in std::fs::read_dir(name.unwrap().path()).unwrap() {
+                let seq = seq.unwrap();
+                if !seq.file_name().to_string_lossy().starts_with('.') {
+                    let package = Package::open(&seq.path().join("package")).unwrap();
+                    package.verify().unwrap();
+                }
+            }
+        }
+    }
+    appliance.start();
+    let output = ota(&appliance, &["check"]);
+    assert!(output.status.success(), "{output:?}");
+    let report = report(&appliance);
+    assert_eq!(report["packages"], json!([id()]), "{report}");
+    assert_eq!(report["metadata"]["timestamp"], 1, "{report}");
 }
 
 #[test]

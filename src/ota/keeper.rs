@@ -29,12 +29,12 @@ use std::path::{Path, PathBuf};
 
 use metadata::Metadata;
 
-use super::disk::Folder;
+use super::disk::{Disk, Folder};
 use super::fetch::{Pulse, Terms, Trouble};
 use super::floor::{Book, FloorError};
 use super::rollout::{MAX_ROLLOUT_BYTES, Rollout, RolloutError, Turn};
 use super::source::Source;
-use super::store::{Keep, PackageId, Store, StoreError};
+use super::store::{self, Ground, Keep, PackageId, Store, StoreError};
 use super::tuf::{self, Client, Limits, TufError};
 use super::update::{self, LeftOut, Means, State, UpdateError, VariantHeader};
 use crate::package::Package;
@@ -223,10 +223,10 @@ pub enum Progress<'a> {
 
 /// Trust, floors and store of a device.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Keeper<D = Folder, G = store::Disk> {
     site: Site,
-    client: Client<Folder>,
-    store: Store,
+    client: Client<D>,
+    store: Store<G>,
     /// The target that will never do, and why.
     refused: Option<([u8; 32], String)>,
 }
@@ -240,11 +240,18 @@ impl Keeper {
         headroom_bytes: u64,
     ) -> Result<Self, KeepError> {
         let store = Store::open(&state_dir.join("models"), headroom_bytes)?;
+        let disk = Folder::new(state_dir);
+        Self::on(site, disk, store, anchor)
+    }
+}
+
+impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
+    /// The same, on other ground.
+    pub fn on(site: Site, disk: D, store: Store<G>, anchor: &Path) -> Result<Self, KeepError> {
         let root = read(anchor).map_err(|error| KeepError::Anchor {
             path: anchor.to_owned(),
             error,
         })?;
-        let disk = Folder::new(state_dir);
         let book = Book::open(disk.clone())?;
         let client = Client::open(disk, book, &root, Limits::default())?;
         Ok(Self {

@@ -1,16 +1,21 @@
 //! The way from a signed rollout to a package in its place, with real metadata.
 
+use std::cell::Cell;
 use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use lineside::clock::Wall;
+use lineside::ota::disk::{self, Disk};
 use lineside::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
 use lineside::ota::rollout::{Rollout, Turn};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
-use lineside::ota::store::PackageId;
+use lineside::ota::store::{Ground, Op, PackageId, Store};
 
 use crate::disk::copy;
-use crate::plant::{Release, Repository, TERMS, TestPulse};
+use crate::plant::{Asking, Release, Repository, TERMS, TestPulse};
 use crate::publisher::{HOLDS, Publisher};
 use crate::server::{Mode, Server};
 use crate::support::TempDir;
@@ -87,15 +92,45 @@ impl Follower {
         }
     }
 
-    fn keeper(&self) -> Keeper {
-        let site = Site {
+    fn site(&self) -> Site {
+        Site {
             device: "line-3".into(),
             ring: self.ring.into(),
             terms: TERMS,
             keep_bytes: u64::MAX,
+        }
+    }
+
+    fn anchor(&self) -> PathBuf {
+        self.dir.path().join("root.json")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::open(self.site(), &self.state(), &self.anchor(), 0).unwrap()
+    }
+
+    /// The same, where the power goes after so many operations on the disk.
+    fn check_until(&mut self, power: &Power, sources: Vec<Box<dyn Source>>) -> bool {
+        let asking = power.clone();
+        let ground = Asking {
+            ask: move |_: Op<'_>| asking.take(),
+            free_bytes: u64::MAX,
         };
-        let anchor = self.dir.path().join("root.json");
-        Keeper::open(site, &self.dir.path().join("state"), &anchor, 0).unwrap()
+        let Ok(store) = Store::on(ground, &self.state().join("models"), 0) else {
+            return false;
+        };
+        let trust = Trust {
+            folder: disk::Folder::new(self.state()),
+            power: power.clone(),
+        };
+        let Ok(mut keeper) = Keeper::on(self.site(), trust, store, &self.anchor()) else {
+            return false;
+        };
+        self.check_with(&mut keeper, &Wish::Ring, sources).is_ok()
     }
 
     fn check(&mut self, sources: Vec<Box<dyn Source>>) -> Result<Found, KeepError> {
@@ -103,9 +138,9 @@ impl Follower {
         self.check_with(&mut keeper, &Wish::Ring, sources)
     }
 
-    fn check_with(
+    fn check_with<D: Disk + Clone, G: Ground>(
         &mut self,
-        keeper: &mut Keeper,
+        keeper: &mut Keeper<D, G>,
         wish: &Wish,
         mut sources: Vec<Box<dyn Source>>,
     ) -> Result<Found, KeepError> {
@@ -392,4 +427,107 @@ fn metadata_that_drips_is_given_up_and_the_next_source_asked() {
         assert!(is_ready(&found.unwrap(), 2));
         assert_eq!(device.asked.len(), 2);
     }
+}
+
+/// Operations that the disks still carry out; then everything fails, as after a power cut.
+#[derive(Clone)]
+struct Power(Rc<Cell<u64>>);
+
+impl Power {
+    fn take(&self) -> io::Result<()> {
+        match self.0.get().checked_sub(1) {
+            Some(left) => {
+                self.0.set(left);
+                Ok(())
+            }
+            None => Err(io::Error::other("the power is gone")),
+        }
+    }
+}
+
+/// The disk of trust and floors, under the same power as the store's.
+#[derive(Clone)]
+struct Trust {
+    folder: disk::Folder,
+    power: Power,
+}
+
+impl Disk for Trust {
+    fn read(&mut self, path: &str, limit_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        self.folder.read(path, limit_bytes)
+    }
+
+    fn list(&mut self, folder: &str) -> io::Result<Vec<String>> {
+        self.folder.list(folder)
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        // What a cut leaves of a file that was being written is half of it.
+        if let Err(error) = self.power.take() {
+            self.folder.write(path, &bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        self.folder.write(path, bytes)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.power.take()?;
+        self.folder.rename(from, to)
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.power.take()?;
+        self.folder.remove(path)
+    }
+
+    fn sync_folder(&mut self, folder: &str) -> io::Result<()> {
+        self.power.take()?;
+        self.folder.sync_folder(folder)
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_operation_of_a_look_leaves_what_was_here_and_lets_the_next_complete() {
+    let mut plant = Plant::new();
+    plant.package(2, "a");
+    plant.open(LAST_RING, &rollout(LAST_RING, 2));
+    plant.publish();
+    let stale = TempDir::new("ota-stale");
+    copy(&plant.repository.root(), stale.path());
+    let stale = || Box::new(Folder::new(stale.path().into())) as Box<dyn Source>;
+    let before = Follower::new(&plant);
+    let mut before = before;
+    before.check(vec![stale()]).unwrap();
+    plant.package(3, "b");
+    plant.open(LAST_RING, &rollout(LAST_RING, 3));
+    plant.publish();
+    let mut cuts = 0;
+    loop {
+        let mut device = Follower::new(&plant);
+        copy(&before.state(), &device.state());
+        let power = Power(Rc::new(Cell::new(cuts)));
+        let whole = device.check_until(&power, vec![plant.source()]);
+        // What was here is here, and what has a name is sound.
+        let keeper = device.keeper();
+        let packages = keeper.packages().unwrap();
+        assert!(packages.contains(&id(2)), "{cuts}: {packages:?}");
+        for id in &packages {
+            let package = lineside::package::Package::open(&keeper.folder(id)).unwrap();
+            package.verify().unwrap();
+        }
+        drop(keeper);
+        // The old repository either is what was last seen, or is seen to be old.
+        match device.check(vec![stale()]) {
+            Ok(found) => assert!(is_ready(&found, 2) && !whole, "{cuts}: {found:?}"),
+            Err(error) => assert_eq!(error.code(), "rollback", "{cuts}: {error}"),
+        }
+        assert!(is_ready(&device.check(vec![plant.source()]).unwrap(), 3));
+        let error = device.check(vec![stale()]).unwrap_err();
+        assert_eq!(error.code(), "rollback", "{cuts}: {error}");
+        if whole {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 50, "only {cuts} operations");
 }
