@@ -39,6 +39,20 @@ impl Plant {
         }
     }
 
+    /// One whose last ring is to run this package.
+    fn serving(seq: u64) -> Self {
+        let mut plant = Self::new();
+        plant.serve(seq);
+        plant
+    }
+
+    /// From now on the last ring is to run this package.
+    fn serve(&mut self, seq: u64) {
+        self.package(seq, "a");
+        self.open(LAST_RING, &rollout(LAST_RING, seq));
+        self.publish();
+    }
+
     fn package(&mut self, seq: u64, word: &str) -> Release {
         let release = self.repository.release(seq, word);
         self.publisher
@@ -169,10 +183,7 @@ fn is_ready(found: &Found, seq: u64) -> bool {
 
 #[test]
 fn what_the_ring_is_to_run_comes_once() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let plant = Plant::serving(2);
     let mut device = Follower::new(&plant);
     let Found::Ready(first) = device.check(vec![plant.source()]).unwrap() else {
         panic!("it did not come");
@@ -244,15 +255,10 @@ fn a_package_with_an_older_number_is_refused_and_nothing_changes() {
 
 #[test]
 fn the_next_source_is_asked_where_one_is_away_or_stale() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let mut plant = Plant::serving(2);
     let stale = TempDir::new("ota-stale");
     copy(&plant.repository.root(), stale.path());
-    plant.package(3, "b");
-    plant.open(LAST_RING, &rollout(LAST_RING, 3));
-    plant.publish();
+    plant.serve(3);
     let mut device = Follower::new(&plant);
     let away = || Box::new(Folder::new("/nowhere/stick".into())) as Box<dyn Source>;
     let stale = || Box::new(Folder::new(stale.path().into())) as Box<dyn Source>;
@@ -275,10 +281,7 @@ fn the_next_source_is_asked_where_one_is_away_or_stale() {
 
 #[test]
 fn a_frozen_repository_is_told_and_what_is_here_stays() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let plant = Plant::serving(2);
     let mut device = Follower::new(&plant);
     device.check(vec![plant.source()]).unwrap();
     device.pulse.wall_ms = Wall(NOW).after(HOLDS * 2).0;
@@ -341,29 +344,21 @@ fn a_package_that_will_never_do_is_fetched_once() {
 
 #[test]
 fn a_floor_that_a_power_cut_kept_from_the_disk_is_raised_by_the_next_look() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let mut plant = Plant::serving(2);
     let mut device = Follower::new(&plant);
     device.check(vec![plant.source()]).unwrap();
     for journal in ["journal.a", "journal.b"] {
         fs::remove_file(device.dir.path().join("state/ota").join(journal)).unwrap();
     }
     device.check(vec![plant.source()]).unwrap();
-    plant.package(1, "b");
-    plant.open(LAST_RING, &rollout(LAST_RING, 1));
-    plant.publish();
+    plant.serve(1);
     let error = device.check(vec![plant.source()]).unwrap_err();
     assert_eq!(error.code(), "rollback");
 }
 
 #[test]
 fn a_server_gives_metadata_and_package() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let plant = Plant::serving(2);
     let server = Server::start(&plant.repository.root(), [Mode::Good]);
     let settings = lineside::ota::source::HttpSettings::default();
     let source = || {
@@ -411,10 +406,7 @@ impl Body for Drops {
 
 #[test]
 fn metadata_that_drips_is_given_up_and_the_next_source_asked() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let plant = Plant::serving(2);
     for bytes in [None, Some(b'{')] {
         let mut device = Follower::new(&plant);
         // A fifth of a millisecond is a second.
@@ -488,19 +480,13 @@ impl Disk for Trust {
 
 #[test]
 fn a_power_cut_at_any_operation_of_a_look_leaves_what_was_here_and_lets_the_next_complete() {
-    let mut plant = Plant::new();
-    plant.package(2, "a");
-    plant.open(LAST_RING, &rollout(LAST_RING, 2));
-    plant.publish();
+    let mut plant = Plant::serving(2);
     let stale = TempDir::new("ota-stale");
     copy(&plant.repository.root(), stale.path());
     let stale = || Box::new(Folder::new(stale.path().into())) as Box<dyn Source>;
-    let before = Follower::new(&plant);
-    let mut before = before;
+    let mut before = Follower::new(&plant);
     before.check(vec![stale()]).unwrap();
-    plant.package(3, "b");
-    plant.open(LAST_RING, &rollout(LAST_RING, 3));
-    plant.publish();
+    plant.serve(3);
     let mut cuts = 0;
     loop {
         let mut device = Follower::new(&plant);
