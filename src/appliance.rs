@@ -112,7 +112,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let serving = tokio::spawn(socket.serve(inquiries, desk));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
-    let (governing, allowance) = heat::start(&settings, reins, clock, governor_pulse)?;
+    let (governing, allowance, appetite) = heat::start(&settings, reins, clock, governor_pulse)?;
 
     let inlets = Inlets {
         broker: broker_inlet,
@@ -128,6 +128,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
         engine: Outlet::new(engine_commands),
         uplink: Outlet::new(uplink_commands),
         learnt,
+        appetite,
     };
     announce_ready(&notifier, &settings);
     let dispatching = shell::run(

@@ -70,7 +70,7 @@ use memory::{Also, Case, Held, InboxRecord, Slip, Trip};
 use crate::broker;
 use crate::clock::{Mono, Now};
 use crate::engine;
-use crate::governor::{Allowance, Taken};
+use crate::governor::{Allowance, Appetite, Taken};
 use crate::intake::{Code, Gate, GateLimits, Limits, Request, Topics};
 use crate::reply::{Condition, Connectivity};
 use crate::router::affinity::Habits;
@@ -200,6 +200,8 @@ pub struct Dispatch {
     persons: persons::Persons,
     /// What the governor allows, and what was last said of it.
     allowance: Allowance,
+    /// What was asked of the engine so far.
+    appetite: Appetite,
     reported: strain::Reported,
     /// What was announced as missing.
     reduced: Vec<&'static str>,
@@ -270,6 +272,7 @@ impl Dispatch {
             learning: Learning::default(),
             persons: persons::Persons::default(),
             allowance: Allowance::default(),
+            appetite: Appetite::default(),
             reported: strain::Reported::default(),
             reduced: Vec::new(),
             store: store::Store::default(),

@@ -10,6 +10,7 @@
 //!                                │                     └──► dispatcher: whom the edge takes
 //!                                ├─ health:  which sensor is believed, how hot it counts
 //!                                ├─ thermal: forecast, share of the capacity, who is shed
+//!  dispatcher ─► Appetite ───────┤ appetite: what is asked for, by priority
 //!                                └─ memory:  what is given up before the kernel takes it
 //! ```
 //!
@@ -24,6 +25,7 @@
 //! watchdog of its task sees to that.
 
 mod allowance;
+mod appetite;
 pub mod health;
 pub mod memory;
 pub mod sysfs;
@@ -32,8 +34,10 @@ pub mod thermal;
 use std::time::Duration;
 
 pub use allowance::{Allowance, Cause, Forecast, Speculation};
+pub use appetite::Appetite;
 pub use thermal::{Level, Taken};
 
+use self::appetite::Meter;
 use self::health::{Change, Health, Heat, Rules};
 use self::memory::pressure::{
     Death, GroupReading, MemoryReading, Pressure, Relief, Replan, Stalls, Step,
@@ -86,6 +90,9 @@ pub struct Governor {
     thermal: Thermal,
     pressure: Pressure,
     work: Work,
+    /// What the dispatcher counted last, if it has counted at all.
+    appetite: Option<Appetite>,
+    meter: Meter,
     /// Why heat limits what may run, as long as it does.
     heat_words: String,
     step: Step,
@@ -99,6 +106,8 @@ impl Governor {
             thermal: Thermal::new(&settings.thermal),
             pressure: Pressure::new(settings.sequences),
             work: Work::default(),
+            appetite: None,
+            meter: Meter::default(),
             heat_words: String::new(),
             step: Step::default(),
         }
@@ -112,6 +121,11 @@ impl Governor {
     /// A process of the engine ended unasked.
     pub fn on_engine_end(&mut self, death: Death) {
         self.pressure.on_engine_end(death);
+    }
+
+    /// What is asked of the engine, as far as it was counted.
+    pub fn on_appetite(&mut self, appetite: Appetite) {
+        self.appetite = Some(appetite);
     }
 
     /// What the sensors say now. `engines` are the processes that `readings` tells of.
@@ -152,17 +166,20 @@ impl Governor {
         let sound = matches!(heat, Heat::Measured(_));
         let frequency = readings.clock_cap().unwrap_or(1.0);
         let busy = self.work.busy(readings, engines, now);
+        let load = busy.max(readings.gpu_load().unwrap_or(0.0)) * frequency;
+        let appetite = self.appetite;
+        let demand = appetite.and_then(|appetite| self.meter.on_look(appetite, load, now));
         Sample {
             reading: heat.spot().map(|spot| Reading {
                 celsius: spot.celsius,
                 limit_celsius: spot.limit_celsius,
                 sound: sound && spot.standing == health::Standing::Trusted,
             }),
-            load: busy.max(readings.gpu_load().unwrap_or(0.0)) * frequency,
+            load,
             watts: readings.power_milliwatts().map(watts),
             frequency,
             pass: None,
-            demand: None,
+            demand,
         }
     }
 

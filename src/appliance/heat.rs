@@ -24,7 +24,9 @@ use crate::governor::health::Rules;
 use crate::governor::memory::SEQUENCES;
 use crate::governor::memory::pressure::Death;
 use crate::governor::sysfs::{Reader, Readings, Roots};
-use crate::governor::{self, Allowance, Effects, Engine, Governor, Speculation, TICK, thermal};
+use crate::governor::{
+    self, Allowance, Appetite, Effects, Engine, Governor, Speculation, TICK, thermal,
+};
 use crate::service::Pulse;
 
 /// The governor, at work.
@@ -39,13 +41,17 @@ impl Governing {
     }
 }
 
-/// Starts it. What it allows is in the receiver.
+/// Starts it. What it allows is in the receiver; what is asked of the engine goes into the sender.
 pub(super) fn start(
     settings: &Settings,
     reins: Reins,
     clock: Clock,
     pulse: Pulse,
-) -> std::io::Result<(Governing, watch::Receiver<Allowance>)> {
+) -> std::io::Result<(
+    Governing,
+    watch::Receiver<Allowance>,
+    watch::Sender<Appetite>,
+)> {
     let governor = Governor::new(governor::Settings {
         rules: Rules {
             limit_celsius: settings.heat.celsius,
@@ -61,17 +67,19 @@ pub(super) fn start(
         .name("sensors".into())
         .spawn(move || watch_sensors(roots, &processes, &read, clock))?;
     let (allow, allowance) = watch::channel(Allowance::default());
+    let (appetite, asked) = watch::channel(Appetite::default());
     let most_threads = settings.engine.threads.unwrap_or_else(cores);
     let task = tokio::spawn(govern(Task {
         governor,
         latest,
         reins,
+        asked,
         allow,
         most_threads,
         clock,
         pulse,
     }));
-    Ok((Governing { task }, allowance))
+    Ok((Governing { task }, allowance, appetite))
 }
 
 fn cores() -> u16 {
@@ -102,6 +110,7 @@ struct Task {
     governor: Governor,
     latest: watch::Receiver<Option<Readings>>,
     reins: Reins,
+    asked: watch::Receiver<Appetite>,
     allow: watch::Sender<Allowance>,
     most_threads: u16,
     clock: Clock,
@@ -124,6 +133,8 @@ async fn govern(mut task: Task) {
         if let Some(sequences) = *task.reins.planned.borrow() {
             task.governor.on_plan(sequences);
         }
+        let asked = *task.asked.borrow();
+        task.governor.on_appetite(asked);
         let engines: Vec<_> = processes.running.into_iter().map(engine).collect();
         let Some(readings) = task.latest.borrow().clone() else {
             continue; // the first look is not done

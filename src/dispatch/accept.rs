@@ -170,6 +170,9 @@ impl Dispatch {
             },
         );
         self.count("requests", "accepted");
+        if tier == Tier::Edge || self.shut_out(priority).is_some() {
+            self.wants_the_engine(priority);
+        }
         if let Some(went) = Went::by_rule(&tier) {
             self.went(no, went, now);
         }

@@ -117,6 +117,7 @@ impl Dispatch {
         let Some(held) = self.held.get(&no) else {
             return;
         };
+        self.appetite.answered += 1;
         let features = Some(confidence::features(&completion));
         if held.request.detail == Detail::Whole {
             completion.free.clear();

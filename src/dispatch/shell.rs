@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
 use crate::clock::Clock;
-use crate::governor::Allowance;
+use crate::governor::{Allowance, Appetite};
 use crate::service::{Pulse, Stop};
 use crate::spool::shell as spool;
 use crate::{broker, engine, uplink};
@@ -63,6 +63,8 @@ pub struct Outlets {
     pub uplink: Outlet<uplink::Command>,
     /// To whoever keeps what was learnt: only the last of it counts.
     pub learnt: watch::Sender<Vec<u8>>,
+    /// To the governor: what is asked of the engine.
+    pub appetite: watch::Sender<Appetite>,
 }
 
 /// A bounded channel, and what it did not take yet.
@@ -190,6 +192,7 @@ pub async fn run(
         }
         let effects = dispatch.take_effects(clock.now());
         outlets.carry_out(effects, &mut callers);
+        outlets.appetite.send_replace(dispatch.appetite());
         callers.retain(|_, caller| !caller.is_closed());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{Dispatch, engine};
 use crate::clock::{Mono, Now, millis};
-use crate::governor::{Allowance, Cause, Taken};
+use crate::governor::{Allowance, Appetite, Cause, Taken};
 use crate::intake::{Code, Priority, Request};
 use crate::router::{Decision, Edge, Tier};
 use crate::ticket::{State, TicketNo};
@@ -46,6 +46,21 @@ impl Dispatch {
             self.report_strain(now);
         }
         self.work(now);
+    }
+
+    /// What was asked of the engine so far, and what it answered: the governor makes shares of it.
+    pub fn appetite(&self) -> Appetite {
+        self.appetite
+    }
+
+    /// A request wants the engine, let in or not.
+    pub(super) fn wants_the_engine(&mut self, priority: Priority) {
+        let wanted = match priority {
+            Priority::High => &mut self.appetite.high,
+            Priority::Normal => &mut self.appetite.normal,
+            Priority::Low => &mut self.appetite.low,
+        };
+        *wanted += 1;
     }
 
     fn report_strain(&mut self, now: Now) {

@@ -88,7 +88,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    fn total(self) -> f64 {
+    pub(super) fn total(self) -> f64 {
         self.high + self.normal + self.low
     }
 }

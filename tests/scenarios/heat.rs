@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lineside::broker::Session;
-use lineside::governor::{Allowance, Cause, Forecast, Level, Taken};
+use lineside::governor::{Allowance, Appetite, Cause, Forecast, Level, Taken};
 use lineside::intake::{Classification, Message, Priority};
 use lineside::router::{Accepts, Policy, Router, Upstream, Ways};
 use serde_json::Value;
@@ -250,6 +250,27 @@ fn a_deadline_that_passes_meanwhile_says_that_it_was_the_heat() {
     let error = &replies(&world)[0]["error"];
     assert_eq!(error["code"], "hot", "{error}");
     assert!(error["message"].as_str().unwrap().contains("time was up"));
+    world.run_until_quiet();
+}
+
+#[test]
+fn what_is_asked_of_the_engine_is_counted_whether_it_is_let_in_or_not() {
+    let mut world = world(false);
+    open(&mut world);
+    world.publish(request("1", "restricted", "high", 5000));
+    run_for(&mut world, Duration::from_secs(2));
+    shut(&mut world, Cause::Heat);
+    world.publish(request("2", "restricted", "low", 1000));
+    run_for(&mut world, Duration::from_secs(2));
+    let mut asked = Appetite::default();
+    world.turn(|dispatch, _| asked = dispatch.appetite());
+    let expected = Appetite {
+        high: 1,
+        normal: 0,
+        low: 1,
+        answered: 1,
+    };
+    assert_eq!(asked, expected);
     world.run_until_quiet();
 }
 
