@@ -57,6 +57,16 @@ fn a_clock_that_once_stood_in_2100_blocks_no_later_timestamp() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_within_the_roots_life_blocks_no_later_timestamp() {
+    let mut world = World::new();
+    // The root is good for a year, the timestamp for a week: that week is what is vouched for.
+    assert!(told(world.refresh_at(days(NOW, 100))).starts_with("timestamp: expired"));
+    world.repository.timestamp.expires = Expiry::at(days(NOW, 8));
+    world.repository.publish_timestamp();
+    world.refresh_at(days(NOW, 1)).unwrap();
+}
+
+#[test]
 fn whoever_has_the_timestamps_key_cannot_move_the_floor_of_time_beyond_the_root() {
     let mut world = World::new();
     world.repository.timestamp.expires = Expiry::at(in_2100());
