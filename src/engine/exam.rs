@@ -168,6 +168,15 @@ impl Sitting {
         &self.facts
     }
 
+    /// Memory that the engine has taken at most so far; none if it is gone.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        const PEAK: &str = "VmHWM:";
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(PEAK))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
     /// Asks all of it; results in the order of the questions.
     pub fn ask(
         &mut self,

@@ -22,7 +22,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["src/service"]),
     // Both read what people write, with the line of each fault.
     ("toml", &["src/config", "src/package"]),
-    ("clap", &["src/main.rs", "src/cli"]),
+    (
+        "clap",
+        &["src/main.rs", "src/bin/", "src/cli", "src/fleet/args.rs"],
+    ),
     ("anyhow", &["src/main.rs", "src/cli", "src/appliance"]),
     ("sysinfo", &["src/governor"]),
     ("llama_cpp_2", &["src/engine/"]),
