@@ -512,6 +512,9 @@ pub struct Verify {
     /// As of another moment, such as 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "MOMENT")]
     pub at: Option<String>,
+    /// It is a stick: packages may be missing altogether. They are named.
+    #[arg(long)]
+    pub partial: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -16,7 +16,7 @@ use super::publish::{self, Gap, Published};
 use super::rings::{self, Named};
 use super::rotate::{Rotation, renew, rotate};
 use super::sign::{Consent, Hands, Signed, Slip, ask};
-use super::verify;
+use super::verify::{self, Whole};
 use super::{disk, export, init, keys};
 use crate::clock::{DAY_MS, Wall};
 use crate::ota::tuf::{Expiry, Limits};
@@ -572,7 +572,12 @@ fn verified(order: &args::Verify, now: Wall) -> Done<()> {
         Some(path) => Some(disk::bytes(path, Limits::default().root_bytes)?),
         None => None,
     };
-    let report = verify::verify(&order.repository, anchor, at)?;
+    let whole = if order.partial {
+        Whole::Partly
+    } else {
+        Whole::Everything
+    };
+    let report = verify::verify(&order.repository, anchor, at, whole)?;
     let words = || {
         let mut text = format!(
             "{} roots, roles {}; {} targets, {} objects of {} bytes hashed\n",
@@ -582,6 +587,11 @@ fn verified(order: &args::Verify, now: Wall) -> Done<()> {
             report.objects,
             report.object_bytes
         );
+        for path in &report.absent {
+            text.push_str("not here: ");
+            text.push_str(path);
+            text.push('\n');
+        }
         if report.ok {
             text.push_str("nothing is wrong\n");
         }

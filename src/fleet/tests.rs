@@ -1,9 +1,25 @@
-//! What the tests of this module share: a scratch folder, and keys without passphrases.
+//! What the tests of this module share: a scratch folder, and a plant with people who sign.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::desk::{Desk, News, Pile};
+use super::fault::Done;
+use super::init::{Appointments, init};
+use super::packages::{self, Gated, Lay};
+use super::post::Post;
+use super::publish::{Gap, Published, publish};
+use super::rings::{self, Named};
+use super::settings::Settings;
+use crate::clock::Wall;
+use crate::ota::tuf::write::Signer;
+use crate::package::Package;
+
+/// 1 December 2026.
+pub(crate) const NOW: Wall = Wall(1_796_083_200_000);
 
 /// A folder that goes with the test.
 pub(crate) struct Scratch(PathBuf);
@@ -16,10 +32,6 @@ impl Scratch {
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
@@ -38,5 +50,113 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A repository, and those who sign for it: Ann and Ben the root (both), Ann targets and packages,
+/// Ben the rings, a machine snapshot and timestamp.
+pub(crate) struct Plant {
+    pub(crate) scratch: Scratch,
+    pub(crate) signers: BTreeMap<String, Signer>,
+}
+
+impl Plant {
+    pub(crate) fn new() -> Self {
+        let mut plant = Self {
+            scratch: Scratch::new("plant"),
+            signers: BTreeMap::new(),
+        };
+        for name in ["ann", "ben", "online"] {
+            plant.person(name);
+        }
+        let mut desk = Desk::begin(&plant.repo(), None, NOW, Settings::default(), true).unwrap();
+        init(&mut desk, &plant.appointments()).unwrap();
+        plant.sign(&mut desk, &["ann", "ben", "online"]);
+        publish(&mut desk, Gap::Never, &mut |_| Ok(())).unwrap();
+        plant
+    }
+
+    pub(crate) fn person(&mut self, name: &str) {
+        let made = match name {
+            "ben" => Signer::generate_p256(),
+            _ => Signer::generate(),
+        };
+        self.signers.insert(name.to_owned(), made.unwrap().0);
+    }
+
+    pub(crate) fn appointments(&self) -> Appointments {
+        let mut appointments = Appointments::default();
+        for (post, names) in [
+            (Post::Root, &["ann", "ben"][..]),
+            (Post::Targets, &["ann"]),
+            (Post::Packages, &["ann"]),
+            (Post::Rollout, &["ben"]),
+            (Post::Offline, &["ben"]),
+            (Post::Snapshot, &["online"]),
+            (Post::Timestamp, &["online"]),
+        ] {
+            let keys = names.iter().map(|name| {
+                let signer = &self.signers[*name];
+                (signer.id().to_owned(), signer.key().clone())
+            });
+            appointments.keys.insert(post, keys.collect());
+        }
+        appointments.thresholds.insert(Post::Root, 2);
+        appointments
+    }
+
+    pub(crate) fn repo(&self) -> PathBuf {
+        self.scratch.at("plant")
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        Desk::open(&self.repo(), None, NOW, Pile::Taken).unwrap()
+    }
+
+    /// These sign whatever they may, and what follows from it; then it lies on the desk.
+    pub(crate) fn sign(&self, desk: &mut Desk, names: &[&str]) {
+        loop {
+            desk.advance(News::default()).unwrap();
+            let mut is_new = false;
+            for role in desk.staged_roles() {
+                let may = desk.may_sign(&role).unwrap();
+                for name in names {
+                    let signer = &self.signers[*name];
+                    let draft = desk.staged_mut(&role).unwrap();
+                    if may.keyids.iter().any(|id| id == signer.id())
+                        && !draft.has_signature(signer.id())
+                    {
+                        draft.sign(signer).unwrap();
+                        is_new = true;
+                    }
+                }
+            }
+            if !is_new {
+                break;
+            }
+        }
+        desk.save().unwrap();
+    }
+
+    pub(crate) fn publish(&self, desk: &mut Desk, names: &[&str]) -> Done<Published> {
+        self.sign(desk, names);
+        publish(desk, Gap::Never, &mut |_| Ok(()))
+    }
+
+    /// The bundled package, without its gate, and a ring that runs it.
+    pub(crate) fn propose(&self, desk: &mut Desk) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+        let package = Package::open(&folder).unwrap();
+        let gated = Gated::Skipped("there is no engine in this test");
+        packages::add(desk, &package, gated, Lay::Out).unwrap();
+        let named = named(&package);
+        rings::open(desk, "canary", &named, 100).unwrap();
+    }
+}
+
+pub(crate) fn named(package: &Package) -> Named {
+    Named {
+        name: package.manifest().name.clone(),
+        seq: package.manifest().seq,
     }
 }

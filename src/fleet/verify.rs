@@ -37,12 +37,23 @@ pub struct Report {
     pub objects: usize,
     /// Bytes of all objects.
     pub object_bytes: u64,
+    /// Packages of which nothing is here, where that may be.
+    pub absent: Vec<String>,
     /// Everything that is wrong.
     pub faults: Vec<String>,
 }
 
+/// Whether every package must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// It must.
+    Everything,
+    /// This is a stick that some did not go along on.
+    Partly,
+}
+
 /// Looks at everything. `at` is the moment for which expiry counts.
-pub fn verify(repository: &Path, anchor: Option<Vec<u8>>, at: Wall) -> Done<Report> {
+pub fn verify(repository: &Path, anchor: Option<Vec<u8>>, at: Wall, whole: Whole) -> Done<Report> {
     let mut report = Report::default();
     let state = match State::read(repository, anchor) {
         Ok(state) => state,
@@ -55,6 +66,7 @@ pub fn verify(repository: &Path, anchor: Option<Vec<u8>>, at: Wall) -> Done<Repo
     let mut looking = Looking {
         repository,
         papers: &state.papers,
+        whole,
         objects: BTreeSet::new(),
         report,
     };
@@ -70,6 +82,7 @@ pub fn verify(repository: &Path, anchor: Option<Vec<u8>>, at: Wall) -> Done<Repo
 struct Looking<'a> {
     repository: &'a Path,
     papers: &'a Papers,
+    whole: Whole,
     objects: BTreeSet<String>,
     report: Report,
 }
@@ -156,6 +169,16 @@ impl Looking<'_> {
         let mut rings = Vec::new();
         for role in self.papers.targets_roles() {
             for (path, file) in self.papers.targets(role)?.targets {
+                if self.whole == Whole::Partly
+                    && Post::of(role) == Some(Post::Packages)
+                    && !(self.repository)
+                        .join(target_place(&path, digest_of(&path, &file)?))
+                        .exists()
+                {
+                    packages.insert(path.clone());
+                    self.report.absent.push(path);
+                    continue;
+                }
                 self.report.targets += 1;
                 let Some(bytes) = self.target(&path, &file) else {
                     continue;
