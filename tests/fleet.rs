@@ -15,6 +15,8 @@ mod life;
 mod plant;
 #[path = "fleet/python.rs"]
 mod python;
+#[path = "fleet/terminal.rs"]
+mod terminal;
 #[path = "fleet/tiers.rs"]
 mod tiers;
 #[path = "fleet/token.rs"]

@@ -65,8 +65,10 @@ pub fn export(
         if !(1..=MAX_DAYS).contains(&days) {
             return usage(format!("{days} days: 1 to {MAX_DAYS} may be signed"));
         }
+        let usual = desk.settings.clone();
         news = lengthen(desk, days)?;
         hands.sign_desk(desk, news, tell)?;
+        desk.settings = usual; // the next one is for the server again
         let lacks = desk.lacks()?;
         if write && !lacks.is_empty() {
             return missing(format!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{self, Change, Command, Hands as HandsArgs, Place, Ways};
 use super::desk::{Desk, News, Pile};
-use super::fault::{Done, FleetError, refused, usage};
+use super::fault::{Done, FleetError, missing, refused, usage};
 use super::gate::{self, Examiner};
 use super::key::Passphrases;
 use super::list;
@@ -50,16 +50,13 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
         Command::Halt(halt) => halted(&halt, now, true),
         Command::Resume(halt) => halted(&halt, now, false),
         Command::Root(args::RootCommand::Rotate(order)) => rotated(&order, now),
-        Command::Renew(order) => changed(&order.change, now, |desk, lay| {
+        Command::Renew(order) => changed(&order.change, now, |desk, _| {
             for (post, days) in args::numbers(&order.days)? {
                 desk.settings
                     .set_days(post, u32::try_from(days).unwrap_or(u32::MAX))?;
             }
             for role in &order.roles {
                 renew(desk, init::post(role)?)?;
-            }
-            if lay == Lay::Out {
-                desk.save_settings()?;
             }
             Ok(Vec::new())
         }),
@@ -77,10 +74,19 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
             }
             changed(&order.change, now, |desk, _| {
                 if desk.staged().0.is_empty() {
-                    return super::fault::missing("nothing is on the desk");
+                    return missing("nothing is on the desk");
                 }
                 Ok(Vec::new())
-            })
+            })?;
+            let lacks = match order.change.ways.dry_run {
+                true => Vec::new(),
+                false => look(&order.change.place, now)?.lacks()?,
+            };
+            if lacks.is_empty() {
+                Ok(())
+            } else {
+                missing("it is not published: signatures are missing")
+            }
         }
         Command::Discard(order) => discard(&order, now),
         Command::Export(order) => exported(&order, now),
@@ -155,6 +161,7 @@ fn finish(
 ) -> Done<()> {
     let lay = if ways.dry_run { Lay::Nothing } else { Lay::Out };
     let was_clear = desk.staged().0.is_empty();
+    let settings = desk.settings.clone();
     let mut show = show(ways.json);
     let mut hands = hands(with, ways.dry_run)?;
     let done = act(desk, lay).and_then(|words| {
@@ -185,6 +192,9 @@ fn finish(
         );
     }
     desk.save()?;
+    if desk.settings != settings {
+        desk.save_settings()?;
+    }
     let lacks = desk.lacks()?;
     let ready = lacks.is_empty() && !desk.staged().0.is_empty();
     if !ready || ways.propose {
@@ -399,7 +409,7 @@ fn refresh(order: &args::Refresh, now: Wall) -> Done<()> {
     if !ways.dry_run {
         let lacks = desk.lacks()?;
         if !lacks.is_empty() {
-            return super::fault::missing(format!(
+            return missing(format!(
                 "signatures are missing; give their keys:\n{}",
                 publish::told(&lacks)
             ));
@@ -457,7 +467,7 @@ fn export_unsigned(order: &args::ExportUnsigned, now: Wall) -> Done<()> {
     let desk = look(&order.place, now)?;
     let slips = Slip::of_desk(&desk)?;
     if slips.is_empty() {
-        return super::fault::missing("nothing on the desk lacks signatures");
+        return missing("nothing on the desk lacks signatures");
     }
     let mut written: Vec<Value> = Vec::new();
     for (name, slip) in &slips {
@@ -512,7 +522,7 @@ fn discard(order: &args::Discard, now: Wall) -> Done<()> {
     let mut desk = look(&order.place, now)?;
     let roles = desk.staged_roles().join(", ");
     if roles.is_empty() {
-        return super::fault::missing("nothing is on the desk");
+        return missing("nothing is on the desk");
     }
     let mut words = format!("would throw away: {roles}\n");
     if !order.dry_run {

@@ -62,6 +62,15 @@ pub(crate) struct Plant {
 
 impl Plant {
     pub(crate) fn new() -> Self {
+        let plant = Self::unpublished();
+        let mut desk = plant.desk();
+        publish(&mut desk, Gap::Never, &mut |_| Ok(())).unwrap();
+        drop(desk);
+        plant
+    }
+
+    /// All is signed, and lies on the desk.
+    pub(crate) fn unpublished() -> Self {
         let mut plant = Self {
             scratch: Scratch::new("plant"),
             signers: BTreeMap::new(),
@@ -72,7 +81,7 @@ impl Plant {
         let mut desk = Desk::begin(&plant.repo(), None, NOW, Settings::default(), true).unwrap();
         init(&mut desk, &plant.appointments()).unwrap();
         plant.sign(&mut desk, &["ann", "ben", "online"]);
-        publish(&mut desk, Gap::Never, &mut |_| Ok(())).unwrap();
+        drop(desk);
         plant
     }
 

@@ -203,5 +203,6 @@ fn a_root_whose_second_key_is_on_a_token_is_signed_and_rotated() {
     plant.done(&external);
     let (_, told) = plant.with(&["ann", "locked"], &["renew", "root"], 78);
     assert!(told.contains("exit status"), "{told}");
+    assert!(!told.contains("9999"), "{told}");
     assert_eq!(plant.served(), before);
 }

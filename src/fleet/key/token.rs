@@ -21,15 +21,21 @@ pub(super) fn sign(command: &[String], key: &Key, payload: &[u8]) -> Result<Vec<
         .ok_or_else(|| {
             format!(
                 "{}: what it wrote ({} bytes) is no signature of this key",
-                command.join(" "),
+                named(command),
                 output.len()
             )
         })
 }
 
+/// The program alone: its arguments may have a PIN among them.
+fn named(command: &[String]) -> String {
+    let program = command.first().map_or("", String::as_str);
+    format!("the command that signs ({program} …)")
+}
+
 fn output(command: &[String], payload: &[u8]) -> Result<Vec<u8>, String> {
     let (program, arguments) = command.split_first().ok_or("an empty command")?;
-    let said = |what: &dyn std::fmt::Display| format!("{}: {what}", command.join(" "));
+    let said = |what: &dyn std::fmt::Display| format!("{}: {what}", named(command));
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -152,6 +158,7 @@ mod tests {
             run("exit 3")
         );
         assert!(run("cat").contains("no signature of this key"));
+        assert!(!run("exit 3 # --pin 1234").contains("1234"));
         assert!(run("exec true").contains("(0 bytes)"));
         let gone = sign(&["/nowhere/token".to_owned()], signer.key(), b"x");
         assert!(gone.unwrap_err().contains("/nowhere/token"));

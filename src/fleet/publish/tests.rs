@@ -80,6 +80,32 @@ fn a_crash_between_any_two_writes_leaves_what_devices_accept() {
 }
 
 #[test]
+fn a_first_publishing_that_broke_off_anywhere_is_finished_by_the_next() {
+    for crash in 0.. {
+        let plant = Plant::unpublished();
+        let mut desk = plant.desk();
+        let mut writes = 0;
+        let result = publish(&mut desk, Gap::Never, &mut |_| {
+            writes += 1;
+            if writes > crash {
+                Err(io::Error::other("the power went"))
+            } else {
+                Ok(())
+            }
+        });
+        drop(desk);
+        if result.is_ok() {
+            assert!(crash > 5, "it took {crash} writes only");
+            break;
+        }
+        let mut desk = plant.desk();
+        publish(&mut desk, Gap::Never, &mut |_| Ok(())).unwrap();
+        let report = verify(&plant.repo(), None, NOW, Whole::Everything).unwrap();
+        assert!(report.ok, "after {crash} writes: {:?}", report.faults);
+    }
+}
+
+#[test]
 fn so_does_one_in_a_change_of_every_key_that_old_and_new_sign() {
     survives_every_crash(|plant, desk| {
         for role in ["root", "targets", "snapshot", "timestamp", "packages"] {
