@@ -32,7 +32,7 @@ pub(super) fn text(path: &Path, limit_bytes: u64) -> Done<String> {
 /// Puts a copy of a file somewhere, durable and in one step. A link does where the file system is
 /// the same.
 pub(super) fn place(from: &Path, to: &Path) -> Done<()> {
-    let above = to.parent().unwrap_or(Path::new("."));
+    let above = above(to);
     fs::create_dir_all(above).map_err(FleetError::at(above))?;
     let beside = beside(to);
     let _ = fs::remove_file(&beside); // what a crash may have left
@@ -44,11 +44,17 @@ pub(super) fn place(from: &Path, to: &Path) -> Done<()> {
 
 /// Writes a file, durable and in one step.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Done<()> {
-    let above = path.parent().unwrap_or(Path::new("."));
+    let above = above(path);
     fs::create_dir_all(above).map_err(FleetError::at(above))?;
     let beside = beside(path);
     let written = fs::write(&beside, bytes).and_then(|()| settle(&beside, path));
     written.map_err(FleetError::at(path))
+}
+
+/// The folder of a file; of a bare name, the one where we are.
+fn above(path: &Path) -> &Path {
+    let above = path.parent().filter(|it| !it.as_os_str().is_empty());
+    above.unwrap_or(Path::new("."))
 }
 
 fn beside(path: &Path) -> std::path::PathBuf {
@@ -60,5 +66,17 @@ fn beside(path: &Path) -> std::path::PathBuf {
 fn settle(beside: &Path, to: &Path) -> io::Result<()> {
     File::open(beside)?.sync_all()?;
     fs::rename(beside, to)?;
-    File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all()
+    File::open(above(to))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_lies_where_we_are() {
+        assert_eq!(above(Path::new("a")), Path::new("."));
+        assert_eq!(above(Path::new("a/b")), Path::new("a"));
+        assert_eq!(above(Path::new("/a")), Path::new("/"));
+    }
 }
