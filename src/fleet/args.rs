@@ -131,6 +131,10 @@ pub struct Change {
 
 /// How far a change goes.
 #[derive(Clone, Debug, Group)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub struct Ways {
     /// Show what would be signed; sign and write nothing.
     #[arg(long)]
@@ -273,7 +277,7 @@ pub enum PackageCommand {
 pub struct Tiers {
     /// The model, in F16 (or F32, BF16).
     pub gguf: PathBuf,
-    /// A tier; again for each further one. Usual: Q8_0 and Q4_K_M.
+    /// A tier; again for each further one. Usual: `Q8_0` and `Q4_K_M`.
     #[arg(long = "tier", value_name = "QUANTIZATION")]
     pub tiers: Vec<String>,
     /// The task file.

@@ -100,11 +100,8 @@ pub struct Desk {
 
 /// Where the desk of a repository is, if nobody says otherwise.
 pub fn desk_of(repository: &Path) -> PathBuf {
-    let mut name = repository.as_os_str().to_owned();
     // `press/` and `press` have one desk.
-    if name.as_encoded_bytes().ends_with(b"/") {
-        name = repository.components().as_path().as_os_str().to_owned();
-    }
+    let mut name = repository.components().as_path().as_os_str().to_owned();
     name.push(".desk");
     name.into()
 }
@@ -297,9 +294,10 @@ impl Desk {
     }
 
     fn next_version(&self, post: Post) -> Done<u64> {
-        let current = match self.current.0.contains_key(post.name()) {
-            true => self.current.head(post.name())?.0,
-            false => 0,
+        let current = if self.current.0.contains_key(post.name()) {
+            self.current.head(post.name())?.0
+        } else {
+            0
         };
         Ok(self.settings.next_version(post, current))
     }
@@ -415,9 +413,10 @@ impl Desk {
         let version = self.next_version(Post::Snapshot)?;
         let expires = self.settings.expiry(Post::Snapshot, self.now);
         let mut snapshot = Snapshot::new(version, expires);
-        let before = match self.current.0.contains_key(Post::Snapshot.name()) {
-            true => Some(self.current.snapshot()?),
-            false => None,
+        let before = if self.current.0.contains_key(Post::Snapshot.name()) {
+            Some(self.current.snapshot()?)
+        } else {
+            None
         };
         for role in self.latest().targets_roles() {
             let staged = self.staged.0.get(role);

@@ -67,7 +67,7 @@ fn compare(at: &mut Vec<String>, old: &Value, new: &Value, lines: &mut Vec<Strin
                     (Some(old), Some(new)) => compare(at, &old, &new, lines),
                     (None, Some(new)) => added(at, &new, lines),
                     (Some(old), None) => {
-                        lines.push(format!("  - {}  {}", at.join("/"), line(&old)))
+                        lines.push(format!("  - {}  {}", at.join("/"), line(&old)));
                     }
                     (None, None) => {}
                 }

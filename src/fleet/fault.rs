@@ -54,9 +54,12 @@ impl FleetError {
     /// For `map_err`: names the path of a fault of the disk. What is not there is missing.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        |error| match error.kind() {
-            io::ErrorKind::NotFound => Self::Missing(format!("{}: not there", path.display())),
-            _ => Self::Disk { path, error },
+        |error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                Self::Missing(format!("{}: not there", path.display()))
+            } else {
+                Self::Disk { path, error }
+            }
         }
     }
 }

@@ -226,20 +226,21 @@ mod tests {
 
     #[test]
     fn each_bar_alone_can_be_missed_and_says_so() {
-        let worse: [(&str, fn(&mut Findings)); 6] = [
+        type Spoil = fn(&mut Findings);
+        let worse: [(&str, Spoil); 6] = [
             ("accuracy of triage: 70.0 %", |it| {
                 it.tasks.insert("triage".into(), (7, 10));
             }),
             ("accuracy of triage: 0.0 % (0 of 0)", |it| it.tasks.clear()),
             ("calibration error: 0.081", |it| {
-                it.calibration_error = Some(0.081)
+                it.calibration_error = Some(0.081);
             }),
             ("calibration error: nothing", |it| {
-                it.calibration_error = None
+                it.calibration_error = None;
             }),
             ("median time: 250.1 ms", |it| it.median_ms = Some(250.1)),
             ("memory: 64.1 MiB", |it| {
-                it.peak_bytes = Some((64 << 20) + 100_000)
+                it.peak_bytes = Some((64 << 20) + 100_000);
             }),
         ];
         for (wanted, spoil) in worse {

@@ -373,9 +373,10 @@ fn hold_rings(desk: &Desk, latest: &Papers, targets: &Targets) -> Done<()> {
             ));
         }
         let post = Post::of_ring(&rollout.ring).name();
-        let before = match desk.current().0.contains_key(post) {
-            true => desk.current().targets(post)?.targets.get(path).cloned(),
-            false => None,
+        let before = if desk.current().0.contains_key(post) {
+            desk.current().targets(post)?.targets.get(path).cloned()
+        } else {
+            None
         };
         if let Some(before) = before {
             super::rings::hold_forward(&ring(desk, path, &before)?, &rollout)?;

@@ -78,9 +78,10 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
                 }
                 Ok(Vec::new())
             })?;
-            let lacks = match order.change.ways.dry_run {
-                true => Vec::new(),
-                false => look(&order.change.place, now)?.lacks()?,
+            let lacks = if order.change.ways.dry_run {
+                Vec::new()
+            } else {
+                look(&order.change.place, now)?.lacks()?
             };
             if lacks.is_empty() {
                 Ok(())
@@ -478,8 +479,8 @@ fn export_unsigned(order: &args::ExportUnsigned, now: Wall) -> Done<()> {
         written.push(path.display().to_string().into());
     }
     let words = || {
-        let lines = written.iter().filter_map(Value::as_str);
-        lines.map(|path| format!("{path}\n")).collect()
+        let lines: Vec<_> = written.iter().filter_map(Value::as_str).collect();
+        lines.join("\n") + "\n"
     };
     tell(order.json, words, &json!({"slips": &written}))
 }
@@ -501,9 +502,8 @@ fn sign_slips(order: &args::Sign) -> Done<()> {
     };
     let words = || {
         let lines = signed.iter();
-        lines
-            .map(|it| format!("{word} {} with {}\n", it.role, it.key))
-            .collect()
+        let lines = lines.map(|it| format!("{word} {} with {}", it.role, it.key));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
     };
     tell(order.json, words, &json!({"ok": true, "signed": &signed}))
 }

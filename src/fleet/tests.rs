@@ -153,7 +153,7 @@ impl Plant {
     }
 
     /// The bundled package, without its gate, and a ring that runs it.
-    pub(crate) fn propose(&self, desk: &mut Desk) {
+    pub(crate) fn propose(desk: &mut Desk) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
         let package = Package::open(&folder).unwrap();
         let gated = Gated::Skipped("there is no engine in this test");

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::clock::Wall;
 use crate::ota::disk::Disk;
-use crate::ota::floor::{Book, FloorError};
+use crate::ota::floor::Book;
 use crate::ota::tuf::{Client, FetchError, Limits, Refreshed, Target, Transport, TufError};
 
 /// A disk that forgets everything with the process.
@@ -85,7 +85,7 @@ impl Device {
     /// One that was given this root, and has seen nothing.
     pub(super) fn new(anchor: &[u8]) -> Result<Self, TufError> {
         let disk = Memory::default();
-        let book = Book::open(disk.clone()).map_err(FloorError::from)?;
+        let book = Book::open(disk.clone())?;
         Client::open(disk, book, anchor, Limits::default()).map(Self)
     }
 

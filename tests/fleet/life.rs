@@ -247,8 +247,8 @@ fn export(plant: &Plant, name: &str) {
     // What comes from the server afterwards is newer than the stick, and good for its usual term.
     plant.with(&["online"], &["refresh"], 0);
     let list = plant.list();
-    let roles = list["roles"].as_array().unwrap().iter();
-    let timestamp = roles.filter(|it| it["role"] == "timestamp").next_back();
+    let mut roles = list["roles"].as_array().unwrap().iter();
+    let timestamp = roles.find(|it| it["role"] == "timestamp");
     assert!(timestamp.unwrap()["days"].as_i64().unwrap() <= 7, "{list}");
     far.refresh(&plant.repo()).unwrap();
     let (_, told) = plant.with(

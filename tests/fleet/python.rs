@@ -40,8 +40,7 @@ fn metadata(plant: &Plant) -> Value {
     let files = crate::plant::files(&plant.repo().join("metadata"));
     let files = files.into_iter().map(|(path, bytes)| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        (name, Value::String(hex))
+        (name, Value::String(lineside::ota::tuf::hex(&bytes)))
     });
     Value::Object(files.collect())
 }

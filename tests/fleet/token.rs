@@ -1,4 +1,4 @@
-//! A key that never leaves its token: SoftHSM through `pkcs11-tool`, as one would use a smart card.
+//! A key that never leaves its token: `SoftHSM` through `pkcs11-tool`, as one would use a smart card.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::plant::Plant;
 
-/// Where Debian has SoftHSM's library.
+/// Where Debian has the library of `SoftHSM`.
 fn library() -> Option<PathBuf> {
     let places = [
         "/usr/lib/softhsm/libsofthsm2.so",

@@ -27,7 +27,7 @@ fn a_document_that_changes_loses_its_signatures_and_what_was_made_of_it() {
     let mut desk = plant.desk();
     renew(&mut desk, Post::Packages).unwrap();
     plant.sign(&mut desk, &["ann", "online"]);
-    plant.propose(&mut desk);
+    Plant::propose(&mut desk);
     desk.advance(News::default()).unwrap();
     assert_eq!(desk.staged_roles(), ["rollout", "packages"]);
     assert_eq!(

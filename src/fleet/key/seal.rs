@@ -38,7 +38,8 @@ pub(super) struct Sealed {
     cipher: String,
     nonce: String,
     /// The secret with its tag.
-    sealed: String,
+    #[serde(rename = "sealed")]
+    content: String,
 }
 
 /// Why nothing was sealed: the system gives no random bytes.
@@ -67,7 +68,7 @@ pub(super) fn seal(secret: &Secret, of: &[u8], passphrase: &Secret) -> Result<Se
         salt: hex(&salt),
         cipher: CIPHER.to_owned(),
         nonce: hex(&nonce),
-        sealed: hex(&text),
+        content: hex(&text),
     })
 }
 
@@ -93,7 +94,7 @@ impl Sealed {
         }
         let key = key(passphrase, &unhex(&self.salt)?, self.iterations)?;
         let nonce = Nonce::try_assume_unique_for_key(&unhex(&self.nonce)?).ok()?;
-        let mut text = unhex(&self.sealed)?;
+        let mut text = unhex(&self.content)?;
         let opened = key.open_in_place(nonce, Aad::from(of), &mut text);
         let secret = Secret::new(opened.ok()?.to_vec());
         text.fill(0);
@@ -134,7 +135,7 @@ mod tests {
         assert!(sealed.open(b"ann", &secret("correct horsf")).is_none());
         assert!(sealed.open(b"ben", &secret("correct horse")).is_none());
         let again = seal(&secret("half"), b"ann", &secret("correct horse")).unwrap();
-        assert_ne!(again.sealed, sealed.sealed);
+        assert_ne!(again.content, sealed.content);
         assert_ne!(again.salt, sealed.salt);
     }
 

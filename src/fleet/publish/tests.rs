@@ -74,7 +74,7 @@ fn survives_every_crash(prepare: impl Fn(&mut Plant, &mut Desk)) {
 #[test]
 fn a_crash_between_any_two_writes_leaves_what_devices_accept() {
     survives_every_crash(|plant, desk| {
-        plant.propose(desk);
+        Plant::propose(desk);
         plant.sign(desk, &["ann", "ben", "online"]);
     });
 }
@@ -215,7 +215,7 @@ fn nothing_is_published_that_lacks_a_signature_an_object_or_its_bytes() {
     let plant = Plant::new();
     let mut desk = plant.desk();
     let before = files(&plant);
-    plant.propose(&mut desk);
+    Plant::propose(&mut desk);
     let error = plant.publish(&mut desk, &["ann", "online"]).unwrap_err();
     assert!(
         error.to_string().contains("rollout 2: 0 of 1 signatures"),
@@ -254,7 +254,7 @@ fn nothing_is_published_that_lacks_a_signature_an_object_or_its_bytes() {
 fn rings_name_packages_that_are_there_and_never_go_back() {
     let plant = Plant::new();
     let mut desk = plant.desk();
-    plant.propose(&mut desk);
+    Plant::propose(&mut desk);
     plant.publish(&mut desk, &["ann", "ben", "online"]).unwrap();
     drop(desk);
     let mut desk = plant.desk();
@@ -287,7 +287,7 @@ fn what_others_overtook_is_refused_and_can_be_proposed_anew() {
     let aside = plant.scratch.at("aside");
     fs::rename(&kept, &aside).unwrap();
     let mut desk = plant.desk();
-    plant.propose(&mut desk);
+    Plant::propose(&mut desk);
     plant.publish(&mut desk, &["ann", "ben", "online"]).unwrap();
     drop(desk);
     fs::rename(&aside, &kept).unwrap();
@@ -323,7 +323,7 @@ fn a_repository_that_was_swapped_for_anothers_is_not_signed_for() {
 fn every_kind_of_damage_is_found_by_name() {
     let plant = Plant::new();
     let mut desk = plant.desk();
-    plant.propose(&mut desk);
+    Plant::propose(&mut desk);
     plant.publish(&mut desk, &["ann", "ben", "online"]).unwrap();
     drop(desk);
     let whole = files(&plant);
