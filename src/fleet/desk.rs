@@ -374,7 +374,11 @@ impl Desk {
             .into_iter()
             .filter(below)
             .any(|post| self.staged.0.contains_key(post.name()));
-        let due = changed || news.snapshot || self.is_outdated(Post::Snapshot)?;
+        let renewed = news.timestamp || self.is_outdated(Post::Timestamp)?;
+        let due = changed
+            || news.snapshot
+            || self.is_outdated(Post::Snapshot)?
+            || (renewed && self.is_overtaken_by_a_stick()?);
         if !due {
             self.staged.0.remove(snapshot);
         } else if Post::ALL.into_iter().filter(below).any(is_open) {
@@ -393,12 +397,22 @@ impl Desk {
                 return Ok(());
             }
         }
-        if due || news.timestamp || self.is_outdated(Post::Timestamp)? {
+        if due || renewed {
             self.stage_timestamp()
         } else {
             self.staged.0.remove(timestamp);
             Ok(())
         }
+    }
+
+    /// Whether a stick went out with a newer snapshot than is published. A device that saw it takes
+    /// no timestamp that names an older one.
+    fn is_overtaken_by_a_stick(&self) -> Done<bool> {
+        if !self.current.0.contains_key(Post::Snapshot.name()) {
+            return Ok(false);
+        }
+        let current = self.current.head(Post::Snapshot.name())?.0;
+        Ok(self.settings.next_version(Post::Snapshot, current) > current + 1)
     }
 
     /// Whether what is published is not signed by those who must sign from now on.

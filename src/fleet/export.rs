@@ -4,7 +4,8 @@
 //! A device that is reached by stick cannot ask for a newer timestamp. So the stick's may be good
 //! for longer than the server's, which has a price: for as long, whoever holds the stick can keep
 //! such a device at what is on it. Versions that went out on a stick are not given again, so that a
-//! device that sees stick and server never meets two documents of one version.
+//! device that sees stick and server never meets two documents of one version; the server's next
+//! timestamp is newer than the stick's, and so is the snapshot that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -98,6 +99,11 @@ pub fn export(
             desk.settings.saw_exported(post, version);
         }
         desk.save_settings()?;
+        plan.told.notes.push(
+            "it has a timestamp of its own, newer than the server's: a device that saw the stick takes the \
+             server's word again after the next `refresh`"
+                .to_owned(),
+        );
     }
     Ok(plan.told)
 }

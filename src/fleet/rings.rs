@@ -3,11 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde_json::json;
+
 use super::desk::Desk;
 use super::fault::{Done, FleetError, refused, usage};
 use super::post::Post;
 use super::publish;
 use crate::ota::rollout::{PLACES, RING_WANTED, Rollout, is_ring};
+use crate::ota::tuf::metadata::TargetFile;
 use crate::ota::tuf::write::target_file;
 use crate::package::{self, MAX_SEQ};
 
@@ -145,6 +149,30 @@ pub(super) fn hold_forward(before: &Rollout, after: &Rollout) -> Done<()> {
     Ok(())
 }
 
+/// What a ring's target says of it beside its hash.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    package: String,
+    seq: u64,
+    share_permille: u16,
+    halted: bool,
+}
+
+/// Whether a ring's target says in clear what its hash is of. Whoever signs elsewhere has only
+/// these, and must not sign for another ring than the one that they read of. None where it says
+/// nothing.
+pub(super) fn says_what_it_is(path: &str, file: &TargetFile) -> Option<bool> {
+    let ring = path.strip_prefix("rollout/")?.strip_suffix(".json")?;
+    let said: Said = serde_json::from_value(file.custom.clone()?).ok()?;
+    let Ok(mut rollout) = Rollout::new(ring, &said.package, said.seq, said.share_permille) else {
+        return Some(false);
+    };
+    rollout.halted = said.halted;
+    let is = target_file(rollout.to_json().as_bytes(), None);
+    Some(is.length == file.length && is.hashes == file.hashes)
+}
+
 fn hold_name(ring: &str) -> Done<()> {
     if is_ring(ring) {
         Ok(())
@@ -158,8 +186,14 @@ fn stage(desk: &mut Desk, rollout: &Rollout) -> Done<()> {
     let mut role = desk.role(post)?;
     let path = Rollout::target_of(&rollout.ring);
     let text = rollout.to_json();
-    role.targets
-        .insert(path.clone(), target_file(text.as_bytes(), None));
+    let custom = json!({
+        "package": rollout.package,
+        "seq": rollout.seq,
+        "share_permille": rollout.share_permille,
+        "halted": rollout.halted,
+    });
+    let file = target_file(text.as_bytes(), Some(custom));
+    role.targets.insert(path.clone(), file);
     desk.stage_file(&path, text.into_bytes());
     desk.stage_role(post, role)
 }
@@ -196,6 +230,30 @@ mod tests {
         for text in ["", "factory-triage", "a-0", "A-1", "a-1-", "-1", "a--1x"] {
             assert!(Named::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_target_of_a_ring_says_what_its_hash_is_of_or_is_found_out() {
+        let rollout = Rollout::new("canary", "a", 3, 100).unwrap();
+        let custom = json!({"package": "a", "seq": 3, "share_permille": 100, "halted": false});
+        let file = target_file(rollout.to_json().as_bytes(), Some(custom));
+        let path = Rollout::target_of("canary");
+        assert_eq!(says_what_it_is(&path, &file), Some(true));
+        assert_eq!(says_what_it_is("rollout/broad.json", &file), Some(false));
+        for (key, value) in [
+            ("seq", json!(4)),
+            ("halted", json!(true)),
+            ("package", json!("")),
+        ] {
+            let mut other = file.clone();
+            other.custom.as_mut().unwrap()[key] = value;
+            assert_eq!(says_what_it_is(&path, &other), Some(false), "{key}");
+        }
+        let silent = TargetFile {
+            custom: None,
+            ..file
+        };
+        assert_eq!(says_what_it_is(&path, &silent), None);
     }
 
     #[test]

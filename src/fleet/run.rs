@@ -36,9 +36,14 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
         }) => {
             let package = Named::parse(&package)?;
             changed(&change, now, |desk, _| {
+                let before = rings::all(desk)?.remove(&ring);
                 let rollout = rings::open(desk, &ring, &package, share)?;
+                let goes_on = match before {
+                    Some(before) if before.halted => "; it was halted, and goes on",
+                    Some(_) | None => "",
+                };
                 Ok(vec![format!(
-                    "ring {ring}: {package} for {}‰ of its devices",
+                    "ring {ring}: {package} for {}‰ of its devices{goes_on}",
                     rollout.share_permille
                 )])
             })

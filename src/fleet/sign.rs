@@ -22,8 +22,11 @@ use super::diff::{clean, diff};
 use super::disk;
 use super::fault::{Done, FleetError, missing, refused, usage};
 use super::key::{KeyFile, Passphrases};
+use super::post::Post;
+use super::rings;
 use crate::ota::tuf::Key;
 use crate::ota::tuf::draft::{Circle, Draft};
+use crate::ota::tuf::metadata::Targets;
 use crate::ota::tuf::write::Signer;
 
 /// The version of a slip's format.
@@ -156,6 +159,9 @@ impl Hands {
         let mut slip = Slip::read(path)?;
         let before = slip.before.clone();
         tell(&diff(&slip.role, before.as_ref(), &slip.document))?;
+        for doubt in doubts(&slip.role, &slip.document)? {
+            tell(&doubt)?;
+        }
         let mut done = Vec::new();
         for index in 0..self.keys.len() {
             let file = &self.keys[index].0;
@@ -189,6 +195,30 @@ impl Hands {
         }
         Ok(done)
     }
+}
+
+/// What a document of rings leaves open; refused where it says one thing and has the hash of another.
+fn doubts(role: &str, document: &Draft) -> Done<Vec<String>> {
+    let mut doubts = Vec::new();
+    if !matches!(Post::of(role), Some(Post::Rollout | Post::Offline)) {
+        return Ok(doubts);
+    }
+    let targets = document.content::<Targets>();
+    let targets = targets.map_err(|why| FleetError::Refused(format!("{role}: {why}")))?;
+    for (path, file) in &targets.targets {
+        match rings::says_what_it_is(path, file) {
+            Some(true) => {}
+            Some(false) => {
+                return refused(format!(
+                    "{path}: its hash is of something else than what stands beside it"
+                ));
+            }
+            None => doubts.push(format!(
+                "note: {path}: what the ring is to run is not said here, only its hash"
+            )),
+        }
+    }
+    Ok(doubts)
 }
 
 fn is_signed_by(draft: &Draft, file: &KeyFile) -> bool {
@@ -290,7 +320,7 @@ impl Slip {
             draft.map_err(|why| wrong(&why))
         };
         let document = draft(&wire.document)?;
-        let kind = super::post::Post::of(&wire.role).map(super::post::Post::kind);
+        let kind = Post::of(&wire.role).map(Post::kind);
         if kind != document.kind() {
             return Err(wrong(&format!("its document is not one of {}", wire.role)));
         }

@@ -100,6 +100,22 @@ fn from_two_peoples_keys_to_a_package_on_a_device() {
     let (told, _) = plant.with(&["online"], &open, 0);
     assert!(told.contains("rollout 2: 0 of 1 signatures"), "{told}");
     assert!(told.contains("+ targets/rollout/canary.json"), "{told}");
+    assert!(told.contains("\"share_permille\":100"), "{told}");
+    // Who signs elsewhere is not told one thing to sign another.
+    plant.done(&["export-unsigned", "--to", "stick", "--repo", "repo"]);
+    let slip = plant.at("stick/rollout-2.slip.json");
+    let honest = fs::read_to_string(&slip).unwrap();
+    let lying = honest.replace("\"share_permille\": 100", "\"share_permille\": 10");
+    assert_ne!(lying, honest);
+    fs::write(&slip, lying).unwrap();
+    let sign = ["sign", "stick/rollout-2.slip.json", "--key", "rings"];
+    let sign = [
+        &sign[..],
+        &["--passphrase-env", "PLANT_PASSPHRASE", "--yes"],
+    ]
+    .concat();
+    let (_, told) = plant.ended(&sign, 78);
+    assert!(told.contains("its hash is of something else"), "{told}");
     assert_eq!(plant.served(), before);
     let published = plant.json(&["rings", "online"], &["publish"]);
     assert_eq!(published["published"]["versions"]["rollout"], 2);
@@ -244,13 +260,18 @@ fn export(plant: &Plant, name: &str) {
             .to_string_lossy()
             .ends_with("factory-triage-3.json")
     }));
+    // A device that saw the stick takes nothing older, and the server's word after its next refresh.
+    let mut near = Device::new(&plant.at("near"), &root);
+    near.refresh(&plant.at("usb")).unwrap();
+    let older = near.refresh(&plant.repo());
+    assert!(matches!(older, Err(TufError::Rollback { .. })), "{older:?}");
     // What comes from the server afterwards is newer than the stick, and good for its usual term.
     plant.with(&["online"], &["refresh"], 0);
     let list = plant.list();
     let mut roles = list["roles"].as_array().unwrap().iter();
     let timestamp = roles.find(|it| it["role"] == "timestamp");
     assert!(timestamp.unwrap()["days"].as_i64().unwrap() <= 7, "{list}");
-    far.refresh(&plant.repo()).unwrap();
+    near.refresh(&plant.repo()).unwrap();
     let (_, told) = plant.with(
         &["online"],
         &["export", "--to", "usb", "--for-days", "200"],

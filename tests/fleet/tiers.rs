@@ -41,7 +41,7 @@ fn materials(plant: &Plant, accuracy: &str) {
     let own = suite.lines().filter(|line| {
         line.contains("\"task\":\"triage\"") || line.contains("\"task\": \"triage\"")
     });
-    let own: String = own.map(|line| format!("{line}\n")).collect();
+    let own = own.fold(String::new(), |text, line| text + line + "\n");
     assert!(!own.is_empty());
     fs::write(folder.join("gate.jsonl"), own).unwrap();
     let tasks = format!(

@@ -65,6 +65,23 @@ fn a_refresh_leaves_what_waits_on_the_desk_where_it_is() {
 }
 
 #[test]
+fn a_timestamp_after_a_stick_names_a_snapshot_that_is_newer_than_the_sticks() {
+    let plant = Plant::new();
+    let mut desk = plant.desk();
+    let news = News {
+        timestamp: true,
+        ..News::default()
+    };
+    desk.advance(news).unwrap();
+    assert_eq!(desk.staged_roles(), ["timestamp"]);
+    desk.settings.saw_exported(Post::Snapshot, 2);
+    desk.settings.saw_exported(Post::Timestamp, 2);
+    desk.advance(news).unwrap();
+    assert_eq!(desk.staged_roles(), ["snapshot"]);
+    assert_eq!(desk.staged().snapshot().unwrap().version, 3);
+}
+
+#[test]
 fn a_role_with_a_threshold_takes_so_many_different_keys() {
     let plant = Plant::new();
     let mut desk = plant.desk();
