@@ -10,20 +10,20 @@ use super::rings;
 const TOUR: &str = "\
 A first repository, by one person:
 
-  lineside-fleet key new ann.key --comment 'Ann, root and packages'
+  lineside-fleet key new safe-1.key --comment 'first safe: root, packages, rings'
   lineside-fleet key new online.key --comment 'the machine that signs timestamps'
-  lineside-fleet init plant --keys root,targets,packages,rollout,offline=ann.key \\
-      --keys snapshot,timestamp=online.key --key ann.key --key online.key
-  lineside-fleet package add models/factory-triage --repo plant --key ann.key --key online.key
+  lineside-fleet init plant --keys root,targets,packages,rollout,offline=safe-1.key \\
+      --keys snapshot,timestamp=online.key --key safe-1.key --key online.key
+  lineside-fleet package add models/factory-triage --repo plant --key safe-1.key --key online.key
   lineside-fleet ring open canary --package factory-triage-2 --share 10% --repo plant \\
-      --key ann.key --key online.key
+      --key safe-1.key --key online.key
 
 Serve the folder `plant` by any web server, or copy it; give devices plant/metadata/1.root.json.
 `plant.desk`, beside it, is not served: changes that lack signatures wait there. Who has a key
 elsewhere signs a slip:
 
   lineside-fleet export-unsigned --to /media/stick --repo plant
-  lineside-fleet sign /media/stick/root-2.slip.json --key ben.key      (on Ben's machine)
+  lineside-fleet sign /media/stick/root-2.slip.json --key safe-2.key      (where that key is)
   lineside-fleet merge /media/stick/root-2.slip.json --repo plant
 
 Every command that changes something shows what would be signed and asks; --yes does not ask,
@@ -157,7 +157,7 @@ pub struct Init {
     /// The folder that becomes the repository.
     #[arg(value_name = "REPO")]
     pub repository: PathBuf,
-    /// Who signs for which roles: `root,targets=ann.key`. The public half is enough. Again for each
+    /// Who signs for which roles: `root,targets=safe-1.key`. The public half is enough. Again for each
     /// further key.
     #[arg(long = "keys", value_name = "ROLE[,ROLE…]=FILE", required = true)]
     pub appointed: Vec<String>,

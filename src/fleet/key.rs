@@ -2,7 +2,7 @@
 //! command that signs in its place.
 //!
 //! ```json
-//! {"format":1,"comment":"Ann","keytype":"ed25519","scheme":"ed25519","public":"…",
+//! {"format":1,"comment":"first safe","keytype":"ed25519","scheme":"ed25519","public":"…",
 //!  "sealed":{"kdf":"pbkdf2-hmac-sha256","iterations":…,"salt":"…","cipher":"aes-256-gcm",…}}
 //! ```
 //!

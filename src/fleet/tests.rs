@@ -53,8 +53,8 @@ impl Drop for Scratch {
     }
 }
 
-/// A repository, and those who sign for it: Ann and Ben the root (both), Ann targets and packages,
-/// Ben the rings, a machine snapshot and timestamp.
+/// A repository, and those who sign for it: `ann` and `ben` the root (both), `ann` targets and packages,
+/// `ben` the rings, a machine snapshot and timestamp.
 pub(crate) struct Plant {
     pub(crate) scratch: Scratch,
     pub(crate) signers: BTreeMap<String, Signer>,

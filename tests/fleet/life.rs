@@ -17,7 +17,7 @@ fn two_people() -> Plant {
     for name in ["ann", "ben", "rings", "online"] {
         plant.key(name);
     }
-    // Here there is Ann's key only; of the others the public halves.
+    // Here there is one of the root's keys only; of the others the public halves.
     let keys = [
         "root,targets,packages=ann.pub",
         "root=ben.pub",
@@ -42,7 +42,7 @@ fn two_people() -> Plant {
 #[test]
 fn from_two_peoples_keys_to_a_package_on_a_device() {
     let plant = two_people();
-    // Ben and whoever opens rings sign elsewhere, what was carried to them.
+    // The other holder of the root, and whoever opens rings, sign elsewhere, what was carried to them.
     assert!(!plant.repo().join("metadata").exists());
     let (told, _) = plant.done(&["status", "--repo", "repo"]);
     assert!(told.contains("root 1: 1 of 2 signatures"), "{told}");
@@ -163,7 +163,7 @@ fn halt_and_resume(plant: &Plant, device: &mut Device) {
     assert!(!device.ring(&plant.repo(), "canary").unwrap().halted);
 }
 
-/// Ben's key is replaced: the old two sign, and the new one.
+/// One of the root's keys is replaced: the old two sign, and the new one.
 fn rotate(plant: &Plant, device: &mut Device) {
     let dora = plant.key("dora");
     let ids = plant.ids("root");

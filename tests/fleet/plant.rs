@@ -37,7 +37,7 @@ impl Plant {
         Self(folder)
     }
 
-    /// A repository where Ann signs everything but the machine's part; published.
+    /// A repository where one key signs everything but the machine's part; published.
     pub(crate) fn simple() -> Self {
         let plant = Self::new();
         plant.key("ann");

@@ -181,7 +181,7 @@ fn a_root_whose_second_key_is_on_a_token_is_signed_and_rotated() {
         "{told}"
     );
 
-    // The new root is signed by Ann and by the card, each time with other numbers r and s.
+    // The new root is signed by a key in a file and by the card, each time with other numbers r and s.
     let order = ["root", "rotate", "--add", "card", "--new-threshold", "2"];
     let (told, _) = plant.with(&["ann", "card"], &order, 0);
     assert!(told.contains("published: root 2"), "{told}");
