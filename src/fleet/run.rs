@@ -1,9 +1,12 @@
 //! The subcommands: what was asked for, carried out and told.
 
+mod looks;
+mod slips;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{self, Change, Command, Hands as HandsArgs, Place, Ways};
 use super::desk::{Desk, News, Pile};
@@ -15,11 +18,10 @@ use super::packages::{self, Gated, Lay};
 use super::publish::{self, Gap, Published};
 use super::rings::{self, Named};
 use super::rotate::{Rotation, renew, rotate};
-use super::sign::{Consent, Hands, Signed, Slip, ask};
-use super::verify::{self, Whole};
-use super::{disk, export, init, keys};
+use super::sign::{Consent, Hands, Signed, ask};
+use super::verify;
+use super::{init, keys};
 use crate::clock::{DAY_MS, Wall};
-use crate::ota::tuf::{Expiry, Limits};
 use crate::package::Package;
 
 /// Runs a subcommand. `examiner` runs gates; the command `engine` is the caller's.
@@ -66,12 +68,12 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
             Ok(Vec::new())
         }),
         Command::Refresh(order) => refresh(&order, now),
-        Command::Status(order) => status(&order, now),
-        Command::ExportUnsigned(order) => export_unsigned(&order, now),
-        Command::Sign(order) => sign_slips(&order),
+        Command::Status(order) => looks::status(&order, now),
+        Command::ExportUnsigned(order) => slips::export_unsigned(&order, now),
+        Command::Sign(order) => slips::sign_slips(&order),
         Command::Merge(order) => changed(&order.change, now, |desk, _| {
             let slips = order.slips.iter();
-            slips.map(|path| merge(desk, path)).collect()
+            slips.map(|path| slips::merge(desk, path)).collect()
         }),
         Command::Publish(order) => {
             if order.change.ways.propose {
@@ -94,9 +96,9 @@ pub fn run(command: Command, now: Wall, examiner: &mut dyn Examiner) -> Done<()>
                 missing("it is not published: signatures are missing")
             }
         }
-        Command::Discard(order) => discard(&order, now),
-        Command::Export(order) => exported(&order, now),
-        Command::Verify(order) => verified(&order, now),
+        Command::Discard(order) => looks::discard(&order, now),
+        Command::Export(order) => looks::exported(&order, now),
+        Command::Verify(order) => looks::verified(&order, now),
         Command::List(order) => {
             let inventory = list::inventory(&look(&order.place, now)?)?;
             tell(order.json, || list::told(&inventory), &inventory)
@@ -438,188 +440,4 @@ fn refresh(order: &args::Refresh, now: Wall) -> Done<()> {
         &desk,
         "dry run: nothing was signed",
     )
-}
-
-fn status(order: &args::Status, now: Wall) -> Done<()> {
-    let desk = look(&order.place, now)?;
-    let mut show = show(order.json);
-    for role in desk.staged_roles() {
-        let before = desk.current().0.get(&role);
-        show(&super::diff::diff(&role, before, &desk.staged().0[&role]))?;
-    }
-    let (lacks, stale) = (desk.lacks()?, desk.stale()?);
-    let waiting: Vec<list::Waiting> = lacks.iter().cloned().map(list::Waiting::from).collect();
-    let report = json!({"staged": desk.staged_roles(), "waiting": waiting, "stale": stale});
-    let words = || {
-        let mut text = match (desk.staged().0.is_empty(), lacks.is_empty()) {
-            (true, _) => "nothing is on the desk\n".to_owned(),
-            (false, true) => {
-                "all signed: `publish` with the keys of snapshot and timestamp\n".to_owned()
-            }
-            (false, false) => publish::told(&lacks) + "\n",
-        };
-        for role in &stale {
-            text.push_str(role);
-            text.push_str(
-                ": overtaken by what was published since: discard it and propose again\n",
-            );
-        }
-        text
-    };
-    tell(order.json, words, &report)
-}
-
-fn export_unsigned(order: &args::ExportUnsigned, now: Wall) -> Done<()> {
-    let desk = look(&order.place, now)?;
-    let slips = Slip::of_desk(&desk)?;
-    if slips.is_empty() {
-        return missing("nothing on the desk lacks signatures");
-    }
-    let mut written: Vec<Value> = Vec::new();
-    for (name, slip) in &slips {
-        let path = order.to.join(name);
-        if !order.dry_run {
-            slip.write(&path)?;
-        }
-        written.push(path.display().to_string().into());
-    }
-    let words = || {
-        let lines: Vec<_> = written.iter().filter_map(Value::as_str).collect();
-        lines.join("\n") + "\n"
-    };
-    tell(order.json, words, &json!({"slips": &written}))
-}
-
-fn sign_slips(order: &args::Sign) -> Done<()> {
-    let mut show = show(order.json);
-    let mut hands = hands(&order.hands, order.dry_run)?;
-    if hands.is_empty() {
-        return usage("which key is to sign? Give --key FILE");
-    }
-    let mut signed = Vec::new();
-    for path in &order.slips {
-        signed.extend(hands.sign_slip(path, &mut show)?);
-    }
-    let word = if order.dry_run {
-        "would sign"
-    } else {
-        "signed"
-    };
-    let words = || {
-        let lines = signed.iter();
-        let lines = lines.map(|it| format!("{word} {} with {}", it.role, it.key));
-        lines.collect::<Vec<_>>().join("\n") + "\n"
-    };
-    tell(order.json, words, &json!({"ok": true, "signed": &signed}))
-}
-
-fn merge(desk: &mut Desk, path: &Path) -> Done<String> {
-    let slip = Slip::read(path)?;
-    let added = slip.merge(desk)?;
-    Ok(format!(
-        "{}: {added} new signatures of {}",
-        path.display(),
-        slip.role
-    ))
-}
-
-fn discard(order: &args::Discard, now: Wall) -> Done<()> {
-    let mut desk = look(&order.place, now)?;
-    let roles = desk.staged_roles().join(", ");
-    if roles.is_empty() {
-        return missing("nothing is on the desk");
-    }
-    let mut words = format!("would throw away: {roles}\n");
-    if !order.dry_run {
-        if !order.yes {
-            ask(&format!("throw away what is staged of {roles}?"))?;
-        }
-        desk.clear()?;
-        words = format!("thrown away: {roles}\n");
-    }
-    Ok(io::stdout().write_all(words.as_bytes())?)
-}
-
-fn exported(order: &args::Export, now: Wall) -> Done<()> {
-    let folder = order.place.desk.as_deref();
-    let mut desk = Desk::open(&order.place.repo, folder, now, Pile::Aside)?;
-    let packages = order.package.iter().map(|it| Named::parse(it));
-    let wanted = export::Order {
-        to: std::path::absolute(&order.to).map_err(FleetError::at(&order.to))?,
-        for_days: order.for_days,
-        packages: packages.collect::<Done<_>>()?,
-    };
-    let mut hands = hands(&order.hands, order.dry_run)?;
-    let mut show = show(order.json);
-    let done = export::export(&mut desk, &wanted, &mut hands, &mut show, !order.dry_run)?;
-    let words = || {
-        let mut text = format!(
-            "{}: {}; {} objects, {} bytes; good until {}\n",
-            order.to.display(),
-            done.packages.join(", "),
-            done.objects,
-            done.bytes,
-            done.until
-        );
-        for note in &done.notes {
-            text.push_str("note: ");
-            text.push_str(note);
-            text.push('\n');
-        }
-        text
-    };
-    tell(order.json, words, &done)
-}
-
-fn verified(order: &args::Verify, now: Wall) -> Done<()> {
-    let at = match &order.at {
-        None => now,
-        Some(text) => {
-            let moment = Expiry::parse(text).map(Expiry::moment);
-            moment.ok_or_else(|| {
-                FleetError::Usage(format!(
-                    "--at {text}: a moment such as 2027-01-31T00:00:00Z"
-                ))
-            })?
-        }
-    };
-    let anchor = match &order.root {
-        Some(path) => Some(disk::bytes(path, Limits::default().root_bytes)?),
-        None => None,
-    };
-    let whole = if order.partial {
-        Whole::Partly
-    } else {
-        Whole::Everything
-    };
-    let report = verify::verify(&order.repository, anchor, at, whole)?;
-    let words = || {
-        let mut text = format!(
-            "{} roots, roles {}; {} targets, {} objects of {} bytes hashed\n",
-            report.roots,
-            report.roles.join(", "),
-            report.targets,
-            report.objects,
-            report.object_bytes
-        );
-        for path in &report.absent {
-            text.push_str("not here: ");
-            text.push_str(path);
-            text.push('\n');
-        }
-        if report.ok {
-            text.push_str("nothing is wrong\n");
-        }
-        text
-    };
-    tell(order.json, words, &report)?;
-    if report.ok {
-        Ok(())
-    } else {
-        refused(format!(
-            "{}:\n  {}",
-            order.repository.display(),
-            report.faults.join("\n  ")
-        ))
-    }
 }
