@@ -28,7 +28,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::disk;
-use super::fault::{Done, FleetError, missing, refused};
+use super::fault::{Done, FleetError, missing, refused, usage};
 use super::papers::{Papers, State, TARGETS};
 use super::post::Post;
 use super::settings::Settings;
@@ -158,8 +158,15 @@ impl Desk {
         settings: Settings,
         keep: bool,
     ) -> Done<Self> {
+        let repository = &std::path::absolute(repository).map_err(FleetError::at(repository))?;
+        if repository.file_name().is_none() {
+            return usage(format!(
+                "{}: names no folder of its own",
+                repository.display()
+            ));
+        }
         let folder = folder.map_or_else(|| desk_of(repository), Path::to_owned);
-        for path in [repository, &folder] {
+        for path in [repository.as_path(), &folder] {
             let is_empty = fs::read_dir(path).map_or(!path.exists(), |mut it| it.next().is_none());
             if !is_empty {
                 return refused(format!("{}: is there already", path.display()));

@@ -111,4 +111,8 @@ fn the_desk_lies_beside_the_repository() {
     for path in ["/srv/plant", "/srv/plant/", "/srv/plant//"] {
         assert_eq!(desk_of(Path::new(path)), Path::new("/srv/plant.desk"));
     }
+    for path in ["/", "a/.."] {
+        let begun = Desk::begin(Path::new(path), None, NOW, Settings::default(), false);
+        assert!(matches!(begun, Err(FleetError::Usage(_))), "{path}");
+    }
 }
