@@ -3,9 +3,12 @@
 pub mod ask;
 pub mod calibrate;
 pub mod check;
+pub mod console;
 pub mod explain;
 pub mod learned;
 pub mod models;
+pub mod once;
+pub mod pin;
 pub mod plan;
 mod reach;
 pub mod review;

@@ -1,15 +1,17 @@
 //! The thin binary: arguments, settings, logging, build, ready, wait, drain.
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use lineside::appliance::{self, Ending, Host};
+use lineside::cli;
 use lineside::clock::Clock;
 use lineside::config::{self, Settings, Surroundings};
 use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
-use lineside::{appliance, cli};
 
 /// `EX_SOFTWARE`: the appliance ended for a reason of its own.
 const EXIT_INTERNAL: u8 = 70;
@@ -44,6 +46,12 @@ enum Command {
     Review(cli::review::Args),
     /// Say where a request would go, by which rule, and what would change that.
     Explain(cli::explain::Args),
+    /// Type commands to the running appliance, as on its serial console.
+    Console(cli::console::Args),
+    /// Give the running appliance one command of its console.
+    Do(cli::once::Args),
+    /// Make the file that the serial console's PIN is checked against, from standard input.
+    Pin(cli::pin::Args),
     /// Look at model packages, or make one.
     Models(cli::models::Args),
     /// Say what a model takes of memory, whether it fits, and how it would be run.
@@ -100,6 +108,9 @@ async fn carry_out(command: Command) -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Console(args) => finish(cli::console::command(&args).await),
+        Command::Do(args) => finish(cli::once::command(&args).await),
+        Command::Pin(args) => ExitCode::from(cli::pin::command(&args)),
         Command::Models(args) => match cli::models::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
@@ -139,10 +150,19 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
         Err(error) => return complain(&format!("cannot take signals: {error}"), EXIT_INTERNAL),
     };
     let (stopper, stop) = Stopper::new();
-    let serving = appliance::run(settings, clock, stop);
+    let host = Host {
+        stopper: stopper.clone(),
+        stop,
+        log: Some(log.tail()),
+    };
+    let mut ending = Ending::Stop;
+    let serving = appliance::run(settings, clock, host);
     let code = tokio::select! {
         result = serving => match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(wish) => {
+                ending = wish;
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "the appliance ends");
                 ExitCode::from(appliance::exit_code(&error))
@@ -151,7 +171,22 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
         hard = signals.drive(stopper) => ExitCode::from(hard.exit_code),
     };
     log.flush(LOG_FLUSH);
-    code
+    match ending {
+        Ending::Stop => code,
+        Ending::Restart => again(),
+    }
+}
+
+/// The same program in the same process, from its beginning. Returns only if that fails.
+fn again() -> ExitCode {
+    let program = std::env::current_exe();
+    let error = match program {
+        Ok(program) => Process::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec(),
+        Err(error) => error,
+    };
+    complain(&format!("cannot start again: {error}"), EXIT_INTERNAL)
 }
 
 fn start_log(settings: &Settings, clock: Clock) -> Result<LogGuard, LogError> {

@@ -45,11 +45,19 @@ struct Fault {
     message: String,
 }
 
-/// Sends one command line (a JSON object) and gives the data of the answer as JSON.
-pub async fn command(
-    socket: &Path,
-    line: &serde_json::Value,
-) -> Result<Box<RawValue>, ClientError> {
+impl ClientError {
+    /// The word for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Broken(_) => "no_answer",
+            Self::Refused { code, .. } => code,
+        }
+    }
+}
+
+/// Sends one line and gives the line that answers it.
+pub async fn exchange(socket: &Path, line: &[u8]) -> Result<Vec<u8>, ClientError> {
     let broken = |error: io::Error| ClientError::Broken(error.to_string());
     let stream = UnixStream::connect(socket)
         .await
@@ -58,14 +66,26 @@ pub async fn command(
             error,
         })?;
     let (read, mut write) = stream.into_split();
-    let mut bytes = line.to_string().into_bytes();
-    bytes.push(b'\n');
+    let bytes = [line, b"\n"].concat();
     write.write_all(&bytes).await.map_err(broken)?;
     let mut answer = Vec::new();
     BufReader::new(read)
         .read_until(b'\n', &mut answer)
         .await
         .map_err(broken)?;
+    if answer.is_empty() {
+        let why = "it hung up; who may give commands is in its group";
+        return Err(ClientError::Broken(why.into()));
+    }
+    Ok(answer)
+}
+
+/// Sends one command line (a JSON object) and gives the data of the answer as JSON.
+pub async fn command(
+    socket: &Path,
+    line: &serde_json::Value,
+) -> Result<Box<RawValue>, ClientError> {
+    let answer = exchange(socket, line.to_string().as_bytes()).await?;
     let told: Told =
         serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))?;
     match (told.data, told.error) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lineside::broker::Session;
-use lineside::dispatch::Inquiry;
+use lineside::dispatch::{Doors, Inquiry};
 use lineside::engine::State;
 use lineside::intake::{Code, Message};
 
@@ -283,4 +283,34 @@ fn the_text_of_a_request_stands_in_no_refusal_code() {
     for reply in replies(&world, "devices/press/answers") {
         assert!(!reply.contains("secret recipe"), "{reply}");
     }
+}
+
+#[test]
+fn maintenance_finishes_what_is_here_and_refuses_what_is_new() {
+    let mut world = world(Plan::calm());
+    world.publish(request("1", "bearing", 5000));
+    world.inquire(Inquiry::Maintenance(Some(Doors::Shut)));
+    world.publish(request("2", "bearing", 5000));
+    world.publish(request("1", "bearing", 5000));
+    world.run_until_quiet();
+    let told = replies(&world, "devices/press/answers");
+    let of = |id: &str| -> Vec<&String> {
+        let id = format!("\"id\":\"{id}\"");
+        told.iter().filter(|reply| reply.contains(&id)).collect()
+    };
+    let first = of("1");
+    assert!(!first.is_empty(), "{told:?}");
+    assert!(first.iter().all(|it| it.contains("answered")), "{first:?}");
+    let second = of("2");
+    assert!(second[0].contains("\"maintenance\""), "{second:?}");
+    assert!(second[0].contains("retry_after_ms"), "{second:?}");
+    world.inquire(Inquiry::Maintenance(Some(Doors::Open)));
+    world.publish(request("2", "bearing", 5000));
+    world.run_until_quiet();
+    let told = replies(&world, "devices/press/answers");
+    let last = told
+        .iter()
+        .rfind(|reply| reply.contains("\"id\":\"2\""))
+        .unwrap();
+    assert!(last.contains("answered"), "{last}");
 }

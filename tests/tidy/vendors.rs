@@ -16,6 +16,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("httpdate", &["src/uplink/chat.rs"]),
     // Pinned for what it keeps out, named nowhere.
     ("idna_adapter", &["Cargo.toml"]),
+    ("tokio_serial", &["src/console/serial.rs"]),
     ("sled", &["src/spool/sled"]),
     ("sd_notify", &["src/service"]),
     ("tracing_journald", &["src/service"]),
