@@ -63,7 +63,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use doors::{Doors, Maintenance};
-pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use inquiry::{Answer, Governed, Inquiry, SessionNo, StatusReport, Timeline};
 pub use latest::{Brief, Latest, Standing, Wanted};
 pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
@@ -168,6 +168,8 @@ pub struct Effects {
     pub uplink: Vec<uplink::Command>,
     /// For those who asked at the appliance.
     pub answers: Vec<(SessionNo, Answer)>,
+    /// For those of them who want the words as they come.
+    pub words: Vec<(SessionNo, String)>,
     /// What was learnt of reviewers, to be kept in place of what was.
     pub learnt: Option<Vec<u8>>,
 }
@@ -180,6 +182,7 @@ impl Effects {
             && self.engine.is_empty()
             && self.uplink.is_empty()
             && self.answers.is_empty()
+            && self.words.is_empty()
             && self.learnt.is_none()
     }
 }

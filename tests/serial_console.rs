@@ -168,6 +168,8 @@ fn every_command_answers_with_everything_dead_and_its_json_is_as_the_schema_says
         ("help", "state"),
         ("status", "no broker"),
         ("queues", "waiting"),
+        ("thermals", "governor"),
+        ("memory", "to plan by"),
         ("ask --id by-hand hello", "engine_unavailable"),
         ("requests", "by-hand"),
         ("trace by-hand", "ticket"),
@@ -176,6 +178,9 @@ fn every_command_answers_with_everything_dead_and_its_json_is_as_the_schema_says
         ("learned", "no package"),
         ("models", "served"),
         ("models verify", "no_package"),
+        ("models rollback", "one package"),
+        ("models pin 3", "one package"),
+        ("bundle --to nowhere", "whole path"),
         ("broker", "check the cable"),
         ("uplink", "no model elsewhere"),
         ("config show", "[broker]"),
@@ -210,6 +215,75 @@ fn every_command_answers_with_everything_dead_and_its_json_is_as_the_schema_says
     let gone = appliance.told("do", &["status"]);
     let text = String::from_utf8(gone.stderr).unwrap();
     assert!(text.contains("no running appliance"), "{text}");
+}
+
+#[test]
+fn an_archive_for_those_who_help_holds_no_text_of_a_request() {
+    let pty = Pty::open();
+    let mut appliance = appliance_at(
+        &pty,
+        "[cloud]\nurl = \"http://127.0.0.1:9/v1/chat/completions\"\nmodel = \"m\"\napi_key_file = \"KEY\"\naccepts = [\"public\"]\n",
+    );
+    let key = appliance.dir.join("key");
+    fs::write(&key, format!("{CANARY}-key")).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let fragment = appliance.dir.join("conf.d/more.toml");
+    let text = fs::read_to_string(&fragment).unwrap();
+    fs::write(&fragment, text.replace("KEY", &key.display().to_string())).unwrap();
+    appliance.launch();
+    appliance.until(|status| status["state"] == "offline");
+    appliance.told(
+        "do",
+        &[&format!(
+            "ask --id asked --classification public {CANARY} hums"
+        )],
+    );
+    appliance.told("do", &[&format!("explain {CANARY}")]);
+    appliance.told("do", &[&format!("{CANARY} is no command")]);
+    let stick = fresh_dir();
+    let line = format!("bundle --to {}", stick.display());
+    let told = appliance.told_json("do", &[&line]);
+    Schema::read().check("bundle", &told);
+    assert_eq!(told["data"]["missing"], json!([]), "{told}");
+    let path = told["data"]["path"].as_str().unwrap();
+    let unpacked = fresh_dir();
+    let unpack = Command::new("tar")
+        .args(["-xf", path])
+        .current_dir(&unpacked)
+        .status();
+    assert!(unpack.unwrap().success());
+    let mut whole = String::new();
+    for name in told["data"]["files"].as_array().unwrap() {
+        whole += &fs::read_to_string(unpacked.join(name.as_str().unwrap())).unwrap();
+    }
+    // It is of use: the state, the settings, the log and the requests are there.
+    for words in [
+        "\"offline\"",
+        "[broker]",
+        "lineside::appliance: ready",
+        "\"asked\"",
+        "fail",
+    ] {
+        assert!(whole.contains(words), "{words}");
+    }
+    for secret in ["canary", "pbkdf2"] {
+        assert!(!whole.contains(secret), "{secret}");
+        assert!(!appliance.log().contains(secret), "{secret}");
+    }
+    let logs = appliance.told_json("do", &["logs --level trace --last 2000"]);
+    assert!(!logs.to_string().contains("canary"), "{logs}");
+    assert_eq!(fs::read_dir(&stick).unwrap().count(), 1, "no .part is left");
+}
+
+#[test]
+fn what_the_golden_transcripts_are_made_of_is_as_the_schema_says() {
+    let fixtures = include_str!("../src/console/pages/fixtures.json");
+    let fixtures: Vec<Value> = serde_json::from_str(fixtures).unwrap();
+    let schema = Schema::read();
+    for fixture in fixtures {
+        let command = fixture["line"].as_str().unwrap().split(' ').next().unwrap();
+        schema.check(command, &json!({"ok": true, "data": fixture["data"]}));
+    }
 }
 
 #[test]
@@ -301,18 +375,20 @@ fn the_control_socket_turns_strangers_away() {
     for path in [appliance.dir.as_path(), socket.parent().unwrap(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
+    // Others cannot reach the folder that it was built in.
+    let program = appliance.dir.join("program");
+    fs::copy(env!("CARGO_BIN_EXE_lineside"), &program).unwrap();
     let asked = |uid: &str, gid: &str| {
         let mut command = Command::new("setpriv");
         let ids = ["--clear-groups", "--reuid", uid, "--regid", gid];
-        let script = format!(
-            "import socket\ns=socket.socket(socket.AF_UNIX)\ns.connect({:?})\ns.sendall(b'{{\"cmd\":\"queues\"}}\\n')\nprint(s.recv(4096))",
-            socket.display().to_string()
-        );
-        let output = command.args(ids).args(["python3", "-c", &script]).output();
-        let output = output.unwrap();
-        String::from_utf8(output.stdout).unwrap().contains("outbox")
+        let command = command.args(ids).arg(&program);
+        let output = command.arg("do").arg("--socket").arg(&socket).arg("queues");
+        let output = output.output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
-    assert!(!asked("65534", "65534"), "a stranger");
-    assert!(asked("65534", "0"), "one of the group");
+    let stranger = asked("65534", "65534");
+    assert!(stranger.contains("in its group"), "{stranger}");
+    let member = asked("65534", "0");
+    assert!(member.contains("outcomes"), "{member}");
     assert!(appliance.log().contains("turned a stranger away"));
 }

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::reach::{ReachError, Target};
 use crate::clock::Clock;
 use crate::console::client;
+use crate::console::commands::Parts;
 use crate::console::login::Door;
 use crate::console::screen::{self, Left, Way};
 use crate::console::session::{Manner, Session};
@@ -43,8 +44,11 @@ const END: &[u8] = b"\x04";
 struct Remote(PathBuf);
 
 impl Way for Remote {
-    async fn carry_out(&self, line: Vec<u8>) -> Vec<u8> {
-        match client::exchange(&self.0, &line).await {
+    async fn carry_out(&self, line: Vec<u8>, parts: Parts) -> Vec<u8> {
+        let pass_on = |part: &[u8]| {
+            let _ = parts.try_send(part.to_vec()); // without room it is in the answer all the same
+        };
+        match client::exchange_aloud(&self.0, &line, pass_on).await {
             Ok(answer) => answer,
             Err(error) => {
                 let error = serde_json::json!({"code": error.code(), "message": error.to_string()});

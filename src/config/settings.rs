@@ -501,7 +501,7 @@ pub struct HeatLimit {
 }
 
 /// Where the kernel shows what it knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots {
     /// Sensors.
     pub sysfs: PathBuf,

@@ -58,6 +58,32 @@ impl ClientError {
 
 /// Sends one line and gives the line that answers it.
 pub async fn exchange(socket: &Path, line: &[u8]) -> Result<Vec<u8>, ClientError> {
+    exchange_aloud(socket, line, |_| {}).await
+}
+
+/// What every part of an answer begins with.
+const PART: &[u8] = b"{\"part\":";
+
+/// The words in a part of an answer.
+pub fn words_of(part: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Part {
+        part: Words,
+    }
+    #[derive(Deserialize)]
+    struct Words {
+        text: String,
+    }
+    let part: Part = serde_json::from_slice(part).ok()?;
+    Some(part.part.text)
+}
+
+/// Sends one line, passes on the parts of its answer, and gives the line that answers it.
+pub async fn exchange_aloud(
+    socket: &Path,
+    line: &[u8],
+    mut on_part: impl FnMut(&[u8]),
+) -> Result<Vec<u8>, ClientError> {
     let broken = |error: io::Error| ClientError::Broken(error.to_string());
     let stream = UnixStream::connect(socket)
         .await
@@ -69,10 +95,16 @@ pub async fn exchange(socket: &Path, line: &[u8]) -> Result<Vec<u8>, ClientError
     let bytes = [line, b"\n"].concat();
     write.write_all(&bytes).await.map_err(broken)?;
     let mut answer = Vec::new();
-    BufReader::new(read)
-        .read_until(b'\n', &mut answer)
-        .await
-        .map_err(broken)?;
+    let mut read = BufReader::new(read);
+    loop {
+        answer.clear();
+        let got = read.read_until(b'\n', &mut answer).await;
+        got.map_err(broken)?;
+        if !answer.starts_with(PART) {
+            break;
+        }
+        on_part(&answer);
+    }
     if answer.is_empty() {
         let why = "it hung up; who may give commands is in its group";
         return Err(ClientError::Broken(why.into()));

@@ -24,6 +24,8 @@ use crate::review::Refusal;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same for what is answered from memory: a dispatcher that is alive turns far more often.
 const QUICK: Duration = Duration::from_secs(1);
+/// Words of an answer on their way to whoever asked: more than a slow line leaves behind in a second.
+const WORDS: usize = 64;
 /// How long `ask` waits: the appliance refuses at the request's own deadline, long before this.
 const ASK_PATIENCE: Duration = Duration::from_hours(24);
 
@@ -64,7 +66,14 @@ struct Line {
     confirm: Option<String>,
     mode: Option<String>,
     page: Option<String>,
+    follow: Option<bool>,
+    to: Option<String>,
+    seq: Option<u64>,
 }
+
+/// Takes the lines that come before the one that answers: `{"part":{"text":"…"}}`. What it has no
+/// room for is left out: the answer brings everything in any case.
+pub type Parts = mpsc::Sender<Vec<u8>>;
 
 /// A line as it goes out.
 #[derive(Debug, Serialize)]
@@ -148,13 +157,13 @@ pub struct Done {
     pub outcome: &'static str,
 }
 
-/// Carries out one line.
-pub async fn carry_out(line: &[u8], counter: &Counter) -> Done {
+/// Carries out one line. Parts come only of a request with `"stream": true`.
+pub async fn carry_out(line: &[u8], counter: &Counter, parts: Option<&Parts>) -> Done {
     let read = serde_json::from_slice::<Line>(line);
     let read = read.map_err(|error| CommandError::Syntax(error.to_string()));
     let command = read.as_ref().ok().and_then(|line| table::find(&line.cmd));
     let told = match read.and_then(understand) {
-        Ok(asked) => answer(asked, counter).await,
+        Ok(asked) => answer(asked, counter, parts).await,
         Err(error) => Err(error),
     };
     let outcome = told.as_ref().map_or_else(CommandError::code, |_| "ok");
@@ -192,6 +201,9 @@ enum Asked {
     Explain(Box<RawValue>),
     Models(house::Models),
     Logs(Logs),
+    Thermals,
+    Memory,
+    Bundle(Option<String>),
     Restart,
 }
 
@@ -204,9 +216,13 @@ fn understand(line: Line) -> Result<Asked, CommandError> {
         "broker" => Ok(Asked::Broker),
         "uplink" => Ok(Asked::Uplink),
         "check" => Ok(Asked::Check),
+        "thermals" => Ok(Asked::Thermals),
+        "memory" => Ok(Asked::Memory),
+        "bundle" => Ok(Asked::Bundle(line.to)),
         "restart" => Ok(Asked::Restart),
         "factory-reset" => Ok(Asked::Reset(line.confirm)),
         "requests" => wanted(line).map(|wanted| Asked::Inquiry(Inquiry::Latest(wanted))),
+        "logs" if line.follow == Some(true) => Err(CommandError::SessionOnly("logs --follow")),
         "logs" => Logs::read(line.level.as_deref(), line.since, line.max)
             .map(Asked::Logs)
             .ok_or_else(|| {
@@ -234,7 +250,14 @@ fn understand(line: Line) -> Result<Asked, CommandError> {
             "list" => Ok(Asked::Models(house::Models::List)),
             "show" => Ok(Asked::Models(house::Models::Show)),
             "verify" => Ok(Asked::Models(house::Models::Verify)),
-            other => Err(unknown_action(other, &["list", "show", "verify"])),
+            "rollback" | "pin" => {
+                let _ = line.seq; // there is nothing yet that it could choose from
+                Err(house::Fault::OnePackage.into())
+            }
+            other => {
+                let all = ["list", "show", "verify", "rollback", "pin"];
+                Err(unknown_action(other, &all))
+            }
         },
         "maintenance" => {
             let doors = match action.unwrap_or("show") {
@@ -304,11 +327,18 @@ fn lesson(undo: Option<String>, acknowledge: Option<String>) -> Result<Asked, Co
     Ok(Asked::Inquiry(Inquiry::Learned(lesson)))
 }
 
-async fn answer(asked: Asked, counter: &Counter) -> Result<Box<RawValue>, CommandError> {
+async fn answer(
+    asked: Asked,
+    counter: &Counter,
+    parts: Option<&Parts>,
+) -> Result<Box<RawValue>, CommandError> {
     let house = &counter.house;
     match asked {
         Asked::Help(command) => help(command.as_deref()),
-        Asked::Inquiry(inquiry) => told(inquire(inquiry, &counter.inquiries).await?),
+        Asked::Inquiry(inquiry) => match parts {
+            Some(parts) => told(inquire_aloud(inquiry, &counter.inquiries, parts).await?),
+            None => told(inquire(inquiry, &counter.inquiries, None).await?),
+        },
         Asked::Queues => Ok(raw(&house::queues(&status(counter).await?))),
         Asked::Broker => Ok(raw(&house.broker(&status(counter).await?))),
         Asked::Uplink => Ok(raw(&house.uplink(&status(counter).await?))),
@@ -326,6 +356,12 @@ async fn answer(asked: Asked, counter: &Counter) -> Result<Box<RawValue>, Comman
             let status = status(counter).await.ok();
             Ok(house.explain(&request, status.as_ref()).await?)
         }
+        Asked::Thermals => {
+            let status = status(counter).await.ok();
+            Ok(raw(&house.thermals(status.as_ref()).await?))
+        }
+        Asked::Memory => Ok(raw(&house.memory().await?)),
+        Asked::Bundle(to) => Ok(raw(&bundle(to, counter).await?)),
         Asked::Restart => Ok(raw(&house.restart()?)),
         Asked::Reset(confirm) => {
             let status = status(counter).await.ok();
@@ -335,7 +371,7 @@ async fn answer(asked: Asked, counter: &Counter) -> Result<Box<RawValue>, Comman
 }
 
 async fn status(counter: &Counter) -> Result<StatusReport, CommandError> {
-    match inquire(Inquiry::Status, &counter.inquiries).await? {
+    match inquire(Inquiry::Status, &counter.inquiries, None).await? {
         Answer::Status(report) => Ok(*report),
         Answer::Reply(_)
         | Answer::Trace(_)
@@ -346,9 +382,43 @@ async fn status(counter: &Counter) -> Result<StatusReport, CommandError> {
     }
 }
 
+/// What the dispatcher knows and the house does not, for the archive.
+async fn bundle(to: Option<String>, counter: &Counter) -> Result<house::Bundled, CommandError> {
+    let status = status(counter).await.ok();
+    let latest = Inquiry::Latest(Wanted {
+        max: Some(usize::MAX),
+        ..Wanted::default()
+    });
+    let latest = inquire(latest, &counter.inquiries, None).await;
+    let latest = latest.and_then(told).ok();
+    let house = &counter.house;
+    Ok(house.bundle(to, status.as_ref(), latest.as_deref()).await?)
+}
+
+/// Asks, and passes the words of the answer on as they come.
+async fn inquire_aloud(
+    inquiry: Inquiry,
+    inquiries: &mpsc::Sender<Inquirer>,
+    parts: &Parts,
+) -> Result<Answer, CommandError> {
+    let (words, mut heard) = mpsc::channel(WORDS);
+    let mut asking = std::pin::pin!(inquire(inquiry, inquiries, Some(words)));
+    loop {
+        tokio::select! {
+            biased;
+            Some(text) = heard.recv() => {
+                let part = serde_json::json!({"part": {"text": text}});
+                let _ = parts.try_send(format!("{part}\n").into_bytes()); // see Parts
+            }
+            answer = &mut asking => return answer,
+        }
+    }
+}
+
 async fn inquire(
     inquiry: Inquiry,
     inquiries: &mpsc::Sender<Inquirer>,
+    words: Option<mpsc::Sender<String>>,
 ) -> Result<Answer, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
@@ -358,7 +428,11 @@ async fn inquire(
         Inquiry::Status | Inquiry::Maintenance(_) => QUICK,
     };
     let (answer, waiting) = oneshot::channel();
-    let sent = inquiries.send(Inquirer { inquiry, answer });
+    let sent = inquiries.send(Inquirer {
+        inquiry,
+        answer,
+        words,
+    });
     if !matches!(timeout(QUICK, sent).await, Ok(Ok(()))) {
         return Err(CommandError::NoAnswer);
     }
@@ -441,7 +515,12 @@ mod tests {
                 let _ = caller.answer.send(answer);
             }
         });
-        carry_out(line.as_bytes(), &Counter::new(inquiries, House::default())).await
+        carry_out(
+            line.as_bytes(),
+            &Counter::new(inquiries, House::default()),
+            None,
+        )
+        .await
     }
 
     fn text(done: &Done) -> &str {
@@ -449,7 +528,7 @@ mod tests {
     }
 
     /// Commands that run the service's own program, which a unit test is not.
-    const OWN_PROGRAM: [&str; 2] = ["check", "explain"];
+    const OWN_PROGRAM: [&str; 3] = ["check", "explain", "bundle"];
 
     #[tokio::test]
     async fn every_command_of_the_table_is_understood() {
@@ -466,7 +545,15 @@ mod tests {
                 }
                 let done = told(&line.to_string()).await;
                 let session = command.nature == Nature::Session;
-                let known = ["bad_id", "no_log", "session_only"].contains(&done.outcome);
+                let known = [
+                    "bad_id",
+                    "no_log",
+                    "session_only",
+                    "unavailable",
+                    "one_package",
+                    "no_stick",
+                ];
+                let known = known.contains(&done.outcome);
                 assert!(done.outcome == "ok" || known, "{line} {}", text(&done));
                 assert_eq!(done.outcome == "session_only", session, "{line}");
                 assert_eq!((done.command, done.nature), (name, command.nature));
@@ -508,9 +595,9 @@ mod tests {
         let (inquiries, asked) = mpsc::channel(1);
         drop(asked);
         let counter = Counter::new(inquiries, House::default());
-        let done = carry_out(br#"{"cmd":"status"}"#, &counter).await;
+        let done = carry_out(br#"{"cmd":"status"}"#, &counter, None).await;
         assert_eq!(done.outcome, "no_answer");
-        let done = carry_out(br#"{"cmd":"config"}"#, &counter).await;
+        let done = carry_out(br#"{"cmd":"config"}"#, &counter, None).await;
         assert_eq!(done.outcome, "ok", "the house answers alone");
     }
 
@@ -519,7 +606,7 @@ mod tests {
         let (inquiries, _asked) = mpsc::channel(1);
         let counter = Counter::new(inquiries, House::default());
         for line in [r#"{"cmd":"status"}"#, r#"{"cmd":"trace","id":"x"}"#] {
-            let done = carry_out(line.as_bytes(), &counter).await;
+            let done = carry_out(line.as_bytes(), &counter, None).await;
             assert_eq!(done.outcome, "no_answer", "{line}");
         }
     }

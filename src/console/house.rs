@@ -3,11 +3,11 @@
 //! Where a subcommand of the command line knows the answer already (`check`, `explain`, `models
 //! check`), the service's own program is run as a process of its own, with a limit: what hangs
 //! there, on a network or a disk, hangs nobody here.
-//!
-//! A factory reset writes a mark and restarts; the next start forgets, before the store is opened,
-//! and removes the mark last. So a power cut in between ends in a reset, never in half of one.
 
-use std::fs::File;
+mod board;
+mod bundle;
+mod reset;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,14 +19,18 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::Level;
 
 use super::commands::raw;
-use crate::config::{Endpoint, Settings};
+use crate::config::{Endpoint, Roots, Settings};
 use crate::dispatch::StatusReport;
 use crate::package;
 use crate::service::{LogTail, Stopper};
+
+pub use bundle::Bundled;
+pub use reset::reset_if_marked;
 
 /// How long a process of our own may take: a broker that does not answer is tried for ten seconds.
 const OWN_PROGRAM: Duration = Duration::from_secs(15);
@@ -34,11 +38,6 @@ const OWN_PROGRAM: Duration = Duration::from_secs(15);
 const OWN_PROGRAM_READING: Duration = Duration::from_mins(10);
 /// Lines of the log where nobody says how many.
 const LOG_LINES: usize = 20;
-/// The mark of a factory reset, in the state directory.
-const MARK: &str = "factory-reset";
-/// What a factory reset leaves: models, and what they are trusted by. Their sequence number never
-/// goes back.
-const KEPT: [&str; 4] = ["models", "trust", "ota", MARK];
 
 /// What the process does after its drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +88,15 @@ pub enum Fault {
     /// Our own program could not be run, or took too long.
     #[error("lineside {0} gave no answer: {1}")]
     OwnProgram(&'static str, String),
-    /// Another name than the appliance's.
-    #[error("this is not the name of this appliance; nothing was reset")]
+    /// Another serial number, or another name where there is none.
+    #[error("this is not what was asked for; nothing was reset")]
     NotConfirmed,
+    /// There is nothing to go back to.
+    #[error("there is one package here, set by hand; none was committed before it")]
+    OnePackage,
+    /// The archive has nowhere to go.
+    #[error("no USB stick is mounted")]
+    NoStick,
     /// It cannot be done here.
     #[error("{0}")]
     Unavailable(String),
@@ -105,6 +110,8 @@ impl Fault {
             Self::NoPackage => "no_package",
             Self::OwnProgram(..) => "failed",
             Self::NotConfirmed => "not_confirmed",
+            Self::OnePackage => "one_package",
+            Self::NoStick => "no_stick",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -154,6 +161,8 @@ pub struct House {
     facts: Arc<Facts>,
     log: Option<LogTail>,
     ender: Option<Ender>,
+    /// A look at the board that is under way: a driver that hangs must not collect threads.
+    looking: Arc<Mutex<()>>,
 }
 
 /// What the settings say.
@@ -167,6 +176,8 @@ struct Facts {
     package: Option<PathBuf>,
     upstreams: Vec<(String, String, String)>,
     state_dir: PathBuf,
+    roots: Roots,
+    memory_budget_bytes: Option<u64>,
 }
 
 impl House {
@@ -189,9 +200,12 @@ impl House {
                 package: settings.model_package.clone(),
                 upstreams: settings.clouds.iter().map(upstream).collect(),
                 state_dir: settings.state_dir.clone(),
+                roots: settings.roots.clone(),
+                memory_budget_bytes: settings.memory_budget_bytes,
             }),
             log,
             ender: Some(ender),
+            looking: Arc::default(),
         }
     }
 
@@ -366,31 +380,6 @@ impl House {
         Ok(serde_json::json!({"restarting": true}))
     }
 
-    /// Tells what a factory reset costs, or does it for whoever gives the appliance's name.
-    pub(super) fn reset(
-        &self,
-        confirm: Option<&str>,
-        status: Option<&StatusReport>,
-    ) -> Result<Value, Fault> {
-        let Some(confirm) = confirm else {
-            let lost = status.map(|it| {
-                serde_json::json!({
-                    "open": it.open, "outbox": it.outbox, "pending": it.pending,
-                    "outcomes": it.outcomes,
-                })
-            });
-            return Ok(serde_json::json!({"confirm": self.facts.name, "lost": lost}));
-        };
-        if confirm != self.facts.name {
-            return Err(Fault::NotConfirmed);
-        }
-        let ender = self.ender()?;
-        mark(&self.facts.state_dir)
-            .map_err(|error| Fault::Unavailable(format!("the mark cannot be written: {error}")))?;
-        ender.restart();
-        Ok(serde_json::json!({"resetting": true}))
-    }
-
     fn ender(&self) -> Result<&Ender, Fault> {
         let nobody = || Fault::Unavailable("this process cannot restart itself".into());
         self.ender.as_ref().ok_or_else(nobody)
@@ -472,94 +461,5 @@ pub(super) fn queues(status: &StatusReport) -> impl Serialize + use<'_> {
         outbox: status.outbox,
         outcomes: status.outcomes,
         bytes: &status.bytes,
-    }
-}
-
-/// Writes the mark, so that it outlives a power cut.
-fn mark(state_dir: &Path) -> io::Result<()> {
-    File::create(state_dir.join(MARK))?.sync_all()?;
-    File::open(state_dir)?.sync_all()
-}
-
-/// Forgets, where the mark of a factory reset says so. To be called before anything in the state
-/// directory is opened but the control socket, which is the lock.
-pub fn reset_if_marked(state_dir: &Path) -> io::Result<bool> {
-    if !state_dir.join(MARK).exists() {
-        return Ok(false);
-    }
-    for entry in std::fs::read_dir(state_dir)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let kept = KEPT.iter().any(|name| entry.file_name() == *name);
-        if kept || std::os::unix::fs::FileTypeExt::is_socket(&kind) {
-            continue;
-        }
-        if kind.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    File::open(state_dir)?.sync_all()?;
-    std::fs::remove_file(state_dir.join(MARK))?;
-    File::open(state_dir)?.sync_all()?;
-    Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("lineside-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(folder.join("spool/db")).unwrap();
-        std::fs::create_dir_all(folder.join("models/objects")).unwrap();
-        std::fs::write(folder.join("learnt"), "x").unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_reset_forgets_what_was_taken_in_and_leaves_the_models() {
-        let folder = folder("reset");
-        assert!(!reset_if_marked(&folder).unwrap());
-        assert!(folder.join("spool").exists(), "nobody asked for it");
-        mark(&folder).unwrap();
-        assert!(reset_if_marked(&folder).unwrap());
-        assert!(!folder.join("spool").exists() && !folder.join("learnt").exists());
-        assert!(folder.join("models/objects").exists());
-        assert!(!reset_if_marked(&folder).unwrap(), "it is done once");
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
-    fn only_the_appliances_own_name_resets_it_and_leaves_a_mark() {
-        let folder = folder("confirm");
-        let (stopper, stop) = Stopper::new();
-        let ender = Ender::new(stopper);
-        let house = House {
-            facts: Arc::new(Facts {
-                name: "line-3".into(),
-                state_dir: folder.clone(),
-                ..Facts::default()
-            }),
-            log: None,
-            ender: Some(ender.clone()),
-        };
-        let status = StatusReport {
-            open: 7,
-            ..StatusReport::default()
-        };
-        let told = house.reset(None, Some(&status)).unwrap();
-        assert_eq!(
-            (&told["confirm"], &told["lost"]["open"]),
-            (&"line-3".into(), &7.into())
-        );
-        assert_eq!(house.reset(Some("line-4"), None), Err(Fault::NotConfirmed));
-        assert!(!stop.is_requested() && !folder.join(MARK).exists());
-        house.reset(Some("line-3"), None).unwrap();
-        assert!(stop.is_requested() && folder.join(MARK).exists());
-        assert_eq!(ender.wish(), Ending::Restart);
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

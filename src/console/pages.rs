@@ -7,6 +7,7 @@
 //! is shown as a mark ([`clean`]).
 
 mod answers;
+mod board;
 mod heat;
 mod layout;
 mod people;
@@ -25,6 +26,9 @@ pub fn page(command: &str, call: &Value, data: &Value) -> String {
         "help" => answers::help(data),
         "status" => answers::status(data),
         "queues" => answers::queues(data),
+        "thermals" => board::thermals(data),
+        "memory" => board::memory(data),
+        "bundle" => board::bundle(data),
         "requests" => answers::requests(data),
         "trace" => answers::trace(data),
         "ask" => answers::reply(data),
@@ -42,6 +46,11 @@ pub fn page(command: &str, call: &Value, data: &Value) -> String {
         "factory-reset" => answers::factory_reset(call, data),
         _ => layout::anything(data),
     }
+}
+
+/// What stands below an answer whose words were shown as they came.
+pub fn below_words(data: &Value) -> String {
+    answers::reply_source(data)
 }
 
 /// The page for a refusal: what, and what to do about it.
@@ -65,7 +74,9 @@ fn todo(code: &str) -> Option<&'static str> {
         "unknown_item" => "`review` lists what waits",
         "settled" => "nothing: somebody was faster",
         "too_long" => "make it shorter",
-        "not_confirmed" => "type the appliance's name as the banner shows it",
+        "not_confirmed" => "type the serial number, or the name, as `factory-reset` shows it",
+        "no_stick" => "mount one below /media, or say where: `bundle --to /media/stick`",
+        "one_package" => "set model.package to the folder of the other one, then `restart`",
         "no_log" => "look into the journal: `journalctl -u lineside`",
         _ => return None,
     })

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
-use super::commands::{Counter, carry_out};
+use super::commands::{Counter, Parts, carry_out};
 use super::login::Checked;
 use super::outbox::Outbox;
 use super::session::{Effect, Session};
@@ -22,15 +22,18 @@ use crate::config::Pin;
 /// Bytes that are read at a time: what a fast line brings in a moment.
 const READ_BYTES: usize = 4096;
 
+/// Parts and answers on their way to the session.
+const HEARD: usize = 64;
+
 /// The way to the commands.
 pub trait Way: Clone + Send + 'static {
-    /// Carries out one line and gives the line that answers it.
-    fn carry_out(&self, line: Vec<u8>) -> impl Future<Output = Vec<u8>> + Send;
+    /// Carries out one line and gives the line that answers it; before that, its parts.
+    fn carry_out(&self, line: Vec<u8>, parts: Parts) -> impl Future<Output = Vec<u8>> + Send;
 }
 
 impl Way for Counter {
-    async fn carry_out(&self, line: Vec<u8>) -> Vec<u8> {
-        carry_out(&line, self).await.line
+    async fn carry_out(&self, line: Vec<u8>, parts: Parts) -> Vec<u8> {
+        carry_out(&line, self, Some(&parts)).await.line
     }
 }
 
@@ -51,7 +54,13 @@ struct Errands<W> {
     pin: Option<Pin>,
     checking: Option<JoinHandle<bool>>,
     calling: Option<(u64, JoinHandle<()>)>,
-    answers: mpsc::Sender<(u64, Vec<u8>)>,
+    heard: mpsc::Sender<(u64, Heard)>,
+}
+
+/// What comes back from a command.
+enum Heard {
+    Part(Vec<u8>),
+    Answer(Vec<u8>),
 }
 
 /// Serves a terminal until it is gone or the session is over. `source` stands in the audit.
@@ -64,13 +73,13 @@ pub async fn serve<W: Way>(
     source: &'static str,
 ) -> Left {
     let (mut read, mut write) = tokio::io::split(Box::pin(terminal));
-    let (answers, mut answered) = mpsc::channel(4);
+    let (heard, mut hearing) = mpsc::channel(HEARD);
     let mut errands = Errands {
         way,
         pin: pin.cloned(),
         checking: None,
         calling: None,
-        answers,
+        heard,
     };
     let mut outbox = Outbox::default();
     let mut buffer = vec![0; READ_BYTES];
@@ -92,7 +101,10 @@ pub async fn serve<W: Way>(
                 Ok(count) => outbox.written(count),
                 Err(error) => break Left::Failed(error),
             },
-            Some((no, line)) = answered.recv() => session.on_answer(no, &line, clock.now()),
+            Some((no, heard)) = hearing.recv() => match heard {
+                Heard::Part(line) => session.on_part(no, &line),
+                Heard::Answer(line) => session.on_answer(no, &line, clock.now()),
+            },
             check = checked(&mut errands.checking) => session.on_checked(check, clock.now()),
             () = until(wake) => session.on_timeout(clock.now()),
         }
@@ -135,6 +147,26 @@ async fn until(wake: Option<std::time::Instant>) {
     }
 }
 
+/// Carries out one command, and tells its parts in order before its answer.
+async fn call<W: Way>(way: W, no: u64, line: Vec<u8>, heard: mpsc::Sender<(u64, Heard)>) {
+    let (parts, mut coming) = mpsc::channel(HEARD);
+    let mut carrying = std::pin::pin!(way.carry_out(line, parts));
+    // The terminal may be gone: then nobody needs to hear the rest.
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(part) = coming.recv() => {
+                let _ = heard.send((no, Heard::Part(part))).await;
+            }
+            answer = &mut carrying => break answer,
+        }
+    };
+    while let Ok(part) = coming.try_recv() {
+        let _ = heard.send((no, Heard::Part(part))).await;
+    }
+    let _ = heard.send((no, Heard::Answer(answer))).await;
+}
+
 impl<W: Way> Errands<W> {
     /// Carries out the effects; true once the session is over.
     fn run(&mut self, session: &mut Session, outbox: &mut Outbox, source: &'static str) -> bool {
@@ -149,12 +181,8 @@ impl<W: Way> Errands<W> {
                     self.checking = Some(tokio::task::spawn_blocking(check));
                 }
                 Effect::Call { no, line } => {
-                    let (way, answers) = (self.way.clone(), self.answers.clone());
-                    let calling = tokio::spawn(async move {
-                        let answer = way.carry_out(line).await;
-                        let _ = answers.send((no, answer)).await; // the terminal may be gone
-                    });
-                    self.calling = Some((no, calling));
+                    let call = call(self.way.clone(), no, line, self.heard.clone());
+                    self.calling = Some((no, tokio::spawn(call)));
                 }
                 Effect::Abandon(no) => {
                     if let Some((_, calling)) = self.calling.take_if(|(it, _)| *it == no) {

@@ -7,6 +7,8 @@
 //!     │ on_close, from anywhere      └───────────────────────────────────┤
 //!     │                   line                on_answer                  ▼
 //!     └────────────── Prompt ──────► Calling ───────────► (Paging) ─► Prompt
+//!                       │              ▲  └─ logs --follow ─► Following ─ a key ─► Prompt
+//!                       │              └────── on_timeout ────────┘
 //!                       │ exit, on_timeout (idle) ─► Greeting, or Over where nobody logs in
 //! ```
 //!
@@ -26,6 +28,7 @@
 //! the wait. A terminal that does not read is the business of the shell around this.
 
 mod door;
+mod follow;
 mod lines;
 #[cfg(test)]
 mod tests;
@@ -41,6 +44,7 @@ use super::pager::Pager;
 use super::pages;
 use super::words::Ways;
 use crate::clock::{Mono, Now};
+use follow::Following;
 
 /// How long an answer may take before the person is told that it does.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -116,6 +120,8 @@ enum Purpose {
     Greeting,
     /// Ids that begin so.
     Ids { begun: String },
+    /// New lines of the log, for somebody who watches.
+    Follow { call: Value },
 }
 
 /// A command under way.
@@ -125,6 +131,8 @@ struct Calling {
     purpose: Purpose,
     /// When the person is told that it takes long; none once that is done.
     notice: Option<Mono>,
+    /// The words of the answer that were shown as they came.
+    told: String,
 }
 
 #[derive(Debug)]
@@ -135,6 +143,8 @@ enum State {
     Prompt,
     Calling(Calling),
     Paging(Pager),
+    /// Somebody watches the log.
+    Following(Following),
     /// A factory reset waits for the name.
     Confirming,
     Over,
@@ -235,7 +245,10 @@ impl Session {
             return;
         };
         match calling.purpose {
-            Purpose::Command { command, call } => self.answered(command, &call, answer),
+            Purpose::Command { command, call } => {
+                self.answered(command, &call, answer, &calling.told);
+            }
+            Purpose::Follow { call } => self.followed(call, answer, now),
             Purpose::Greeting => self.greeted(serde_json::from_slice(answer).ok().as_ref()),
             Purpose::Ids { begun } => {
                 let answer = serde_json::from_slice(answer).unwrap_or_default();
@@ -256,6 +269,9 @@ impl Session {
             calling.notice = None;
             self.too_long(now);
         }
+        if matches!(&self.state, State::Following(it) if it.again <= now.mono) {
+            self.look_again(now);
+        }
         if self.idle_at().is_some_and(|at| at <= now.mono) {
             self.idle_out(now);
         }
@@ -266,7 +282,8 @@ impl Session {
         let wait = self.login.deadline().map(|at| (at, "another PIN is taken"));
         let idle = self.idle_at().map(|at| (at, "nobody types"));
         let notice = match &self.state {
-            State::Calling(calling) => calling.notice,
+            State::Calling(calling) => calling.notice.map(|at| (at, "an answer takes long")),
+            State::Following(it) => Some((it.again, "the log is looked at again")),
             State::Closed
             | State::Door
             | State::Prompt
@@ -274,7 +291,6 @@ impl Session {
             | State::Confirming
             | State::Over => None,
         };
-        let notice = notice.map(|at| (at, "an answer takes long"));
         [wait, idle, notice].into_iter().flatten().min()
     }
 
@@ -298,9 +314,12 @@ impl Session {
             State::Calling(_) => true,
             // A PIN is being checked, or the wait after a wrong one lasts.
             State::Door => !self.login.asks(),
-            State::Closed | State::Prompt | State::Paging(_) | State::Confirming | State::Over => {
-                false
-            }
+            State::Closed
+            | State::Prompt
+            | State::Paging(_)
+            | State::Following(_)
+            | State::Confirming
+            | State::Over => false,
         }
     }
 
@@ -349,6 +368,10 @@ impl Session {
         let mut out = Vec::new();
         match &mut self.state {
             State::Closed | State::Over | State::Calling(_) => return,
+            State::Following(_) => {
+                self.prompt(); // any key
+                return;
+            }
             State::Paging(pager) => {
                 pager.on_key(byte, self.manner.rows, &mut out);
                 let done = pager.is_done();
@@ -402,6 +425,7 @@ impl Session {
             no,
             purpose,
             notice: (!patient).then(|| now.mono.after(PATIENCE)),
+            told: String::new(),
         });
         let line = json.to_string().into_bytes();
         self.out.push(Effect::Call { no, line });
@@ -420,7 +444,7 @@ impl Session {
         };
         let command = match &calling.purpose {
             Purpose::Command { command, .. } => Some(*command),
-            Purpose::Greeting | Purpose::Ids { .. } => None,
+            Purpose::Greeting | Purpose::Ids { .. } | Purpose::Follow { .. } => None,
         };
         self.abandon();
         if let Some(command) = command {
@@ -436,7 +460,7 @@ impl Session {
             return;
         };
         match calling.purpose {
-            Purpose::Command { .. } => {
+            Purpose::Command { .. } | Purpose::Follow { .. } => {
                 self.say("(no answer yet; it is waited for, ^C leaves it)");
             }
             Purpose::Greeting => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::commands::{self, Counter, Done};
@@ -26,6 +26,8 @@ const FIRST_SILENCE: Duration = Duration::from_secs(10);
 const MAX_SILENCE: Duration = Duration::from_mins(5);
 /// A client that does not read its answer for this long is left.
 const MAX_STALL: Duration = Duration::from_secs(10);
+/// Parts of an answer on their way to a client.
+const MAX_PARTS: usize = 64;
 /// Owner and group: the group of the service is who may command it.
 const MODE: u32 = 0o660;
 
@@ -143,11 +145,20 @@ async fn talk(stream: UnixStream, counter: Counter, group: u32, max_line_bytes: 
             let _ = timeout(MAX_STALL, write.write_all(told)).await;
             return;
         }
-        let carried_out = commands::carry_out(&line, &counter);
-        // A client that hangs up while its command runs is not waited for.
-        let done = tokio::select! {
-            done = carried_out => done,
-            () = hung_up(&mut read) => return,
+        let (parts, mut heard) = mpsc::channel(MAX_PARTS);
+        let mut carried_out = std::pin::pin!(commands::carry_out(&line, &counter, Some(&parts)));
+        let done = loop {
+            tokio::select! {
+                biased;
+                Some(part) = heard.recv() => {
+                    if !matches!(timeout(MAX_STALL, write.write_all(&part)).await, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                done = &mut carried_out => break done,
+                // A client that hangs up while its command runs is not waited for.
+                () = hung_up(&mut read) => return,
+            }
         };
         record(&done, uid);
         match timeout(MAX_STALL, write.write_all(&done.line)).await {

@@ -65,6 +65,8 @@ pub enum What {
     OneOf(&'static [&'static str]),
     /// A whole number.
     Number,
+    /// Nothing follows: it is there, or it is not.
+    Flag,
     /// The rest of the line.
     Rest,
     /// A word that can be completed.
@@ -161,6 +163,20 @@ pub const TABLE: &[Command] = &[
         nature: Nature::Looks,
     },
     Command {
+        name: "thermals",
+        about: "what the sensors say, and where the temperature is going",
+        forms: PLAIN,
+        examples: &["thermals"],
+        nature: Nature::Looks,
+    },
+    Command {
+        name: "memory",
+        about: "what there is of memory, who has it, and what the engine may take",
+        forms: PLAIN,
+        examples: &["memory"],
+        nature: Nature::Looks,
+    },
+    Command {
         name: "requests",
         about: "the latest requests, newest first",
         forms: &[form(
@@ -248,6 +264,8 @@ pub const TABLE: &[Command] = &[
             form("list", &[], &[]),
             form("show", &[], &[]),
             form("verify", &[], &[]),
+            form("rollback", &[], &[]),
+            form("pin", &[may("seq", "SEQ", What::Number)], &[]),
         ],
         examples: &["models", "models show", "models verify"],
         nature: Nature::Looks,
@@ -290,10 +308,18 @@ pub const TABLE: &[Command] = &[
                 LAST,
                 may("level", "level", LEVELS),
                 may("since", "since", What::Number),
+                may("follow", "follow", What::Flag),
             ],
         )],
-        examples: &["logs", "logs --level warn --last 10"],
+        examples: &["logs", "logs --level warn --last 10", "logs --follow"],
         nature: Nature::Looks,
+    },
+    Command {
+        name: "bundle",
+        about: "a diagnostics archive without any request's text, to a USB stick",
+        forms: &[form("", &[], &[may("to", "to", What::Word)])],
+        examples: &["bundle", "bundle --to /media/stick"],
+        nature: Nature::Changes,
     },
     Command {
         name: "maintenance",
@@ -393,7 +419,13 @@ impl Form {
             let _ = write!(text, " {}", self.action); // writing to a String cannot fail
         }
         for option in self.options {
-            let _ = write!(text, " [--{} {}]", option.name, option.placeholder());
+            // Writing to a String cannot fail.
+            let _ = match option.what {
+                What::Flag => write!(text, " [--{}]", option.name),
+                What::Word | What::OneOf(_) | What::Number | What::Rest | What::Id(_) => {
+                    write!(text, " [--{} {}]", option.name, option.placeholder())
+                }
+            };
         }
         for take in self.takes {
             let shown = take.placeholder();
@@ -411,7 +443,7 @@ impl Take {
         match self.what {
             What::OneOf(words) => words.join("|"),
             What::Number => "N".into(),
-            What::Word | What::Rest | What::Id(_) => self.name.to_uppercase(),
+            What::Word | What::Flag | What::Rest | What::Id(_) => self.name.to_uppercase(),
         }
     }
 }

@@ -148,6 +148,13 @@ fn fill(
         if word.is_option() {
             let (name, inline) = word.option();
             let option = option(command, form, name)?;
+            if matches!(option.what, What::Flag) {
+                if inline.is_some() {
+                    return Err(Slip::syntax(format!("--{name} takes no value")));
+                }
+                json.insert(option.key.into(), true.into());
+                continue;
+            }
             let value = match inline {
                 Some(value) => value.to_owned(),
                 None => match words.next() {
@@ -226,7 +233,7 @@ fn set(json: &mut Map<String, Value>, take: &Take, text: &str) -> Result<(), Sli
             let words = words.join(", ");
             return Err(Slip::syntax(format!("{} is one of {words}", take.name)));
         }
-        What::Word | What::OneOf(_) | What::Rest | What::Id(_) => Value::from(text),
+        What::Word | What::Flag | What::OneOf(_) | What::Rest | What::Id(_) => Value::from(text),
     };
     match take.key.split_once('.') {
         Some((outer, inner)) => {
@@ -361,7 +368,7 @@ pub fn complete(before: &str) -> Option<Ways> {
         What::OneOf(words) => of(&mut words.iter().map(|&word| word.to_owned())),
         What::Id(Ids::Commands) => of(&mut table::names().map(str::to_owned)),
         What::Id(ids) => Some(Ways::Ids { begun, ids }),
-        What::Word | What::Number | What::Rest => None,
+        What::Word | What::Number | What::Flag | What::Rest => None,
     }
 }
 
@@ -372,9 +379,10 @@ fn next(form: &Form, words: &[Word]) -> Option<What> {
     while let Some(word) = words.next() {
         if word.is_option() {
             let (name, inline) = word.option();
-            if inline.is_none() && words.next().is_none() {
-                let option = form.options.iter().find(|it| it.name == name)?;
-                return Some(option.what);
+            let option = form.options.iter().find(|it| it.name == name);
+            let takes_value = option.is_none_or(|it| !matches!(it.what, What::Flag));
+            if takes_value && inline.is_none() && words.next().is_none() {
+                return option.map(|it| it.what);
             }
         } else {
             takes.next();

@@ -235,17 +235,7 @@ pub(super) fn reply(data: &Value) -> String {
         for line in answer.lines() {
             sheet.line(clean(line));
         }
-        let sure = data["confidence"].as_f64().unwrap_or_default();
-        let source = text(&data["source"]);
-        sheet.line("");
-        let mut line = format!("{id}: answered by {source}, rule {rule}, confidence {sure:.2}");
-        if data["degraded"] == true {
-            line.push_str(", degraded");
-        }
-        if data["final"] == false {
-            line.push_str(", the last word follows");
-        }
-        sheet.line(line);
+        sheet.line(reply_source(data).trim_end_matches('\n'));
     } else {
         let fault = &data["error"];
         sheet.row(
@@ -259,6 +249,22 @@ pub(super) fn reply(data: &Value) -> String {
         sheet.row("id", format!("{id}; `trace {id}` shows what happened"));
     }
     sheet.text()
+}
+
+/// Who has answered, and how sure; below an empty line.
+pub(super) fn reply_source(data: &Value) -> String {
+    let (id, rule) = (text(&data["id"]), text(&data["route"]["rule"]));
+    let sure = data["confidence"].as_f64().unwrap_or_default();
+    let source = text(&data["source"]);
+    let mut line = format!("\n{id}: answered by {source}, rule {rule}, confidence {sure:.2}");
+    if data["degraded"] == true {
+        line.push_str(", degraded");
+    }
+    if data["final"] == false {
+        line.push_str(", the last word follows");
+    }
+    line.push('\n');
+    line
 }
 
 pub(super) fn explain(data: &Value) -> String {

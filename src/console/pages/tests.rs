@@ -6,7 +6,7 @@ use crate::console::words;
 
 /// What a program is told and a person is not, or in another form: moments, sizes, and what another
 /// word of the page says already.
-const OTHERWISE: [&str; 21] = [
+const OTHERWISE: [&str; 30] = [
     "at_ms",
     "accepted_ms",
     "settled_ms",
@@ -14,6 +14,15 @@ const OTHERWISE: [&str; 21] = [
     "age_ms",
     "retry_after_ms",
     "bytes",
+    "total_bytes",
+    "available_bytes",
+    "swap_free_bytes",
+    "group_limit_bytes",
+    "group_used_bytes",
+    "service_bytes",
+    "engine_bytes",
+    "room_bytes",
+    "confirm_is",
     "ticket",
     "no",
     "newest",

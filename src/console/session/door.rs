@@ -12,7 +12,11 @@ impl Session {
         match self.state {
             State::Closed | State::Over => None,
             State::Door => (!self.editor.is_empty()).then(|| self.last_key.after(HALF_PIN)),
-            State::Prompt | State::Calling(_) | State::Paging(_) | State::Confirming => {
+            State::Prompt
+            | State::Calling(_)
+            | State::Paging(_)
+            | State::Following(_)
+            | State::Confirming => {
                 let idle = self.manner.idle.filter(|_| self.login.is_in())?;
                 Some(self.last_key.after(idle))
             }

@@ -42,6 +42,15 @@ impl Session {
         if call.command == "review" && RULES.contains(&action) && json["reviewer"].is_null() {
             json["reviewer"] = self.manner.reviewer.clone().into();
         }
+        if self.mode == Mode::Text {
+            if call.command == "logs" && json["follow"] == true {
+                self.follow(json, now);
+                return;
+            }
+            if call.command == "ask" && json["request"].is_object() {
+                json["request"]["stream"] = true.into();
+            }
+        }
         let purpose = Purpose::Command {
             command: call.command,
             call: json.clone(),
@@ -85,8 +94,14 @@ impl Session {
         self.prompt();
     }
 
-    /// A typed command has its answer.
-    pub(super) fn answered(&mut self, command: &'static str, call: &Value, answer: &[u8]) {
+    /// A typed command has its answer; `shown` is what of it was shown as it came.
+    pub(super) fn answered(
+        &mut self,
+        command: &'static str,
+        call: &Value,
+        answer: &[u8],
+        shown: &str,
+    ) {
         let told: Value = serde_json::from_slice(answer).unwrap_or_else(|_| {
             json!({"ok": false, "error": {"code": "no_answer", "message": "the answer is none"}})
         });
@@ -102,6 +117,9 @@ impl Session {
             self.prompt();
             return;
         }
+        if !shown.is_empty() {
+            self.say("");
+        }
         if told["ok"] != true {
             let message = told["error"]["message"].as_str().unwrap_or_default();
             let page = pages::refusal(outcome, message);
@@ -109,15 +127,26 @@ impl Session {
             return;
         }
         let data = &told["data"];
-        let page = pages::page(command, call, data);
+        let page = if !shown.is_empty() && data["text"].as_str() == Some(shown) {
+            pages::below_words(data)
+        } else {
+            pages::page(command, call, data)
+        };
         if command == "factory-reset" && data["confirm"].is_string() {
             let name = pages::clean(data["confirm"].as_str().unwrap_or_default());
             for line in pages::fold(&page, self.manner.columns - 1) {
                 self.say(&line);
             }
-            self.say(&format!("Type {name} to go on, Enter alone to leave it."));
+            let (what, prompt) = if data["confirm_is"] == "serial_number" {
+                ("the serial number", "Serial number: ")
+            } else {
+                ("the name", "Name: ")
+            };
+            self.say(&format!(
+                "Type {what} {name} to go on, Enter alone to leave it."
+            ));
             self.state = State::Confirming;
-            self.begin("Name: ", Echo::Shown);
+            self.begin(prompt, Echo::Shown);
             return;
         }
         self.page(&page);
@@ -175,7 +204,7 @@ impl Session {
     }
 
     /// One line for a program, in one piece: where a terminal does not read, whole lines go.
-    fn put(&mut self, json: &Value) {
+    pub(super) fn put(&mut self, json: &Value) {
         let mut line = json.to_string().into_bytes();
         line.push(b'\n');
         self.out.push(Effect::Show(line));

@@ -41,6 +41,13 @@ fn service(call: &Value) -> Value {
             json!({"ok": true, "data": {"confirm": "line-3", "lost": {"open": 3}}})
         }
         "factory-reset" => json!({"ok": true, "data": {"resetting": true}}),
+        "logs" => {
+            let since = call["since"].as_u64().unwrap_or_default();
+            let lines: Vec<_> = (since..since + 2)
+                .map(|no| json!({"no": no + 1, "at_ms": 0, "level": "info", "text": format!("line {}", no + 1)}))
+                .collect();
+            json!({"ok": true, "data": {"lines": lines, "newest": since + 2}})
+        }
         "trace" => json!({"ok": false, "error": {"code": "no_answer", "message": "silent"}}),
         _ => json!({"ok": true, "data": {"echo": call}}),
     }
@@ -331,6 +338,108 @@ fn an_answer_that_does_not_come_is_told_after_a_second_and_can_be_left() {
         .on_answer(no, b"{\"ok\":true,\"data\":{}}", desk.now);
     desk.settle();
     assert_eq!(desk.shown(), "", "a late answer is nobody's");
+}
+
+#[test]
+fn the_words_of_an_answer_are_shown_as_they_come_and_not_again() {
+    let mut desk = Desk::inside();
+    desk.answers = false;
+    let part = |text: &str| json!({"part": {"text": text}}).to_string().into_bytes();
+    let reply = |text: &str| {
+        let data = json!({"id": "l-1", "status": "answered", "final": true, "text": text,
+            "source": "edge", "confidence": 0.9, "route": {"rule": "default"}});
+        json!({"ok": true, "data": data}).to_string().into_bytes()
+    };
+    for (last, again) in [("the spindle\nhums", 0), ("nothing hums", 1)] {
+        desk.type_("ask what hums\r");
+        assert_eq!(desk.last_call()["request"]["stream"], true);
+        let no = desk.calls.last().unwrap().0;
+        desk.shown();
+        desk.session.on_part(no, &part("the spin"));
+        desk.session.on_part(no + 1, &part("of another"));
+        desk.session.on_part(no, &part("dle\nhums"));
+        desk.settle();
+        assert_eq!(desk.shown(), "the spindle\r\nhums");
+        desk.pass(Duration::from_secs(5));
+        assert_eq!(desk.shown(), "", "it is not said to be late");
+        desk.session.on_answer(no, &reply(last), desk.now);
+        desk.settle();
+        let screen = desk.shown();
+        assert_eq!(screen.matches("hums").count(), again, "{screen}");
+        assert!(screen.contains("answered by edge"), "{screen}");
+    }
+    desk.answers = true;
+    desk.type_("mode json\n");
+    desk.answers = false;
+    desk.type_("{\"cmd\":\"ask\",\"request\":{\"prompt\":\"x\",\"stream\":true}}\n");
+    let no = desk.calls.last().unwrap().0;
+    desk.shown();
+    desk.session.on_part(no, &part("word"));
+    desk.settle();
+    assert_eq!(desk.shown(), "{\"part\":{\"text\":\"word\"}}\n");
+}
+
+#[test]
+fn a_log_is_followed_until_a_key_is_hit_or_nobody_is_there() {
+    let mut desk = Desk::inside();
+    desk.type_("logs --follow --level info\r");
+    assert!(desk.shown().contains("line 2"));
+    desk.pass(Duration::from_secs(2));
+    let screen = desk.shown();
+    assert!(
+        screen.contains("line 3") && screen.contains("line 6"),
+        "{screen}"
+    );
+    assert_eq!(screen.matches("line 3").count(), 1, "{screen}");
+    assert_eq!(desk.last_call()["since"], 4);
+    desk.type_("x");
+    assert!(desk.shown().ends_with("line-3> "));
+    desk.pass(Duration::from_secs(5));
+    assert_eq!(desk.shown(), "");
+    let named = |audit: &Audit| (audit.command, audit.outcome.clone());
+    let audits: Vec<_> = desk.audits.iter().map(named).collect();
+    assert_eq!(audits, [("logs", "ok".to_owned())]);
+
+    desk.type_("logs --follow\r");
+    desk.pass(Duration::from_mins(11));
+    assert!(!desk.session.is_in(), "nothing was typed for long");
+}
+
+#[test]
+fn a_rig_at_the_pace_of_9600_baud_loses_nothing_in_thousands_of_commands() {
+    /// Bits of a byte on the line: start, eight, stop.
+    const BYTE: Duration = Duration::from_micros(10_000_000 / 9600);
+    let mut desk = Desk::inside();
+    desk.type_("mode json\n");
+    desk.shown();
+    let mut outbox = crate::console::outbox::Outbox::default();
+    let (mut sent, mut answered) = (0, 0);
+    let mut line = Vec::new();
+    let mut coming: VecDeque<u8> = VecDeque::new();
+    while answered < 3000 {
+        // It keeps the line busy, and waits for answers that it has not read.
+        if coming.is_empty() && sent < 3000 && sent - answered < 4 {
+            sent += 1;
+            coming.extend(format!("review show {sent}\n").bytes());
+        }
+        desk.pass(BYTE);
+        if let Some(byte) = coming.pop_front() {
+            desk.bytes(&[byte]);
+            outbox.put(desk.shown().as_bytes(), Mode::Json);
+        }
+        if !outbox.is_empty() {
+            line.push(outbox.next()[0]);
+            outbox.written(1);
+        }
+        if line.last() == Some(&b'\n') {
+            let told: Value = serde_json::from_slice(&line).unwrap();
+            answered += 1;
+            assert_eq!(told["data"]["echo"]["id"], answered.to_string());
+            line.clear();
+        }
+    }
+    assert_eq!(outbox.ever_dropped(), 0);
+    assert!(outbox.is_empty());
 }
 
 #[test]

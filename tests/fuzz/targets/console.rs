@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-const CODES: [&str; 17] = [
+const CODES: [&str; 19] = [
     "syntax",
     "unknown_command",
     "missing_argument",
@@ -33,6 +33,8 @@ const CODES: [&str; 17] = [
     "not_confirmed",
     "unavailable",
     "failed",
+    "one_package",
+    "no_stick",
 ];
 
 thread_local! {
@@ -62,7 +64,7 @@ async fn told(line: &[u8]) -> Vec<u8> {
     let (told, ()) = tokio::join!(
         async move {
             let counter = Counter::new(inquiries, House::default());
-            let told = carry_out(line, &counter).await.line;
+            let told = carry_out(line, &counter, None).await.line;
             drop(counter); // ends the other side
             told
         },
@@ -72,7 +74,7 @@ async fn told(line: &[u8]) -> Vec<u8> {
 }
 
 /// Commands that would run this very program.
-const OWN_PROGRAM: [&str; 2] = ["check", "explain"];
+const OWN_PROGRAM: [&str; 3] = ["check", "explain", "bundle"];
 
 fuzz_target!(|line: &[u8]| {
     // What a person types is understood or refused with a stable code, and can be completed.
