@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use lineside::appliance::{self, Ending, Host};
-use lineside::cli;
+use lineside::cli::{self, Arguments, Command};
 use lineside::clock::Clock;
 use lineside::config::{self, Settings, Surroundings};
 use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
@@ -17,52 +17,6 @@ use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
 const EXIT_INTERNAL: u8 = 70;
 /// How long the last log lines may take.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
-
-/// An inference appliance for the factory line: MQTT in, a local model, MQTT out, nothing lost.
-#[derive(Parser)]
-#[command(name = "lineside", version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve until told to stop. Needs no configuration to start.
-    Run {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-    /// Check the configuration and this machine; change nothing.
-    Check(cli::check::Args),
-    /// Say how the running appliance is.
-    Status(cli::status::Args),
-    /// Put a request to the running appliance.
-    Ask(cli::ask::Args),
-    /// Show what became of a request.
-    Trace(cli::trace::Args),
-    /// Answer what waits for a person.
-    Review(cli::review::Args),
-    /// Say where a request would go, by which rule, and what would change that.
-    Explain(cli::explain::Args),
-    /// Type commands to the running appliance, as on its serial console.
-    Console(cli::console::Args),
-    /// Give the running appliance one command of its console.
-    Do(cli::once::Args),
-    /// Make the file that the serial console's PIN is checked against, from standard input.
-    Pin(cli::pin::Args),
-    /// Look at model packages, or make one.
-    Models(cli::models::Args),
-    /// Say what a model takes of memory, whether it fits, and how it would be run.
-    Plan(cli::plan::Args),
-    /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
-    /// taught the running appliance.
-    Calibrate(cli::calibrate::Args),
-    /// The engine process. Started by the service, with a socket as standard input.
-    #[command(hide = true)]
-    Engine,
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -235,7 +235,7 @@ fn an_archive_for_those_who_help_holds_no_text_of_a_request() {
     appliance.told(
         "do",
         &[&format!(
-            "ask --id asked --classification public {CANARY} hums"
+            "ask --id asked --classification public --deadline-ms 300 {CANARY} hums"
         )],
     );
     appliance.told("do", &[&format!("explain {CANARY}")]);

@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::check::json;
-use super::models::complain;
+use super::models::{complain, verified};
+use super::progress::Bar;
 use super::reach::Target as Reach;
 use crate::config::EXIT_CODE;
 use crate::engine::exam::{self, ExamError, Sitting};
@@ -102,7 +103,7 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         return refuse("which package?");
     };
     let opened = Package::open(folder);
-    let package = match opened.and_then(|package| package.verify().map(|()| package)) {
+    let package = match opened.and_then(verified) {
         Ok(package) => package,
         Err(faults) => return Ok(complain(&faults, args.target.json)?),
     };
@@ -269,7 +270,10 @@ fn examine(
     let book = Book::of(package, variant);
     let load = book.load(&exam::options(context), None);
     let mut sitting = Sitting::open(&Launch::default(), load)?;
-    let marks = exam::suite(&mut sitting, &book, gate)?;
+    let what = format!("asking {}", variant.quantization);
+    let mut bar = Bar::new(&what, gate.items.len() as u64);
+    let marks = exam::suite_aloud(&mut sitting, &book, gate, &mut || bar.add(1))?;
+    drop(bar);
     let findings = package.manifest().tasks.iter().map(|task| {
         let mut labels = Labels::default();
         let items = gate.items.iter().zip(&marks);

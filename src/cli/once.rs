@@ -1,6 +1,8 @@
 //! `lineside do`: one command as the console takes it, for a shell or a script.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -28,6 +30,8 @@ pub struct Args {
 
 /// The exit code when the appliance says no.
 const EXIT_REFUSED: u8 = 1;
+/// Between two looks at the log of somebody who watches it.
+const LOOK: Duration = Duration::from_secs(1);
 /// Columns that every screen has.
 const COLUMNS: usize = 79;
 
@@ -51,11 +55,67 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
         json["reviewer"] = name.into();
     }
     let socket = args.target.socket()?;
-    let answer = client::exchange(&socket, json.to_string().as_bytes()).await?;
-    let told: Value = serde_json::from_slice(&answer)
-        .map_err(|error| client::ClientError::Broken(error.to_string()))?;
-    tell(args, call.command, &json, &told);
+    if call.command == "logs" && json["follow"] == true {
+        return follow(args, &socket, json).await;
+    }
+    let aloud = call.command == "ask" && !args.target.json && std::io::stdout().is_terminal();
+    if aloud && json["request"].is_object() {
+        json["request"]["stream"] = true.into();
+    }
+    let (told, words) = put(&socket, &json).await?;
+    if words.is_empty() {
+        tell(args, call.command, &json, &told);
+    } else {
+        tell_below(args, call.command, &json, &told, &words);
+    }
     Ok(if told["ok"] == true { 0 } else { EXIT_REFUSED })
+}
+
+/// Puts a command, and shows the words of its answer as they come. Gives both.
+async fn put(socket: &Path, json: &Value) -> Result<(Value, String), ReachError> {
+    let mut words = String::new();
+    let show = |part: &[u8]| {
+        if let Some(text) = client::words_of(part) {
+            let lines: Vec<_> = text.split('\n').map(pages::clean).collect();
+            let mut out = std::io::stdout().lock();
+            // A reader that hung up is no fault of the appliance.
+            let _ = write!(out, "{}", lines.join("\n")).and_then(|()| out.flush());
+            words.push_str(&text);
+        }
+    };
+    let answer = client::exchange_aloud(socket, json.to_string().as_bytes(), show).await?;
+    let told = serde_json::from_slice(&answer)
+        .map_err(|error| client::ClientError::Broken(error.to_string()))?;
+    Ok((told, words))
+}
+
+/// What stands below words that were shown already.
+fn tell_below(args: &Args, command: &str, call: &Value, told: &Value, words: &str) {
+    if told["data"]["text"].as_str() != Some(words) {
+        let _ = writeln!(std::io::stdout()); // the same
+        tell(args, command, call, told);
+        return;
+    }
+    let _ = write!(std::io::stdout(), "\n{}", pages::below_words(&told["data"])); // the same
+}
+
+/// Tells new lines of the log until somebody ends it, or the appliance is gone.
+async fn follow(args: &Args, socket: &Path, mut json: Value) -> Result<u8, ReachError> {
+    if let Some(json) = json.as_object_mut() {
+        json.remove("follow");
+    }
+    loop {
+        let (told, _) = put(socket, &json).await?;
+        let lines = told["data"]["lines"].as_array();
+        if lines.is_none_or(|lines| !lines.is_empty()) {
+            tell(args, "logs", &json, &told);
+        }
+        if told["ok"] != true {
+            return Ok(EXIT_REFUSED);
+        }
+        json["since"] = told["data"]["newest"].clone();
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn told_badly(code: &str, message: &str) -> Value {

@@ -98,8 +98,11 @@ pub async fn exchange_aloud(
     let mut read = BufReader::new(read);
     loop {
         answer.clear();
-        let got = read.read_until(b'\n', &mut answer).await;
-        got.map_err(broken)?;
+        match read.read_until(b'\n', &mut answer).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(broken(error)),
+        }
         if !answer.starts_with(PART) {
             break;
         }
@@ -117,7 +120,16 @@ pub async fn command(
     socket: &Path,
     line: &serde_json::Value,
 ) -> Result<Box<RawValue>, ClientError> {
-    let answer = exchange(socket, line.to_string().as_bytes()).await?;
+    command_aloud(socket, line, |_| {}).await
+}
+
+/// The same, with the parts of the answer as they come.
+pub async fn command_aloud(
+    socket: &Path,
+    line: &serde_json::Value,
+    on_part: impl FnMut(&[u8]),
+) -> Result<Box<RawValue>, ClientError> {
+    let answer = exchange_aloud(socket, line.to_string().as_bytes(), on_part).await?;
     let told: Told =
         serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))?;
     match (told.data, told.error) {

@@ -173,6 +173,15 @@ impl Sitting {
         &mut self,
         questions: impl IntoIterator<Item = Question>,
     ) -> Result<Vec<Result<Done, Failure>>, ExamError> {
+        self.ask_aloud(questions, &mut || {})
+    }
+
+    /// The same; tells of each question that has its answer.
+    fn ask_aloud(
+        &mut self,
+        questions: impl IntoIterator<Item = Question>,
+        on_end: &mut dyn FnMut(),
+    ) -> Result<Vec<Result<Done, Failure>>, ExamError> {
         let mut questions = questions.into_iter();
         let mut inside = BTreeMap::new();
         let mut ends: Vec<Option<Result<Done, Failure>>> = Vec::new();
@@ -197,6 +206,7 @@ impl Sitting {
             };
             let place = inside.remove(&no).ok_or(ExamError::Stranger)?;
             ends[place] = Some(end);
+            on_end();
         }
         Ok(ends.into_iter().flatten().collect())
     }
@@ -259,6 +269,16 @@ pub struct Mark {
 /// Puts a suite to an engine that has this book's instructions loaded; marks in the order of the
 /// items. What cannot be answered is not right.
 pub fn suite(sitting: &mut Sitting, book: &Book, gate: &Gate) -> Result<Vec<Mark>, ExamError> {
+    suite_aloud(sitting, book, gate, &mut || {})
+}
+
+/// The same; tells of each item that has its answer.
+pub fn suite_aloud(
+    sitting: &mut Sitting,
+    book: &Book,
+    gate: &Gate,
+    on_end: &mut dyn FnMut(),
+) -> Result<Vec<Mark>, ExamError> {
     let mut asked = Vec::new();
     let mut questions = Vec::new();
     for item in &gate.items {
@@ -270,7 +290,7 @@ pub fn suite(sitting: &mut Sitting, book: &Book, gate: &Gate) -> Result<Vec<Mark
                 }),
         );
     }
-    let mut ends = sitting.ask(questions)?.into_iter();
+    let mut ends = sitting.ask_aloud(questions, on_end)?.into_iter();
     let mut marks = Vec::new();
     for (item, asked) in gate.items.iter().zip(asked) {
         let end = asked.and_then(|asked| match ends.next() {
