@@ -218,6 +218,49 @@ fn every_command_answers_with_everything_dead_and_its_json_is_as_the_schema_says
 }
 
 #[test]
+fn the_words_of_an_answer_come_one_by_one_and_make_the_whole() {
+    use std::io::{BufRead as _, Write as _};
+    let mut pty = Pty::open();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+    let more = format!("[model]\npackage = \"{}\"\n", folder.display());
+    let mut appliance = appliance_at(&pty, &more);
+    appliance.launch();
+    appliance.until(|status| status["engine"] == "ready");
+    let schema = Schema::read();
+    let mut socket = std::os::unix::net::UnixStream::connect(appliance.socket()).unwrap();
+    let request = json!({"task": "triage", "input": "CNC-07 spindle vibration 9.8 mm/s rising",
+        "stream": true});
+    writeln!(socket, "{}", json!({"cmd": "ask", "request": request})).unwrap();
+    let mut words = Vec::new();
+    let mut reply = Value::Null;
+    for line in std::io::BufReader::new(socket).lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        schema.check("ask", &line);
+        match line["part"]["text"].as_str() {
+            Some(text) => words.push(text.to_owned()),
+            None => {
+                reply = line["data"].clone();
+                break;
+            }
+        }
+    }
+    assert!(words.len() > 1, "{words:?}");
+    assert_eq!(reply["status"], "answered", "{reply}");
+    assert_eq!(words.concat(), reply["text"].as_str().unwrap());
+
+    logged_in(&mut pty);
+    pty.type_(b"ask --task triage forklift blocks the emergency exit at gate 4\r");
+    let screen = pty.until("line-3> ");
+    assert!(screen.contains("answered by edge"), "{screen}");
+    let shown = screen.split_once("gate 4\r\n").unwrap().1;
+    assert_eq!(
+        shown.matches("{\"").count(),
+        1,
+        "it is shown once: {screen}"
+    );
+}
+
+#[test]
 fn an_archive_for_those_who_help_holds_no_text_of_a_request() {
     let pty = Pty::open();
     let mut appliance = appliance_at(

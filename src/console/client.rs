@@ -84,7 +84,6 @@ pub async fn exchange_aloud(
     line: &[u8],
     mut on_part: impl FnMut(&[u8]),
 ) -> Result<Vec<u8>, ClientError> {
-    let broken = |error: io::Error| ClientError::Broken(error.to_string());
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| ClientError::Unreachable {
@@ -93,26 +92,36 @@ pub async fn exchange_aloud(
         })?;
     let (read, mut write) = stream.into_split();
     let bytes = [line, b"\n"].concat();
-    write.write_all(&bytes).await.map_err(broken)?;
+    write
+        .write_all(&bytes)
+        .await
+        .map_err(|error| broken(&error))?;
     let mut answer = Vec::new();
     let mut read = BufReader::new(read);
     loop {
         answer.clear();
-        match read.read_until(b'\n', &mut answer).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(broken(error)),
-        }
+        let got = read.read_until(b'\n', &mut answer).await;
+        got.map_err(|error| broken(&error))?;
         if !answer.starts_with(PART) {
             break;
         }
         on_part(&answer);
     }
     if answer.is_empty() {
-        let why = "it hung up; who may give commands is in its group";
-        return Err(ClientError::Broken(why.into()));
+        return Err(ClientError::Broken(HUNG_UP.into()));
     }
     Ok(answer)
+}
+
+/// What an appliance does to a stranger, before he has said a word or after.
+const HUNG_UP: &str = "it hung up; who may give commands is in its group";
+
+fn broken(error: &io::Error) -> ClientError {
+    let hung_up = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    if hung_up.contains(&error.kind()) {
+        return ClientError::Broken(HUNG_UP.into());
+    }
+    ClientError::Broken(error.to_string())
 }
 
 /// Sends one command line (a JSON object) and gives the data of the answer as JSON.

@@ -288,29 +288,27 @@ fn the_text_of_a_request_stands_in_no_refusal_code() {
 #[test]
 fn maintenance_finishes_what_is_here_and_refuses_what_is_new() {
     let mut world = world(Plan::calm());
-    world.publish(request("1", "bearing", 5000));
+    world.publish(request("here", "bearing", 5000));
+    deliver_all(&mut world);
     world.inquire(Inquiry::Maintenance(Some(Doors::Shut)));
-    world.publish(request("2", "bearing", 5000));
-    world.publish(request("1", "bearing", 5000));
-    world.run_until_quiet();
-    let told = replies(&world, "devices/press/answers");
-    let of = |id: &str| -> Vec<&String> {
-        let id = format!("\"id\":\"{id}\"");
-        told.iter().filter(|reply| reply.contains(&id)).collect()
-    };
-    let first = of("1");
-    assert!(!first.is_empty(), "{told:?}");
-    assert!(first.iter().all(|it| it.contains("answered")), "{first:?}");
-    let second = of("2");
-    assert!(second[0].contains("\"maintenance\""), "{second:?}");
-    assert!(second[0].contains("retry_after_ms"), "{second:?}");
+    world.publish(request("new", "bearing", 5000));
+    world.publish(request("here", "bearing", 5000));
+    deliver_all(&mut world);
     world.inquire(Inquiry::Maintenance(Some(Doors::Open)));
-    world.publish(request("2", "bearing", 5000));
+    world.publish(request("after", "bearing", 5000));
     world.run_until_quiet();
     let told = replies(&world, "devices/press/answers");
-    let last = told
-        .iter()
-        .rfind(|reply| reply.contains("\"id\":\"2\""))
-        .unwrap();
-    assert!(last.contains("answered"), "{last}");
+    let answered = |id: &str| {
+        let id = format!("\"id\":\"{id}\"");
+        let mut of = told.iter().filter(|reply| reply.contains(&id));
+        of.any(|reply| reply.contains("\"status\":\"answered\""))
+    };
+    assert!(answered("here") && answered("after"), "{told:?}");
+    assert_eq!(
+        told.len(),
+        2,
+        "the duplicate got the recorded outcome: {told:?}"
+    );
+    let count = ("refused", Code::Maintenance.word());
+    assert_eq!(world.counts_before_end().get(&count), Some(&1));
 }

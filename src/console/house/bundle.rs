@@ -115,7 +115,7 @@ impl House {
         let silent = || "the service does not answer".to_owned();
         let said = |fault: Fault| fault.to_string();
         let mut pile = Pile::default();
-        pile.put("status.json", status.map(|it| raw(it)).ok_or_else(silent));
+        pile.put("status.json", status.map(raw).ok_or_else(silent));
         let latest = latest.map(RawValue::to_owned);
         pile.put("requests.json", latest.ok_or_else(silent));
         let thermals = self.thermals(status).await;

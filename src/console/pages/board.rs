@@ -64,8 +64,8 @@ pub(super) fn memory(data: &Value) -> String {
     row("machine", "total_bytes", "in all");
     row("", "available_bytes", "available");
     row("", "swap_free_bytes", "to swap to");
-    row("group", "group_limit_bytes", "at most");
-    row("", "group_used_bytes", "used, files' pages included");
+    row("group", "group_used_bytes", "used, files' pages included");
+    row("", "group_limit_bytes", "at most");
     row("service", "service_bytes", "");
     row("engine", "engine_bytes", "");
     let room = match data["room_bytes"].as_u64() {

@@ -18,6 +18,7 @@ enum Step<'a> {
     Type(&'a [u8]),
     LogIn,
     Answer(bool, u8),
+    Part(String),
     Pass(u16),
     Unplug,
 }
@@ -108,6 +109,12 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                         (true, _) => b"no JSON",
                     };
                     world.session.on_answer(no, answer, world.now);
+                }
+            }
+            Step::Part(text) => {
+                if let Some(no) = world.call {
+                    let part = serde_json::json!({"part": {"text": text}}).to_string();
+                    world.session.on_part(no, part.as_bytes());
                 }
             }
             Step::Pass(seconds) => {
