@@ -236,13 +236,11 @@ fn the_words_of_an_answer_come_one_by_one_and_make_the_whole() {
     for line in std::io::BufReader::new(socket).lines() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         schema.check("ask", &line);
-        match line["part"]["text"].as_str() {
-            Some(text) => words.push(text.to_owned()),
-            None => {
-                reply = line["data"].clone();
-                break;
-            }
-        }
+        let Some(text) = line["part"]["text"].as_str() else {
+            reply = line["data"].clone();
+            break;
+        };
+        words.push(text.to_owned());
     }
     assert!(words.len() > 1, "{words:?}");
     assert_eq!(reply["status"], "answered", "{reply}");
@@ -327,6 +325,29 @@ fn what_the_golden_transcripts_are_made_of_is_as_the_schema_says() {
         let command = fixture["line"].as_str().unwrap().split(' ').next().unwrap();
         schema.check(command, &json!({"ok": true, "data": fixture["data"]}));
     }
+}
+
+#[test]
+fn a_broker_that_takes_connections_and_says_nothing_is_named_and_not_waited_for() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let dir = fresh_dir();
+    let mut appliance = Appliance::with_state(dir.clone(), &dir.join("state"), port, "");
+    appliance.launch();
+    appliance.until(|status| status["state"] == "offline");
+    let told = appliance.told("do", &["check"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains("no answer in 0.7 s"), "{text}");
+    for command in [
+        "status", "queues", "broker", "uplink", "thermals", "memory", "logs",
+    ] {
+        let told = appliance.told_json("do", &[command]);
+        assert_eq!(told["ok"], true, "{command}: {told}");
+    }
+    assert_eq!(
+        appliance.told_json("do", &["broker"])["data"]["state"],
+        "offline"
+    );
 }
 
 #[test]

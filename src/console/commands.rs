@@ -577,6 +577,7 @@ mod tests {
             (r#"{"cmd":"requests","state":"odd"}"#, "syntax"),
             (r#"{"cmd":"logs","level":"loud"}"#, "syntax"),
             (r#"{"cmd":"mode","mode":"json"}"#, "session_only"),
+            (r#"{"cmd":"logs","follow":true}"#, "session_only"),
             (r#"{"cmd":"help","command":"coffee"}"#, "unknown_command"),
             (
                 r#"{"cmd":"factory-reset","confirm":"other"}"#,

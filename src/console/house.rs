@@ -32,8 +32,10 @@ use crate::service::{LogTail, Stopper};
 pub use bundle::Bundled;
 pub use reset::reset_if_marked;
 
-/// How long a process of our own may take: a broker that does not answer is tried for ten seconds.
+/// How long a process of our own may take: far longer than it ever does, on a crowded board.
 const OWN_PROGRAM: Duration = Duration::from_secs(15);
+/// Of a check for somebody who stands before the appliance: the rest of a second is for the rest.
+const CHECK_PATIENCE_MS: &str = "700";
 /// The same where it reads all of a model.
 const OWN_PROGRAM_READING: Duration = Duration::from_mins(10);
 /// Lines of the log where nobody says how many.
@@ -307,8 +309,8 @@ impl House {
 
     /// `lineside check`, beside the running service.
     pub(super) async fn check(&self) -> Result<Box<RawValue>, Fault> {
-        self.own("check", &["check", "--json"], None, OWN_PROGRAM)
-            .await
+        let args = ["check", "--json", "--patience-ms", CHECK_PATIENCE_MS];
+        self.own("check", &args, None, OWN_PROGRAM).await
     }
 
     /// `lineside explain`, as things stand now.
