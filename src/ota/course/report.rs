@@ -1,0 +1,124 @@
+//! What people and programs see of a course.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::memory::{End, MAX_REASON_BYTES, Stage};
+use super::{Course, Engine, Reason};
+use crate::clock::millis;
+
+/// Where a course stands: the retained message of the appliance, and what console and panel show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// `idle`, `staged`, `gate`, `gated`, `trial`, `committed`, `rolled_back`, `withdrawn`.
+    pub state: &'static str,
+    /// The package that this is said of.
+    pub package: Option<String>,
+    /// Its number.
+    pub seq: Option<u64>,
+    /// What serves, or is being loaded; none is the package of the configuration.
+    pub serving: Option<String>,
+    /// Whether it does already.
+    pub is_loading: bool,
+    /// Which load of a trial this is.
+    pub attempt: u8,
+    /// Good answers of the trial, and how many it takes.
+    pub good: Option<(u32, u32)>,
+    /// Milliseconds of the trial, and how many it takes.
+    pub served_ms: Option<(u64, u64)>,
+    /// Why it was taken back, for programs.
+    pub code: Option<String>,
+    /// The same in words.
+    pub reason: Option<String>,
+    /// The package that a person chose.
+    pub pinned: Option<String>,
+    /// The ring begins nothing new.
+    pub halted: bool,
+}
+
+impl Course {
+    /// Where it stands.
+    pub fn report(&self) -> Report {
+        let memory = self.memory();
+        let candidate = memory.candidate.as_ref();
+        let last = memory.last.as_ref();
+        let state = match (candidate.map(|it| it.stage), last.map(|it| it.end)) {
+            (Some(Stage::Staged), _) if self.gate.is_some() => "gate",
+            (Some(Stage::Staged), _) => "staged",
+            (Some(Stage::Gated), _) => "gated",
+            (Some(Stage::Trial), _) => "trial",
+            (None, Some(End::Committed)) => "committed",
+            (None, Some(End::RolledBack)) => "rolled_back",
+            (None, Some(End::Withdrawn)) => "withdrawn",
+            (None, None) => "idle",
+        };
+        let trial = self.trial();
+        let said = last.filter(|it| candidate.is_none() && it.end != End::Committed);
+        let package = candidate.map(|it| &it.package);
+        let package = package.or(last.map(|it| &it.package));
+        let serving = trial.map(|it| &it.package).or(memory.committed());
+        let counts = trial.is_some() && matches!(self.engine, Engine::Serving(_));
+        let terms = self.terms;
+        Report {
+            state,
+            package: package.map(ToString::to_string),
+            seq: package.map(|it| it.id.seq),
+            serving: serving.map(ToString::to_string),
+            is_loading: !matches!(self.engine, Engine::Serving(_)),
+            attempt: trial.map_or(0, |it| it.attempts),
+            good: counts.then_some((self.tally.good, terms.good_answers)),
+            served_ms: counts.then(|| (millis(self.served), millis(terms.trial))),
+            code: said.map(|it| it.code.clone()),
+            reason: said.map(|it| it.reason.clone()),
+            pinned: memory.pinned.as_ref().map(ToString::to_string),
+            halted: memory.halted,
+        }
+    }
+}
+
+impl Reason {
+    /// The word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Gate(_) => "gate",
+            Self::GateBroken(_) => "gate_broken",
+            Self::Gates => "gate_attempts",
+            Self::Attempts => "attempts",
+            Self::Unloadable(_) => "unloadable",
+            Self::Crash(_) => "crash",
+            Self::Hot => "hot",
+            Self::Jump(_) => "jump",
+            Self::Alarm(_) => "alarm",
+            Self::ByHand(_) => "by_hand",
+            Self::Halted => "halted",
+            Self::Pinned => "pinned",
+        }
+    }
+
+    /// Whether the package is not tried again.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Halted | Self::Pinned)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self {
+            Self::Gate(missed) => missed.join("; "),
+            Self::GateBroken(why) => format!("its engine did not get through the gate: {why}"),
+            Self::Gates => "the appliance was restarted in each of its gates".into(),
+            Self::Attempts => "the appliance was restarted in each of its trials".into(),
+            Self::Unloadable(why) => format!("it does not load: {why}"),
+            Self::Crash(why) => format!("its engine ended: {why}"),
+            Self::Hot => "the board got too hot".into(),
+            Self::Jump(jump) => jump.to_string(),
+            Self::Alarm(why) => why.clone(),
+            Self::ByHand(why) => format!("by hand: {why}"),
+            Self::Halted => "the ring was halted".into(),
+            Self::Pinned => "another package was chosen by hand".into(),
+        };
+        let end = words.floor_char_boundary(MAX_REASON_BYTES);
+        f.write_str(&words[..end])
+    }
+}
