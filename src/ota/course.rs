@@ -466,7 +466,11 @@ impl Course {
     /// A person chose a package that lies in the store, whatever the ring says. One that was
     /// committed here before serves at once; another goes its way through gate and trial.
     pub fn pin(&mut self, package: Named) -> Result<Vec<Effect>, Refusal> {
-        if let Some(it) = self.memory.taken_back(package.digest).filter(|it| !it.by_hand) {
+        if let Some(it) = self
+            .memory
+            .taken_back(package.digest)
+            .filter(|it| !it.by_hand)
+        {
             return Err(Refusal::TakenBack {
                 package: package.id,
                 reason: it.reason.clone(),
@@ -573,7 +577,11 @@ impl Course {
                 let serving = self.memory.commits.last();
                 let serving = serving.and_then(|commit| commit.findings.clone());
                 vec![
-                    Effect::Gate { no, package, serving },
+                    Effect::Gate {
+                        no,
+                        package,
+                        serving,
+                    },
                     self.tell(),
                 ]
             }

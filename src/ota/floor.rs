@@ -197,8 +197,8 @@ struct Record {
 struct Pages<D> {
     disk: D,
     record: Record,
-    /// What the files hold.
-    saved: Record,
+    /// What both files hold; none after a write that failed, which may have reached one of them.
+    saved: Option<Record>,
     generation: u64,
     /// Whether any record was found.
     found: bool,
@@ -315,7 +315,7 @@ impl<D: Disk> Pages<D> {
         };
         let mut pages = Self {
             disk,
-            saved: record.clone(),
+            saved: Some(record.clone()),
             record,
             generation,
             found,
@@ -328,7 +328,7 @@ impl<D: Disk> Pages<D> {
     }
 
     fn save(&mut self) -> Result<(), FloorError> {
-        if self.record == self.saved {
+        if self.saved.as_ref() == Some(&self.record) {
             return Ok(());
         }
         self.write()
@@ -340,12 +340,14 @@ impl<D: Disk> Pages<D> {
         if u64::try_from(record.len()).is_ok_and(|len| len > MAX_RECORD_BYTES) {
             return Err(FloorError::TooLarge);
         }
+        // Not to be given twice, nor to be relied on, until both files are written.
+        self.generation = generation;
+        self.saved = None;
         for path in PLACES {
             disk::replace(&mut self.disk, path, &record)
                 .map_err(|error| FloorError::Disk { path, error })?;
         }
-        self.generation = generation;
-        self.saved = self.record.clone();
+        self.saved = Some(self.record.clone());
         self.found = true;
         Ok(())
     }

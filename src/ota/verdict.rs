@@ -143,7 +143,12 @@ fn own(verdict: &mut Verdict, found: &Findings, bars: &Bars) {
         let count = found.tasks.get(task).copied().unwrap_or_default();
         let passed = share(count) + ROUNDING >= *wanted;
         let at_least = format!("at least {}", percent(*wanted));
-        verdict.hold(format!("accuracy of {task}"), at_least, shown(count), passed);
+        verdict.hold(
+            format!("accuracy of {task}"),
+            at_least,
+            shown(count),
+            passed,
+        );
     }
     let mut most = |what, wanted: f64, found: Option<f64>, shown: fn(f64) -> String| {
         let passed = found.is_some_and(|found| found <= wanted);
@@ -169,7 +174,11 @@ fn against(verdict: &mut Verdict, found: &Findings, serving: &Findings, loss: f6
     let tasks = serving.tasks.iter();
     let each = tasks.map(|(task, before)| {
         let now = found.tasks.get(task).copied().unwrap_or_default();
-        (format!("accuracy of {task} against what serves"), now, *before)
+        (
+            format!("accuracy of {task} against what serves"),
+            now,
+            *before,
+        )
     });
     let all = (
         "accuracy of all tasks against what serves".to_owned(),
@@ -201,7 +210,10 @@ fn shown((hits, of): (usize, usize)) -> String {
     format!("{} ({hits} of {of})", percent(share((hits, of))))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of items, far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of items, far below 2^52"
+)]
 fn share((hits, of): (usize, usize)) -> f64 {
     if of == 0 {
         0.0
@@ -260,23 +272,35 @@ mod tests {
     #[test]
     fn each_bar_alone_can_be_missed_and_says_both_numbers() {
         let worse: [(&str, &str, fn(&mut Findings)); 8] = [
-            ("accuracy of triage: 79.0 % (79 of 100)", "at least 80.0 %", |it| {
-                it.tasks.insert("triage".into(), (79, 100));
-            }),
-            ("accuracy of triage: 0.0 % (0 of 0)", "at least 80.0 %", |it| {
-                it.tasks.remove("triage");
-            }),
+            (
+                "accuracy of triage: 79.0 % (79 of 100)",
+                "at least 80.0 %",
+                |it| {
+                    it.tasks.insert("triage".into(), (79, 100));
+                },
+            ),
+            (
+                "accuracy of triage: 0.0 % (0 of 0)",
+                "at least 80.0 %",
+                |it| {
+                    it.tasks.remove("triage");
+                },
+            ),
             ("right form: 98.5 % (197 of 200)", "at least 99.0 %", |it| {
                 it.valid = Some((197, 200));
             }),
-            ("right form: nothing", "at least 99.0 %", |it| it.valid = None),
+            ("right form: nothing", "at least 99.0 %", |it| {
+                it.valid = None
+            }),
             ("calibration error: 0.081", "at most 0.080", |it| {
                 it.calibration_error = Some(0.081);
             }),
             ("median time: 250.1 ms", "at most 250.0 ms", |it| {
                 it.median_ms = Some(250.1);
             }),
-            ("median time: nothing", "at most 250.0 ms", |it| it.median_ms = None),
+            ("median time: nothing", "at most 250.0 ms", |it| {
+                it.median_ms = None
+            }),
             ("memory: 64.1 MiB", "at most 64.0 MiB", |it| {
                 it.peak_bytes = Some((64 << 20) + 100_000);
             }),
@@ -286,7 +310,10 @@ mod tests {
             spoil(&mut found);
             let missed = missed(&found, None);
             assert_eq!(missed.len(), 1, "{missed:?}");
-            assert!(missed[0].contains(is) && missed[0].contains(wanted), "{missed:?}");
+            assert!(
+                missed[0].contains(is) && missed[0].contains(wanted),
+                "{missed:?}"
+            );
         }
     }
 
@@ -295,8 +322,10 @@ mod tests {
         let missed = missed(&found(99, 60), Some(&found(80, 63)));
         assert_eq!(
             missed,
-            ["accuracy of intent against what serves: 60.0 % (60 of 100) found, at least 61.0 %, \
-              2.0 points below 63.0 % (63 of 100) wanted"]
+            [
+                "accuracy of intent against what serves: 60.0 % (60 of 100) found, at least 61.0 %, \
+              2.0 points below 63.0 % (63 of 100) wanted"
+            ]
         );
     }
 
@@ -313,7 +342,11 @@ mod tests {
     #[test]
     fn all_tasks_together_may_not_lose_either_where_a_large_one_weighs() {
         let of = |small, large| Findings {
-            tasks: [("a".to_owned(), (small, 10)), ("b".to_owned(), (large, 1000))].into(),
+            tasks: [
+                ("a".to_owned(), (small, 10)),
+                ("b".to_owned(), (large, 1000)),
+            ]
+            .into(),
             ..Findings::default()
         };
         let verdict = judge(&of(10, 970), None, Some(&of(10, 1000)), Demands::default());

@@ -167,7 +167,10 @@ fn quiet() -> Alarm {
 /// What answers of a task are worth, and its share of wrong ones. A task without a single wrong
 /// one counts as if half an item had been: a flawless record is no promise.
 fn weights((right, of): (usize, usize)) -> (Task, f64) {
-    #[expect(clippy::cast_precision_loss, reason = "counts of items, far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of items, far below 2^52"
+    )]
     let (right, of) = (right.min(of) as f64, of as f64);
     let wrong = ((of - right).max(0.5) / of).min(1.0);
     let worse = wrong + DROP * (1.0 - wrong);
@@ -207,7 +210,12 @@ mod tests {
     }
 
     /// Watches a device whose answers are right with these chances by task; when it alarms.
-    fn until_alarm(findings: &Findings, right: &[(&str, f64)], most: u32, seed: u64) -> Option<u32> {
+    fn until_alarm(
+        findings: &Findings,
+        right: &[(&str, f64)],
+        most: u32,
+        seed: u64,
+    ) -> Option<u32> {
         let mut watch = watch(findings, seed);
         let suite = suite(findings);
         let mut rng = fastrand::Rng::with_seed(seed ^ 77);
@@ -223,7 +231,9 @@ mod tests {
     fn each_item_comes_once_in_a_round_in_an_order_of_the_devices_own() {
         let findings = recorded(&[("a", 30, 40), ("b", 9, 10)]);
         let round = |watch: &mut Watch, from: u32| -> Vec<_> {
-            (from..from + 50).map(|n| watch.next(Mono(EVERY * n)).unwrap()).collect()
+            (from..from + 50)
+                .map(|n| watch.next(Mono(EVERY * n)).unwrap())
+                .collect()
         };
         let mut one = watch(&findings, 1);
         let first = round(&mut one, 0);
@@ -291,7 +301,10 @@ mod tests {
         };
         let (broken, half, tenth) = (delay(0.0), delay(0.45), delay(0.81));
         assert!(broken < half && half < tenth, "{broken} {half} {tenth}");
-        assert!(broken <= 25 && half <= 60 && tenth <= 600, "{broken} {half} {tenth}");
+        assert!(
+            broken <= 25 && half <= 60 && tenth <= 600,
+            "{broken} {half} {tenth}"
+        );
     }
 
     #[test]
@@ -305,6 +318,9 @@ mod tests {
         assert_eq!(alarms.len(), 1);
         assert_eq!(alarms[0].items, alarms[0].wrong);
         let told = alarms[0].to_string();
-        assert!(told.contains("of the gate suite were answered wrong"), "{told}");
+        assert!(
+            told.contains("of the gate suite were answered wrong"),
+            "{told}"
+        );
     }
 }

@@ -15,7 +15,8 @@ use crate::clock::Mono;
 pub struct Helm<D> {
     course: Course,
     journal: Journal<D>,
-    saved: Memory,
+    /// What is durable; none after a write that failed.
+    saved: Option<Memory>,
     held: Vec<Effect>,
 }
 
@@ -31,7 +32,9 @@ pub struct Released {
 
 /// Why there is no course.
 #[derive(Debug, thiserror::Error)]
-#[error("the journal's course cannot be read; a newer version of lineside may have written it: {0}")]
+#[error(
+    "the journal's course cannot be read; a newer version of lineside may have written it: {0}"
+)]
 pub struct HelmError(serde_json::Error);
 
 impl<D: Disk> Helm<D> {
@@ -45,7 +48,7 @@ impl<D: Disk> Helm<D> {
         let mut helm = Self {
             course: Course::new(terms, memory.clone(), now),
             journal,
-            saved: memory,
+            saved: Some(memory),
             held: Vec::new(),
         };
         let released = helm.on(|course| course.on_start(now));
@@ -78,7 +81,10 @@ impl<D: Disk> Helm<D> {
         let is_safe = |effect: &Effect| {
             let always = matches!(
                 effect,
-                Effect::Serve { is_trial: false, .. } | Effect::StopGate(_)
+                Effect::Serve {
+                    is_trial: false,
+                    ..
+                } | Effect::StopGate(_)
             );
             always || trouble.is_none()
         };
@@ -103,15 +109,16 @@ impl<D: Disk> Helm<D> {
 
     fn save(&mut self) -> Result<(), FloorError> {
         let memory = self.course.memory();
-        if *memory == self.saved {
+        if self.saved.as_ref() == Some(memory) {
             return Ok(());
         }
         let commits = memory.commits.iter().map(|it| &it.package);
         let candidate = memory.candidate.iter().map(|it| &it.package);
         let packages = commits.chain(candidate).map(|it| &it.id);
         let packages = packages.map(|id| (id.name.as_str(), id.seq));
+        self.saved = None;
         self.journal.write(memory.to_value(), packages)?;
-        self.saved = memory.clone();
+        self.saved = Some(memory.clone());
         Ok(())
     }
 }

@@ -128,7 +128,10 @@ fn a_good_package_goes_its_way_and_serves_for_good() {
     assert_eq!(it.told.state, "gate");
     assert_eq!(it.serving, None);
     it.gate_ends(passed());
-    assert_eq!((it.told.state, it.told.is_loading, it.told.attempt), ("trial", true, 1));
+    assert_eq!(
+        (it.told.state, it.told.is_loading, it.told.attempt),
+        ("trial", true, 1)
+    );
     assert_eq!(it.serving, Some(named(2)));
     it.switched(3);
     it.answers(4, Answer::Good, 20);
@@ -175,8 +178,12 @@ fn a_clock_that_goes_back_costs_no_more_than_the_step() {
 fn each_fault_ends_on_the_last_good_package_with_its_reason() {
     type Fault = (&'static str, fn(&mut Bench));
     let gate: [Fault; 2] = [
-        ("gate", |it| it.gate_ends(GateEnd::Failed(vec!["accuracy".into()]))),
-        ("gate_broken", |it| it.gate_ends(GateEnd::Broken("no room".into()))),
+        ("gate", |it| {
+            it.gate_ends(GateEnd::Failed(vec!["accuracy".into()]))
+        }),
+        ("gate_broken", |it| {
+            it.gate_ends(GateEnd::Broken("no room".into()))
+        }),
     ];
     let load: [Fault; 2] = [
         ("unloadable", |it| {
@@ -453,8 +460,14 @@ fn a_memory_is_read_as_it_was_written_and_an_old_one_has_its_defaults() {
     it.on(|course| course.on_ready(named(4)));
     let value = it.memory().to_value();
     assert_eq!(Memory::of_value(value).unwrap(), *it.memory());
-    assert_eq!(Memory::of_value(serde_json::json!({})).unwrap(), Memory::default());
-    assert_eq!(Memory::of_value(serde_json::Value::Null).unwrap(), Memory::default());
+    assert_eq!(
+        Memory::of_value(serde_json::json!({})).unwrap(),
+        Memory::default()
+    );
+    assert_eq!(
+        Memory::of_value(serde_json::Value::Null).unwrap(),
+        Memory::default()
+    );
     assert!(Memory::of_value(serde_json::json!({"candidate": {"package": 7}})).is_err());
 }
 

@@ -272,15 +272,25 @@ mod tests {
         ] {
             for _ in 0..50 {
                 let found = trial(&mut rng, Looks::default(), base, own);
-                assert!(found.is_some_and(|it| it <= within), "{base:?} {own:?} {found:?}");
+                assert!(
+                    found.is_some_and(|it| it <= within),
+                    "{base:?} {own:?} {found:?}"
+                );
             }
         }
     }
 
     #[test]
     fn a_step_that_is_sure_and_small_is_no_jump() {
-        let before = Tally { good: 4000, ..Tally::default() };
-        let seen = Tally { good: 3940, none: 60, escalated: 0 };
+        let before = Tally {
+            good: 4000,
+            ..Tally::default()
+        };
+        let seen = Tally {
+            good: 3940,
+            none: 60,
+            escalated: 0,
+        };
         assert!(fisher_tail(60, 4000, 0, 4000) < 1e-9);
         assert_eq!(Looks::default().look(seen, before), None);
     }

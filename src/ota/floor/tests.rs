@@ -223,7 +223,10 @@ fn a_record_from_before_there_were_courses_is_read_and_keeps_its_floors() {
     let book = open(&disk);
     assert_eq!(book.journal().course(), "here");
     assert_eq!(
-        (book.floors().package("triage"), book.floors().package("other")),
+        (
+            book.floors().package("triage"),
+            book.floors().package("other")
+        ),
         (8, 2)
     );
 }
@@ -245,5 +248,21 @@ fn the_course_and_its_floor_are_written_in_one_step() {
             let new = both == (Value::from(8), 8);
             assert!(new || (old && n < 6), "step {n}, {kept:?}: {both:?}");
         }
+    }
+}
+
+#[test]
+fn a_write_that_failed_half_way_is_not_taken_for_undone_when_its_change_is_taken_back() {
+    for n in 0..6 {
+        let disk = SimDisk::default();
+        let book = open(&disk);
+        let journal = book.journal();
+        let write = |course: u64| journal.write(course.into(), std::iter::empty());
+        write(1).unwrap();
+        disk.cut_after(n);
+        assert!(write(2).is_err());
+        disk.restart(Kept::Everything);
+        write(1).unwrap();
+        assert_eq!(open(&disk).journal().course(), 1, "step {n}");
     }
 }
