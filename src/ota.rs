@@ -5,7 +5,8 @@
 //!  repository ─► tuf: metadata ─► verified target ─► update ─► manifest ─► choose ─► fetch ─► stage
 //!                  │                                              ▲                    ▲  │
 //!                floor: nothing goes back                         └────── sources ─────┘  └─► store
-//!                                                     course: staged ─► gated ─► trial ─► committed ◄┘
+//!                                                                                               │
+//!                                 serves ◄─ committed ◄─ trial ◄─ gated ◄─ staged: course ◄─────┘
 //! ```
 //!
 //! Purpose: [`tuf`] follows a repository from a root that the appliance was given to a

@@ -209,10 +209,6 @@ impl<D: Disk> Book<D> {
     pub fn open(disk: D) -> Result<Self, FloorError> {
         let pages = Pages::open(disk)?;
         let floors = pages.record.floors.clone();
-        #[expect(
-            clippy::arc_with_non_send_sync,
-            reason = "disks of tests stay on their thread"
-        )]
         let pages = Arc::new(Mutex::new(pages));
         Ok(Self { pages, floors })
     }

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn each_bar_alone_can_be_missed_and_says_both_numbers() {
-        let worse: [(&str, &str, fn(&mut Findings)); 8] = [
+        type Worse = (&\'static str, &\'static str, fn(&mut Findings));
+        let worse: [Worse; 8] = [
             (
                 "accuracy of triage: 79.0 % (79 of 100)",
                 "at least 80.0 %",
@@ -290,7 +291,7 @@ mod tests {
                 it.valid = Some((197, 200));
             }),
             ("right form: nothing", "at least 99.0 %", |it| {
-                it.valid = None
+                it.valid = None;
             }),
             ("calibration error: 0.081", "at most 0.080", |it| {
                 it.calibration_error = Some(0.081);
@@ -299,7 +300,7 @@ mod tests {
                 it.median_ms = Some(250.1);
             }),
             ("median time: nothing", "at most 250.0 ms", |it| {
-                it.median_ms = None
+                it.median_ms = None;
             }),
             ("memory: 64.1 MiB", "at most 64.0 MiB", |it| {
                 it.peak_bytes = Some((64 << 20) + 100_000);

@@ -93,7 +93,7 @@ impl Bench {
     }
 
     /// Brings a package into its trial, which serves from this minute.
-    fn into_trial(&mut self, seq: u64, minute: u64) {
+    fn try_out(&mut self, seq: u64, minute: u64) {
         self.on(|course| course.on_ready(named(seq)));
         self.gate_ends(passed());
         self.switched(minute);
@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn committed(&mut self, seq: u64, minute: u64) {
-        self.into_trial(seq, minute);
+        self.try_out(seq, minute);
         self.answers(5, Answer::Good, minute + 10);
         assert_eq!(self.told.state, "committed", "{:?}", self.told);
     }
@@ -149,13 +149,13 @@ fn a_good_package_goes_its_way_and_serves_for_good() {
 #[test]
 fn a_commit_takes_the_answers_and_the_time() {
     let mut it = Bench::fresh();
-    it.into_trial(2, 1);
+    it.try_out(2, 1);
     it.answers(99, Answer::Good, 10);
     it.on(|course| course.on_tick(at(10)));
     assert!(it.memory().commits.is_empty());
     it.on(|course| course.on_tick(at(11)));
     assert_eq!(it.memory().committed(), Some(&named(2)));
-    it.into_trial(3, 20);
+    it.try_out(3, 20);
     it.on(|course| course.on_tick(at(900)));
     it.answers(4, Answer::Good, 900);
     assert_eq!(it.memory().committed(), Some(&named(2)));
@@ -166,7 +166,7 @@ fn a_commit_takes_the_answers_and_the_time() {
 #[test]
 fn a_clock_that_goes_back_costs_no_more_than_the_step() {
     let mut it = Bench::fresh();
-    it.into_trial(2, 50);
+    it.try_out(2, 50);
     it.answers(5, Answer::Good, 59);
     it.on(|course| course.on_tick(at(0)));
     assert!(it.memory().commits.is_empty());
@@ -179,10 +179,10 @@ fn each_fault_ends_on_the_last_good_package_with_its_reason() {
     type Fault = (&'static str, fn(&mut Bench));
     let gate: [Fault; 2] = [
         ("gate", |it| {
-            it.gate_ends(GateEnd::Failed(vec!["accuracy".into()]))
+            it.gate_ends(GateEnd::Failed(vec!["accuracy".into()]));
         }),
         ("gate_broken", |it| {
-            it.gate_ends(GateEnd::Broken("no room".into()))
+            it.gate_ends(GateEnd::Broken("no room".into()));
         }),
     ];
     let load: [Fault; 2] = [
@@ -241,7 +241,7 @@ fn a_trial_is_held_against_what_served_before_it() {
     let mut it = Bench::fresh();
     it.answers(600, Answer::Good, 1);
     it.answers(400, Answer::Escalated, 1);
-    it.into_trial(2, 2);
+    it.try_out(2, 2);
     for _ in 0..40 {
         it.answers(3, Answer::Good, 3);
         it.answers(2, Answer::Escalated, 3);
@@ -257,7 +257,7 @@ fn a_trial_is_held_against_what_served_before_it() {
 #[test]
 fn loads_of_a_trial_are_counted_and_more_than_three_roll_back() {
     let mut it = Bench::fresh();
-    it.into_trial(2, 1);
+    it.try_out(2, 1);
     for attempt in 2..=MAX_ATTEMPTS {
         it = Bench::new(it.memory().clone());
         assert_eq!(it.serving, Some(named(2)));
@@ -439,12 +439,12 @@ fn a_person_chooses_whatever_the_ring_says() {
 #[test]
 fn what_failed_here_cannot_be_chosen_and_what_a_person_took_back_can() {
     let mut it = Bench::fresh();
-    it.into_trial(2, 1);
+    it.try_out(2, 1);
     it.on(Course::on_hot_trip);
     it.switched(2);
     let refusal = it.course.pin(named(2)).unwrap_err().to_string();
     assert!(refusal.ends_with("the board got too hot"), "{refusal}");
-    it.into_trial(3, 3);
+    it.try_out(3, 3);
     it.on(|course| course.rollback("not today").unwrap());
     it.switched(4);
     it.on(|course| course.pin(named(3)).unwrap());
@@ -455,7 +455,7 @@ fn what_failed_here_cannot_be_chosen_and_what_a_person_took_back_can() {
 fn a_memory_is_read_as_it_was_written_and_an_old_one_has_its_defaults() {
     let mut it = Bench::fresh();
     it.committed(2, 1);
-    it.into_trial(3, 20);
+    it.try_out(3, 20);
     it.on(Course::on_hot_trip);
     it.on(|course| course.on_ready(named(4)));
     let value = it.memory().to_value();

@@ -248,7 +248,7 @@ mod tests {
         // What the fixed looks are for: the same test, asked each time at the whole chance.
         let mut rng = fastrand::Rng::with_seed(8);
         let mut alarms = 0;
-        for _ in 0..400 {
+        for _ in 0..100 {
             let mut before = Tally::default();
             (0..1000).for_each(|_| before.add(draw(&mut rng, 0.3, 0.0)));
             let mut seen = Tally::default();
@@ -257,7 +257,7 @@ mod tests {
                 fisher_tail(seen.none, seen.all(), before.none, before.all()) <= 0.05
             }));
         }
-        assert!(alarms > 60, "{alarms} of 400");
+        assert!(alarms > 15, "{alarms} of 100");
     }
 
     #[test]

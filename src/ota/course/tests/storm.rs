@@ -160,15 +160,15 @@ impl Storm {
             28 => helm.on(|it| it.on_switch_failed(no, "no room")),
             29..=48 => helm.on(|it| it.on_answer(no, answer, at(minute))),
             49 => helm.on(|it| it.on_engine_crash(no, "signal 11")),
-            50 if minute % 3 == 0 => helm.on(Course::on_hot_trip),
+            50 if minute.is_multiple_of(3) => helm.on(Course::on_hot_trip),
             51 => helm.on(|it| it.on_rollout(Ring::Halted)),
             50 | 52..=53 => helm.on(|it| it.on_rollout(Ring::Open)),
-            54 if minute % 3 == 0 => helm.on(|it| it.on_alarm(no, "worse")),
-            55 if minute % 5 == 0 => match helm.order(|it| it.rollback("so")) {
+            54 if minute.is_multiple_of(3) => helm.on(|it| it.on_alarm(no, "worse")),
+            55 if minute.is_multiple_of(5) => match helm.order(|it| it.rollback("so")) {
                 Ok(released) => released,
                 Err(refusal) => return assert_eq!(refusal, Refusal::Nothing),
             },
-            56 if minute % 5 == 0 => {
+            56 if minute.is_multiple_of(5) => {
                 let Ok(released) = helm.order(|it| it.pin(package.clone())) else {
                     assert!(self.refused.contains(&package));
                     return;
@@ -177,8 +177,8 @@ impl Storm {
                 released
             }
             57 => helm.on(Course::unpin),
-            58 if minute % 4 == 0 => return self.restart(),
-            59 if minute % 4 == 0 => {
+            58 if minute.is_multiple_of(4) => return self.restart(),
+            59 if minute.is_multiple_of(4) => {
                 self.works = false;
                 let steps = self.rng.usize(0..8);
                 return self.disk.cut_after(steps);
