@@ -51,7 +51,9 @@
 
 mod helm;
 mod memory;
+mod orders;
 mod report;
+mod speech;
 mod trial;
 
 use std::time::Duration;
@@ -62,10 +64,9 @@ pub use memory::{
     Stage, TakenBack,
 };
 pub use report::Report;
+pub use speech::{Effect, GateEnd, No, Reason, Refusal, Ring};
 pub use trial::{Answer, FALSE_ALARM, Jump, Looks, SMALLEST_JUMP, Tally};
 
-use super::store::PackageId;
-use super::verdict::Findings;
 use crate::clock::Mono;
 
 /// Loads of a trial, and gates, that are begun for one package. What one in three times ends with
@@ -89,113 +90,6 @@ pub struct Terms {
     pub trial: Duration,
     /// Whether an alarm of the [watch](super::watch) takes a committed package back.
     pub alarm_takes_back: bool,
-}
-
-/// The number of a load or a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct No(pub u64);
-
-/// What is to be done, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Run the gate of this package, beside what serves or in a pause. Answer with
-    /// [`Course::on_gate`].
-    Gate {
-        /// Its number.
-        no: No,
-        /// Which package.
-        package: Named,
-        /// What the serving package's own gate found here, if it had one.
-        serving: Option<Findings>,
-    },
-    /// End that gate; nobody waits for its verdict any more.
-    StopGate(No),
-    /// Load this and let it serve; none is the configuration's package. It takes the place of any
-    /// load before it. Answer with [`Course::on_switched`] or [`Course::on_switch_failed`].
-    Serve {
-        /// Its number, which whatever happens under this load bears.
-        no: No,
-        /// What.
-        package: Option<Named>,
-        /// It is a trial's load, which was counted.
-        is_trial: bool,
-    },
-    /// `current` is this one, and all but those held may go from the disk.
-    Settle {
-        /// What is committed.
-        current: Option<PackageId>,
-        /// What stays.
-        held: Vec<PackageId>,
-    },
-    /// Tell people and programs. Nobody waits for it.
-    Tell(Report),
-}
-
-/// How a gate ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GateEnd {
-    /// Every bar was reached.
-    Passed(Findings),
-    /// Some were not: each in words.
-    Failed(Vec<String>),
-    /// The engine would not load it, or ended. It does not fit this device.
-    Broken(String),
-    /// Something else needed the board. It is not counted.
-    Interrupted,
-}
-
-/// What the ring says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ring {
-    /// Packages go their way.
-    Open,
-    /// Nothing new begins.
-    Halted,
-}
-
-/// Why a package does not go on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reason {
-    /// Bars that it missed.
-    Gate(Vec<String>),
-    /// The gate's engine.
-    GateBroken(String),
-    /// Each of its gates ended with the process.
-    Gates,
-    /// Each of its trials ended with the process.
-    Attempts,
-    /// It does not load.
-    Unloadable(String),
-    /// Its engine ended.
-    Crash(String),
-    /// The board got too hot.
-    Hot,
-    /// Something happens more often than before.
-    Jump(Jump),
-    /// The watch after the commit.
-    Alarm(String),
-    /// A person.
-    ByHand(String),
-    /// The ring was halted. Withdrawn.
-    Halted,
-    /// A person chose another. Withdrawn.
-    Pinned,
-}
-
-/// Why an order is not followed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The configuration's package serves, and nothing is on its way.
-    #[error("the package of the configuration serves: there is nothing to take back")]
-    Nothing,
-    /// It failed here.
-    #[error("package {package} was taken back here and is not tried again: {reason}")]
-    TakenBack {
-        /// Which.
-        package: PackageId,
-        /// Why it was.
-        reason: String,
-    },
 }
 
 /// What the engine does about what should serve.
@@ -461,69 +355,6 @@ impl Course {
             Engine::Serving(_) => self.proceed(),
             Engine::Unasked | Engine::Loading(_) => Vec::new(),
         }
-    }
-
-    /// A person chose a package that lies in the store, whatever the ring says. One that was
-    /// committed here before serves at once; another goes its way through gate and trial.
-    pub fn pin(&mut self, package: Named) -> Result<Vec<Effect>, Refusal> {
-        if let Some(it) = self
-            .memory
-            .taken_back(package.digest)
-            .filter(|it| !it.by_hand)
-        {
-            return Err(Refusal::TakenBack {
-                package: package.id,
-                reason: it.reason.clone(),
-            });
-        }
-        self.memory.forgive(package.digest);
-        self.memory.pinned = Some(package.clone());
-        let mut effects = Vec::new();
-        if self.candidate().is_some_and(|it| *it != package) {
-            effects = self.leave(&Reason::Pinned);
-        }
-        let commits = &mut self.memory.commits;
-        match commits.iter().position(|it| it.package == package) {
-            Some(place) if place + 1 < commits.len() => {
-                commits.truncate(place + 1);
-                self.tally = Tally::default();
-                effects.extend(self.serve_and_tell());
-            }
-            Some(_) => effects.push(self.tell()),
-            None => {
-                effects.push(self.tell());
-                effects.extend(self.on_ready(package));
-            }
-        }
-        Ok(effects)
-    }
-
-    /// The ring decides again.
-    pub fn unpin(&mut self) -> Vec<Effect> {
-        if self.memory.pinned.take().is_none() {
-            return Vec::new();
-        }
-        if self.is_held_up() && self.trial().is_some() {
-            return self.leave(&Reason::Halted);
-        }
-        vec![self.tell()]
-    }
-
-    /// A person takes back what is on its way; where nothing is, what was committed last.
-    pub fn rollback(&mut self, why: &str) -> Result<Vec<Effect>, Refusal> {
-        let reason = Reason::ByHand(why.to_owned());
-        let own = self.candidate().or(self.memory.committed()).cloned();
-        let Some(own) = own else {
-            return Err(Refusal::Nothing);
-        };
-        if self.memory.pinned.as_ref() == Some(&own) {
-            self.memory.pinned = None;
-        }
-        Ok(if self.candidate().is_some() {
-            self.leave(&reason)
-        } else {
-            self.fall_back(&reason)
-        })
     }
 
     // What follows is said by the above.

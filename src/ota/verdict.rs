@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn each_bar_alone_can_be_missed_and_says_both_numbers() {
-        type Worse = (&\'static str, &\'static str, fn(&mut Findings));
+        type Worse = (&'static str, &'static str, fn(&mut Findings));
         let worse: [Worse; 8] = [
             (
                 "accuracy of triage: 79.0 % (79 of 100)",

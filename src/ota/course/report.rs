@@ -1,11 +1,9 @@
 //! What people and programs see of a course.
 
-use std::fmt;
-
 use serde::Serialize;
 
-use super::memory::{End, MAX_REASON_BYTES, Stage};
-use super::{Course, Engine, Reason};
+use super::memory::{End, Stage};
+use super::{Course, Engine};
 use crate::clock::millis;
 
 /// Where a course stands: the retained message of the appliance, and what console and panel show.
@@ -74,51 +72,5 @@ impl Course {
             pinned: memory.pinned.as_ref().map(ToString::to_string),
             halted: memory.halted,
         }
-    }
-}
-
-impl Reason {
-    /// The word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Gate(_) => "gate",
-            Self::GateBroken(_) => "gate_broken",
-            Self::Gates => "gate_attempts",
-            Self::Attempts => "attempts",
-            Self::Unloadable(_) => "unloadable",
-            Self::Crash(_) => "crash",
-            Self::Hot => "hot",
-            Self::Jump(_) => "jump",
-            Self::Alarm(_) => "alarm",
-            Self::ByHand(_) => "by_hand",
-            Self::Halted => "halted",
-            Self::Pinned => "pinned",
-        }
-    }
-
-    /// Whether the package is not tried again.
-    pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Halted | Self::Pinned)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = match self {
-            Self::Gate(missed) => missed.join("; "),
-            Self::GateBroken(why) => format!("its engine did not get through the gate: {why}"),
-            Self::Gates => "the appliance was restarted in each of its gates".into(),
-            Self::Attempts => "the appliance was restarted in each of its trials".into(),
-            Self::Unloadable(why) => format!("it does not load: {why}"),
-            Self::Crash(why) => format!("its engine ended: {why}"),
-            Self::Hot => "the board got too hot".into(),
-            Self::Jump(jump) => jump.to_string(),
-            Self::Alarm(why) => why.clone(),
-            Self::ByHand(why) => format!("by hand: {why}"),
-            Self::Halted => "the ring was halted".into(),
-            Self::Pinned => "another package was chosen by hand".into(),
-        };
-        let end = words.floor_char_boundary(MAX_REASON_BYTES);
-        f.write_str(&words[..end])
     }
 }

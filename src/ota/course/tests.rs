@@ -2,6 +2,8 @@ mod power;
 mod storm;
 
 use super::*;
+use crate::ota::store::PackageId;
+use crate::ota::verdict::Findings;
 
 const T: Duration = Duration::from_mins(10);
 const TERMS: Terms = Terms {
