@@ -32,17 +32,22 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::time::timeout;
 
 use crate::broker::mqtt::TlsError;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
+use crate::console::commands::Counter;
+pub use crate::console::house::Ending;
+use crate::console::house::{self, Ender, House};
+use crate::console::serial;
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
-use crate::service::{Notifier, Pulse, Pulses, Stop, Watchdog, watch};
+use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
@@ -64,13 +69,26 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// Only the service and its group look into the state directory.
 const STATE_DIR_MODE: u32 = 0o750;
 
-/// Runs the appliance until it is told to stop.
-pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result<()> {
+/// What the process lends to the appliance.
+#[derive(Debug)]
+pub struct Host {
+    /// Stops it, on somebody's word.
+    pub stopper: Stopper,
+    /// Says that it is to stop.
+    pub stop: Stop,
+    /// The last lines of its log.
+    pub log: Option<LogTail>,
+}
+
+/// Runs the appliance until it is told to stop, and says what is to come then.
+pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result<Ending> {
+    let Host { stopper, stop, log } = host;
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(&settings)?;
     make_state_dir(&settings.state_dir)?;
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
+    forget_if_asked(&settings)?;
 
     let mut pulses = Pulses::default();
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
@@ -109,7 +127,10 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
-    let serving = tokio::spawn(socket.serve(inquiries, desk));
+    let ender = Ender::new(stopper);
+    let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), desk);
+    let at_the_port = watch_the_port(&settings, counter.clone(), clock);
+    let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
 
     let (governing, allowance, appetite) = heat::start(&settings, reins, clock, governor_pulse)?;
@@ -140,7 +161,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
         stop.clone(),
     );
     let limit = settings.drain_timeout.saturating_sub(GOODBYE);
-    let end = until_drained(dispatching, stop, limit, &notifier).await;
+    let end = until_drained(dispatching, stop, limit, &notifier, &ender).await;
     dispatch_pulse.retire();
 
     governing.close();
@@ -152,19 +173,28 @@ pub async fn run(settings: Settings, clock: Clock, stop: Stop) -> anyhow::Result
     lessons.close().await;
     line.close(&broker_commands, GOODBYE).await;
     drop(broker_commands);
-    // The dispatcher's end closed the store's channel; its thread makes the last commit.
-    let joined = tokio::task::spawn_blocking(move || store.thread.join());
+    close_store(store.thread).await;
+    serving.abort();
+    if let Some(port) = &at_the_port {
+        port.abort();
+    }
+    watching.abort();
+    // The socket's file must be gone before a new start looks for it.
+    let _ = serving.await;
+    match end {
+        Some(shell::End::Abandoned(who)) => bail!("{who} ended unasked"),
+        Some(shell::End::Drained) | None => Ok(ender.wish()),
+    }
+}
+
+/// The dispatcher's end has closed the store's channel; its thread makes the last commit.
+async fn close_store(thread: JoinHandle<Result<(), DiskError>>) {
+    let joined = task::spawn_blocking(move || thread.join());
     match timeout(GOODBYE, joined).await {
         Ok(Ok(Ok(Ok(())))) => tracing::info!("stopped"),
         Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "the store ended with a fault"),
         Ok(Ok(Err(_)) | Err(_)) => tracing::error!("the store's thread did not end well"),
         Err(_) => tracing::error!("the store did not close in time"),
-    }
-    serving.abort();
-    watching.abort();
-    match end {
-        Some(shell::End::Abandoned(who)) => bail!("{who} ended unasked"),
-        Some(shell::End::Drained) | None => Ok(()),
     }
 }
 
@@ -174,13 +204,16 @@ async fn until_drained(
     mut stop: Stop,
     limit: Duration,
     notifier: &Notifier,
+    ender: &Ender,
 ) -> Option<shell::End> {
     let mut dispatching = std::pin::pin!(dispatching);
     let early = tokio::select! {
         end = &mut dispatching => Some(end), // it may hear of the stop first, with nothing left to do
         () = stop.requested() => None,
     };
-    let _ = notifier.stopping(); // the service manager will see for itself
+    if ender.wish() == Ending::Stop {
+        let _ = notifier.stopping(); // the service manager will see for itself
+    }
     if early.is_some() {
         return early;
     }
@@ -189,6 +222,26 @@ async fn until_drained(
         tracing::warn!("not everything was finished in time; the rest waits on the disk");
     }
     end
+}
+
+/// The technicians' port, where there is one.
+fn watch_the_port(
+    settings: &Settings,
+    counter: Counter,
+    clock: Clock,
+) -> Option<task::JoinHandle<()>> {
+    let console = settings.console.clone()?;
+    let name = settings.name.to_string();
+    Some(tokio::spawn(serial::run(console, name, counter, clock)))
+}
+
+/// Forgets what a factory reset forgets, where somebody asked for one.
+fn forget_if_asked(settings: &Settings) -> anyhow::Result<()> {
+    let forgotten = house::reset_if_marked(&settings.state_dir);
+    if forgotten.context("the factory reset")? {
+        tracing::warn!(path = %settings.state_dir.display(), "factory reset: all was forgotten");
+    }
+    Ok(())
 }
 
 fn announce_ready(notifier: &Notifier, settings: &Settings) {

@@ -3,11 +3,15 @@
 pub mod ask;
 pub mod calibrate;
 pub mod check;
+pub mod console;
 pub mod explain;
 pub mod learned;
 pub mod models;
+pub mod once;
 pub mod ota;
+pub mod pin;
 pub mod plan;
+mod progress;
 mod reach;
 pub mod review;
 pub mod selfcheck;
@@ -15,3 +19,55 @@ pub mod status;
 pub mod trace;
 
 pub use reach::{EXIT_USAGE, ReachError, Target};
+
+use std::path::PathBuf;
+
+/// An inference appliance for the factory line: MQTT in, a local model, MQTT out, nothing lost.
+#[derive(Debug, clap::Parser)]
+#[command(name = "lineside", version, about)]
+pub struct Arguments {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Serve until told to stop. Needs no configuration to start.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check the configuration and this machine; change nothing.
+    Check(check::Args),
+    /// Say how the running appliance is.
+    Status(status::Args),
+    /// Put a request to the running appliance.
+    Ask(ask::Args),
+    /// Show what became of a request.
+    Trace(trace::Args),
+    /// Answer what waits for a person.
+    Review(review::Args),
+    /// Say where a request would go, by which rule, and what would change that.
+    Explain(explain::Args),
+    /// Type commands to the running appliance, as on its serial console.
+    Console(console::Args),
+    /// Give the running appliance one command of its console.
+    Do(once::Args),
+    /// Make the file that the serial console's PIN is checked against, from standard input.
+    Pin(pin::Args),
+    /// Look at model packages, or make one.
+    Models(models::Args),
+    /// Look for packages over the air, or say what came.
+    Ota(ota::Args),
+    /// Say what a model takes of memory, whether it fits, and how it would be run.
+    Plan(plan::Args),
+    /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
+    /// taught the running appliance.
+    Calibrate(calibrate::Args),
+    /// The engine process. Started by the service, with a socket as standard input.
+    #[command(hide = true)]
+    Engine,
+}

@@ -32,6 +32,7 @@ mod keys;
 mod layers;
 mod link;
 mod ota;
+pub mod pin;
 mod route;
 mod secret;
 mod settings;
@@ -48,11 +49,12 @@ pub use crate::fault::{Fault, Place};
 pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use ota::{RING_WANTED, is_ring};
+pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Expiry,
-    HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Proxy, Review, Roots, Settings,
-    SpoolLimits, Trust, Upstream,
+    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
+    Flow, HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Parity, Proxy, Review, Roots,
+    Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

@@ -1,8 +1,16 @@
 //! The console: people and scripts at the appliance itself.
 //!
-//! One table of commands ([`commands`]) serves every way in; [`socket`] is the local Unix
-//! socket behind `lineside status`, `trace` and `ask`. The protocol is one JSON object a line
-//! in each direction:
+//! One [`table`] of commands serves every way in:
+//!
+//! ```text
+//!  serial port ─ serial ─┐                     ┌─ words: a line becomes JSON
+//!                        ├─ session ─ editor   │
+//!  lineside console ─────┘   │ login   pages ──┴─ an answer becomes text
+//!                            ▼
+//!  lineside status, do, … ─ socket ─► commands ─► dispatcher, or house
+//! ```
+//!
+//! The protocol of [`socket`] is one JSON object a line in each direction:
 //!
 //! ```text
 //! → {"cmd":"trace","id":"press7-000123"}
@@ -16,6 +24,17 @@
 
 pub mod client;
 pub mod commands;
+pub mod editor;
+pub mod house;
+pub mod login;
+pub mod outbox;
 mod packages;
+mod pager;
+pub mod pages;
 pub mod review;
+pub mod screen;
+pub mod serial;
+pub mod session;
 pub mod socket;
+pub mod table;
+pub mod words;

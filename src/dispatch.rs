@@ -43,7 +43,9 @@ mod alarm;
 mod audit;
 mod away;
 mod cascade;
+mod doors;
 mod inquiry;
+mod latest;
 mod lessons;
 mod memory;
 mod moves;
@@ -60,7 +62,9 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-pub use inquiry::{Answer, Inquiry, SessionNo, StatusReport, Timeline};
+pub use doors::{Doors, Maintenance};
+pub use inquiry::{Answer, Governed, Inquiry, SessionNo, StatusReport, Timeline};
+pub use latest::{Brief, Latest, Standing, Wanted};
 pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
 pub use post::farewell;
 pub use recover::Recovered;
@@ -164,6 +168,8 @@ pub struct Effects {
     pub uplink: Vec<uplink::Command>,
     /// For those who asked at the appliance.
     pub answers: Vec<(SessionNo, Answer)>,
+    /// For those of them who want the words as they come.
+    pub words: Vec<(SessionNo, String)>,
     /// What was learnt of reviewers, to be kept in place of what was.
     pub learnt: Option<Vec<u8>>,
 }
@@ -176,6 +182,7 @@ impl Effects {
             && self.engine.is_empty()
             && self.uplink.is_empty()
             && self.answers.is_empty()
+            && self.words.is_empty()
             && self.learnt.is_none()
     }
 }
@@ -208,7 +215,11 @@ pub struct Dispatch {
     store: store::Store,
     post: post::Post,
     link: Link,
+    /// Why there is no line, as it last said.
+    link_why: Option<String>,
     phase: Phase,
+    doors: Doors,
+    listings: latest::Listings,
     drafts: inquiry::Drafts,
     next_draft: u64,
     counts: Counts,
@@ -278,7 +289,10 @@ impl Dispatch {
             store: store::Store::default(),
             post: post::Post::default(),
             link: Link::Down,
+            link_why: None,
             phase: Phase::Serving,
+            doors: Doors::Open,
+            listings: latest::Listings::default(),
             drafts: inquiry::Drafts::default(),
             next_draft: 0,
             counts: Counts::new(),
@@ -296,12 +310,14 @@ impl Dispatch {
         match event {
             broker::Event::Up(_) => {
                 self.link = Link::Up;
+                self.link_why = None;
                 self.announce();
                 self.show_items_again();
             }
             broker::Event::Down { why } => {
-                tracing::warn!(error = why, "no broker");
+                tracing::warn!(error = why.as_str(), "no broker");
                 self.link = Link::Down;
+                self.link_why = Some(why);
             }
             broker::Event::Deaf { filter, why } => {
                 tracing::error!(

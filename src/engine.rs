@@ -31,6 +31,7 @@ pub mod order;
 mod pace;
 pub mod process;
 pub mod protocol;
+pub mod quantize;
 mod shelf;
 pub mod stockroom;
 pub mod supervise;

@@ -390,6 +390,8 @@ pub enum Code {
     Hot,
     /// It is short of memory.
     Memory,
+    /// Somebody works on the appliance.
+    Maintenance,
 }
 
 impl Code {
@@ -417,6 +419,7 @@ impl Code {
             Self::Rejected => "rejected",
             Self::Hot => "hot",
             Self::Memory => "memory",
+            Self::Maintenance => "maintenance",
         }
     }
 }

@@ -94,3 +94,7 @@ pub mod console;
 pub mod appliance;
 
 pub mod cli;
+
+// What those who sign packages have; no device does.
+#[cfg(feature = "fleet")]
+pub mod fleet;

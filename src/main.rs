@@ -1,62 +1,22 @@
 //! The thin binary: arguments, settings, logging, build, ready, wait, drain.
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use lineside::appliance::{self, Ending, Host};
+use lineside::cli::{self, Arguments, Command};
 use lineside::clock::Clock;
 use lineside::config::{self, Settings, Surroundings};
 use lineside::service::{LogError, LogGuard, LogSettings, Signals, Stopper};
-use lineside::{appliance, cli};
 
 /// `EX_SOFTWARE`: the appliance ended for a reason of its own.
 const EXIT_INTERNAL: u8 = 70;
 /// How long the last log lines may take.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
-
-/// An inference appliance for the factory line: MQTT in, a local model, MQTT out, nothing lost.
-#[derive(Parser)]
-#[command(name = "lineside", version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve until told to stop. Needs no configuration to start.
-    Run {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-    /// Check the configuration and this machine; change nothing.
-    Check(cli::check::Args),
-    /// Say how the running appliance is.
-    Status(cli::status::Args),
-    /// Put a request to the running appliance.
-    Ask(cli::ask::Args),
-    /// Show what became of a request.
-    Trace(cli::trace::Args),
-    /// Answer what waits for a person.
-    Review(cli::review::Args),
-    /// Say where a request would go, by which rule, and what would change that.
-    Explain(cli::explain::Args),
-    /// Look at model packages, or make one.
-    Models(cli::models::Args),
-    /// Look for packages over the air, or say what came.
-    Ota(cli::ota::Args),
-    /// Say what a model takes of memory, whether it fits, and how it would be run.
-    Plan(cli::plan::Args),
-    /// Find out how far to believe a package's answers, by its gate suite; or show what reviewers
-    /// taught the running appliance.
-    Calibrate(cli::calibrate::Args),
-    /// The engine process. Started by the service, with a socket as standard input.
-    #[command(hide = true)]
-    Engine,
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -103,6 +63,9 @@ async fn carry_out(command: Command) -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
         },
+        Command::Console(args) => finish(cli::console::command(&args).await),
+        Command::Do(args) => finish(cli::once::command(&args).await),
+        Command::Pin(args) => ExitCode::from(cli::pin::command(&args)),
         Command::Models(args) => match cli::models::command(&args) {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
@@ -142,10 +105,19 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
         Err(error) => return complain(&format!("cannot take signals: {error}"), EXIT_INTERNAL),
     };
     let (stopper, stop) = Stopper::new();
-    let serving = appliance::run(settings, clock, stop);
+    let host = Host {
+        stopper: stopper.clone(),
+        stop,
+        log: Some(log.tail()),
+    };
+    let mut ending = Ending::Stop;
+    let serving = appliance::run(settings, clock, host);
     let code = tokio::select! {
         result = serving => match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(wish) => {
+                ending = wish;
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "the appliance ends");
                 ExitCode::from(appliance::exit_code(&error))
@@ -154,7 +126,22 @@ async fn serve(config: Option<PathBuf>) -> ExitCode {
         hard = signals.drive(stopper) => ExitCode::from(hard.exit_code),
     };
     log.flush(LOG_FLUSH);
-    code
+    match ending {
+        Ending::Stop => code,
+        Ending::Restart => again(),
+    }
+}
+
+/// The same program in the same process, from its beginning. Returns only if that fails.
+fn again() -> ExitCode {
+    let program = std::env::current_exe();
+    let error = match program {
+        Ok(program) => Process::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec(),
+        Err(error) => error,
+    };
+    complain(&format!("cannot start again: {error}"), EXIT_INTERNAL)
 }
 
 fn start_log(settings: &Settings, clock: Clock) -> Result<LogGuard, LogError> {

@@ -1,16 +1,19 @@
 //! Packages over the air: whom to believe, and the way from a signed target to a folder that lies
-//! ready to be gated.
+//! ready to be gated, and on from there to what serves.
 //!
 //! ```text
 //!  repository ─► tuf: metadata ─► verified target ─► update ─► manifest ─► choose ─► fetch ─► stage
 //!                  │                                              ▲                    ▲  │
 //!                floor: nothing goes back                         └────── sources ─────┘  └─► store
+//!                                                                                               │
+//!                                 serves ◄─ committed ◄─ trial ◄─ gated ◄─ staged: course ◄─────┘
 //! ```
 //!
 //! Purpose: [`tuf`] follows a repository from a root that the appliance was given to a
 //! [`tuf::Target`]: a path, a length and hashes that the operator's keys vouch for; [`floor`]
 //! remembers, apart from the metadata, how far everything has come. [`update::update`] is the way
-//! from such a target to a package's folder. Neither knows how the other works.
+//! from such a target to a package's folder. Neither knows how the other works. [`course`] decides
+//! whether and when such a package serves, with [`verdict`] at its gate and [`watch`] after it.
 //!
 //! Owns `STATE_DIR/trust` (metadata as it was received, the history of roots), the floors in
 //! `STATE_DIR/ota`, and `STATE_DIR/models`. All are reached through ports ([`disk::Disk`],
@@ -71,6 +74,15 @@ pub mod update;
 pub mod keeper;
 
 pub mod rounds;
+
+// Whether and when it serves.
+pub mod course;
+
+pub mod odds;
+
+pub mod verdict;
+
+pub mod watch;
 
 pub mod desk;
 

@@ -144,9 +144,14 @@ impl Package {
     /// Holds every listed file against its size and digest, and what was read while opening too:
     /// a file that changed in between would be caught by one of the two.
     pub fn verify(&self) -> Result<(), Faults> {
+        self.verify_aloud(&mut |_| {})
+    }
+
+    /// The same; tells how many bytes more are read, piece by piece.
+    pub fn verify_aloud(&self, on_bytes: &mut dyn FnMut(u64)) -> Result<(), Faults> {
         let mut faults = Faults::default();
         let listed = listed(&self.manifest);
-        folder::verify(&self.folder, &listed, &mut faults);
+        folder::verify(&self.folder, &listed, &mut faults, on_bytes);
         for file in listed {
             let held = self.texts.get(&file.path);
             if held.is_some_and(|text| Digest::of(text.as_bytes()) != file.sha256) {
@@ -160,6 +165,12 @@ impl Package {
         } else {
             Err(faults)
         }
+    }
+
+    /// Bytes of all files that are listed: what a verification reads.
+    pub fn bytes(&self) -> u64 {
+        let sizes = listed(&self.manifest).into_iter().map(|file| file.bytes);
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Where it lies.

@@ -23,7 +23,8 @@ mod watchdog;
 
 pub use drain::{HardStop, Signals, Stop, Stopper};
 pub use log::{
-    Destination, FIELDS, Flushed, Levels, LevelsFault, LogError, LogGuard, LogSettings, install,
+    Destination, FIELDS, Flushed, Levels, LevelsFault, LogError, LogGuard, LogSettings, LogTail,
+    TailLine, install,
 };
 pub use notify::{NOT_FOR_CHILDREN, Notifier};
 pub use watchdog::{News, Pulse, Pulses, Verdict, Watchdog, watch};

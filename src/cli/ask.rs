@@ -1,12 +1,12 @@
 //! `lineside ask`: put a request to the running appliance and print its answer.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::reach::{ReachError, Target};
-use crate::console::client;
+use crate::console::{client, pages};
 
 /// Arguments of `lineside ask`.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,13 +59,27 @@ const EXIT_REFUSED: u8 = 69;
 /// Runs the subcommand and returns the exit code.
 pub async fn command(args: &Args) -> Result<u8, ReachError> {
     let socket = args.target.socket()?;
-    let line = json!({ "cmd": "ask", "request": args.request() });
-    let data = client::command(&socket, &line).await?;
+    let mut request = args.request();
+    if !args.target.json && std::io::stdout().is_terminal() {
+        request["stream"] = json!(true); // somebody watches
+    }
+    let line = json!({ "cmd": "ask", "request": request });
+    let mut words = String::new();
+    let data = client::command_aloud(&socket, &line, |part| {
+        if let Some(text) = client::words_of(part) {
+            let mut out = std::io::stdout().lock();
+            let _ = write!(out, "{}", shown(&text)).and_then(|()| out.flush()); // see below
+            words.push_str(&text);
+        }
+    })
+    .await?;
     let reply: Reply = client::read(&data)?;
     let mut out = std::io::stdout().lock();
     // A reader that hung up is no fault of the appliance.
     let _ = if args.target.json {
         writeln!(out, "{data}")
+    } else if !words.is_empty() && reply.text.as_ref() == Some(&words) {
+        writeln!(out, "{}", reply.source())
     } else {
         writeln!(out, "{}", reply.told())
     };
@@ -99,16 +113,28 @@ impl Args {
     }
 }
 
+/// A text that leaves the terminal alone.
+fn shown(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(pages::clean).collect();
+    lines.join("\n")
+}
+
 impl Reply {
+    /// Who has answered, below the text.
+    fn source(&self) -> String {
+        format!(
+            "\n\n  {}: answered by {} (rule {}, confidence {:.2})",
+            self.id.as_deref().unwrap_or("-"),
+            self.source.as_deref().unwrap_or("?"),
+            self.route.rule,
+            self.confidence.unwrap_or_default(),
+        )
+    }
+
     fn told(&self) -> String {
         let id = self.id.as_deref().unwrap_or("-");
         match (&self.text, &self.error) {
-            (Some(text), _) => format!(
-                "{text}\n\n  {id}: answered by {} (rule {}, confidence {:.2})",
-                self.source.as_deref().unwrap_or("?"),
-                self.route.rule,
-                self.confidence.unwrap_or_default(),
-            ),
+            (Some(text), _) => format!("{text}{}", self.source()),
             (None, Some(fault)) => format!(
                 "refused: {} ({})\n\n  {id}: rule {}; `lineside trace {id}` shows what happened",
                 fault.message, fault.code, self.route.rule

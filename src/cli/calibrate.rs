@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::check::json;
-use super::models::complain;
+use super::models::{complain, verified};
+use super::progress::Bar;
 use super::reach::Target as Reach;
 use crate::config::EXIT_CODE;
 use crate::engine::exam::{self, ExamError, Sitting};
@@ -102,7 +103,7 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         return refuse("which package?");
     };
     let opened = Package::open(folder);
-    let package = match opened.and_then(|package| package.verify().map(|()| package)) {
+    let package = match opened.and_then(verified) {
         Ok(package) => package,
         Err(faults) => return Ok(complain(&faults, args.target.json)?),
     };
@@ -147,10 +148,56 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         let report = Report::of(&package, &findings, args, written);
         format!("{}\n", json(&report))
     } else {
-        told(&package, &findings, args, written)
+        let outcome = match (written, args.dry_run) {
+            (Some(seq), _) => Outcome::Written(seq),
+            (None, true) => Outcome::DryRun,
+            (None, false) => Outcome::NothingNew,
+        };
+        told(&package, &findings, args.risk_target, outcome)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(0)
+}
+
+/// Calibrates a package that nobody has yet, so that it keeps its number. Returns it, and what was
+/// found in words; none where its suite is too small for a curve.
+pub fn calibrate_new(package: &Package) -> Result<Option<(Package, String)>, CalibrateError> {
+    let Some(gate) = package.gate() else {
+        return Ok(None);
+    };
+    let mut tasks = package.manifest().tasks.iter();
+    if !tasks.any(|task| gate.count(&task.name) >= fit::LEAST) {
+        return Ok(None);
+    }
+    let mut findings = Vec::new();
+    for (variant, _) in package.variants() {
+        findings.extend(examine(package, variant, gate)?);
+    }
+    let found = Findings {
+        curves: findings.iter().filter_map(Finding::curve).collect(),
+        risks: (findings.iter())
+            .filter_map(|it| it.risk(package, None))
+            .collect(),
+    };
+    let calibrated = recalibrate(package, found, Number::Same)?;
+    let words = told(
+        package,
+        &findings,
+        None,
+        Outcome::Written(package.manifest().seq),
+    );
+    Ok(Some((calibrated, words)))
+}
+
+/// What became of the package.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// It has this number now.
+    Written(u64),
+    /// Nobody was to write.
+    DryRun,
+    /// There was nothing new.
+    NothingNew,
 }
 
 fn refuse(why: &str) -> Result<u8, CalibrateError> {
@@ -269,7 +316,10 @@ fn examine(
     let book = Book::of(package, variant);
     let load = book.load(&exam::options(context), None);
     let mut sitting = Sitting::open(&Launch::default(), load)?;
-    let marks = exam::suite(&mut sitting, &book, gate)?;
+    let what = format!("asking {}", variant.quantization);
+    let mut bar = Bar::new(&what, gate.items.len() as u64);
+    let marks = exam::suite_aloud(&mut sitting, &book, gate, &mut || bar.add(1))?;
+    drop(bar);
     let findings = package.manifest().tasks.iter().map(|task| {
         let mut labels = Labels::default();
         let items = gate.items.iter().zip(&marks);
@@ -291,7 +341,12 @@ fn examine(
 }
 
 /// For people.
-fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u64>) -> String {
+fn told(
+    package: &Package,
+    findings: &[Finding],
+    risk_target: Option<Target>,
+    outcome: Outcome,
+) -> String {
     let mut text = String::new();
     let mut line = |words: String| {
         let _ = writeln!(text, "{words}"); // a String takes all
@@ -308,7 +363,7 @@ fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u6
     for finding in findings {
         line(row(finding));
     }
-    if let Some(target) = args.risk_target {
+    if let Some(target) = risk_target {
         for finding in findings {
             line(threshold(finding, target));
         }
@@ -320,13 +375,13 @@ fn told(package: &Package, findings: &[Finding], args: &Args, written: Option<u6
     line(
         "The suite was fitted: the gate's own bar on calibration proves nothing new by it.".into(),
     );
-    line(match (written, args.dry_run) {
-        (Some(seq), _) => format!(
+    line(match outcome {
+        Outcome::Written(seq) => format!(
             "{}: written, the package is number {seq} now",
             package.folder().display()
         ),
-        (None, true) => format!("{}: nothing was written", package.folder().display()),
-        (None, false) => format!(
+        Outcome::DryRun => format!("{}: nothing was written", package.folder().display()),
+        Outcome::NothingNew => format!(
             "{}: no new curve is better and the points of risk stay, nothing was written",
             package.folder().display()
         ),

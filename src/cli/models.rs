@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::EXIT_USAGE;
 use super::check::{FaultJson, json};
+use super::progress::Bar;
 use crate::config::EXIT_CODE;
 use crate::package::make::{Existing, Made, MakeError, Order, make};
 use crate::package::{Answer, Faults, Note, Package};
@@ -78,7 +79,7 @@ pub fn command(args: &Args) -> io::Result<u8> {
 
 fn check(args: &CheckArgs) -> io::Result<u8> {
     let opened = Package::open(&args.folder);
-    let opened = opened.and_then(|package| package.verify().map(|()| package));
+    let opened = opened.and_then(verified);
     match opened {
         Ok(package) => {
             let notes = package.notes();
@@ -86,6 +87,13 @@ fn check(args: &CheckArgs) -> io::Result<u8> {
         }
         Err(faults) => complain(&faults, args.json),
     }
+}
+
+/// The package, every byte of it read; a person at a terminal sees how far that is.
+pub(super) fn verified(package: Package) -> Result<Package, Faults> {
+    let mut bar = Bar::new("reading the package", package.bytes());
+    package.verify_aloud(&mut |bytes| bar.add(bytes))?;
+    Ok(package)
 }
 
 fn make_one(args: &MakeArgs) -> io::Result<u8> {

@@ -67,3 +67,9 @@ impl Target {
         Ok(configured)
     }
 }
+
+/// The name of the login, for what is done in a person's name.
+pub(super) fn login() -> String {
+    let login = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    login.unwrap_or_else(|_| "console".into())
+}

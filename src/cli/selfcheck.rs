@@ -17,7 +17,7 @@ use rustix::fs::Access;
 
 use super::models::headline;
 use crate::clock::Wall;
-use crate::config::{Settings, SpoolLimits};
+use crate::config::{Entry, Settings, SpoolLimits};
 use crate::package::Package;
 
 /// How one thing is.
@@ -366,6 +366,12 @@ pub fn serial(settings: &Settings) -> Item {
                 .todo("set console.device to a serial port")
         }
         Ok(_) => match rustix::fs::access(&console.device, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) if console.entry == Entry::Shut => {
+                let what = format!("{device}: no PIN is set, so the console stays off");
+                Item::new(name, State::Warn, what).todo(
+                    "set console.pin_file to what `lineside pin` writes, or console.pin = \"none\"",
+                )
+            }
             Ok(()) => Item::new(
                 name,
                 State::Ok,

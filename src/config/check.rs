@@ -14,8 +14,10 @@ use crate::service::{Destination, Levels};
 use super::fault::Faults;
 use super::file::{self, File};
 use super::layers::Layers;
+use super::pin::Pin;
 use super::settings::{
-    ApplianceName, Console, HeatLimit, Log, Roots, Settings, SpoolLimits, is_level,
+    ApplianceName, Console, Entry, Flow, HeatLimit, Log, Parity, Roots, Settings, SpoolLimits,
+    is_level,
 };
 use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
 
@@ -143,6 +145,7 @@ impl Checker<'_> {
             },
             log: log?,
             drain_timeout: Duration::from_millis(file.service.drain_timeout_ms),
+            config_file: self.around.config.clone(),
             files: self.layers.files.clone(),
             effective: String::new(),
         })
@@ -334,7 +337,19 @@ impl Checker<'_> {
             let rates = BAUD_RATES.map(|rate| rate.to_string()).join(", ");
             self.fault("console.baud", format!("one of {rates}"));
         }
-        let pin = self.secret("console.pin_file", console.pin_file.as_deref());
+        let given = self.secret("console.pin_file", console.pin_file.as_deref());
+        let pin = given.and_then(|secret| match Pin::read(secret.reveal()) {
+            Ok(pin) => Some(pin),
+            Err(wanted) => {
+                self.fault("console.pin_file", wanted);
+                None
+            }
+        });
+        self.rule(
+            console.pin_file.is_none() || console.pin == "file",
+            ["console.pin", "console.pin_file"],
+            "\"file\" beside console.pin_file: it opens with a PIN or without, not both",
+        );
         let Some(device) = &console.device else {
             self.rule(
                 console.pin_file.is_none(),
@@ -350,7 +365,22 @@ impl Checker<'_> {
         Some(Some(Console {
             device: device.clone(),
             baud: console.baud,
-            pin,
+            parity: match console.parity.as_str() {
+                "even" => Parity::Even,
+                "odd" => Parity::Odd,
+                _ => Parity::None,
+            },
+            flow_control: match console.flow_control.as_str() {
+                "hardware" => Flow::Hardware,
+                "software" => Flow::Software,
+                _ => Flow::None,
+            },
+            entry: match (pin, console.pin.as_str()) {
+                (Some(pin), _) => Entry::Pin(pin),
+                (None, "none") => Entry::Open,
+                (None, _) => Entry::Shut,
+            },
+            idle_timeout: Duration::from_secs(console.idle_timeout_s),
         }))
     }
 

@@ -204,7 +204,11 @@ pub(super) const KEYS: &[Key] = &[
     number("ota.keep_bytes", 0, 1 << 40, "the committed package and the one before it stay in any case"),
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
+    key("console.parity", Kind::Word(&["none", "even", "odd"])),
+    key("console.flow_control", Kind::Word(&["none", "hardware", "software"])),
     key("console.pin_file", Kind::SecretPath),
+    key("console.pin", Kind::Word(&["file", "none"])),
+    number("console.idle_timeout_s", 30, DAY_S, "a person must find the next word, and a day is too long for an open door"),
     key("log.level", Kind::Text),
     key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
@@ -552,7 +556,11 @@ pub(super) struct Review {
 pub(super) struct Console {
     pub(super) device: Option<PathBuf>,
     pub(super) baud: u32,
+    pub(super) parity: String,
+    pub(super) flow_control: String,
     pub(super) pin_file: Option<String>,
+    pub(super) pin: String,
+    pub(super) idle_timeout_s: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

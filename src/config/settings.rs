@@ -9,6 +9,7 @@ use crate::intake::{GateLimits, Limits, Topics};
 use crate::router::{Accepts, Policy, Window};
 use crate::service::{Destination, Levels};
 
+use super::pin::Pin;
 use super::secret::Secret;
 
 /// Everything that the site decides.
@@ -62,6 +63,8 @@ pub struct Settings {
     pub log: Log,
     /// The longest that an orderly end may take.
     pub drain_timeout: Duration,
+    /// The file that the command line named.
+    pub config_file: Option<PathBuf>,
     /// The site's files that had a say, lowest first.
     pub files: Vec<PathBuf>,
     pub(super) effective: String,
@@ -445,8 +448,47 @@ pub struct Console {
     pub device: PathBuf,
     /// Symbols in a second.
     pub baud: u32,
-    /// What opens it.
-    pub pin: Option<Secret>,
+    /// The bit that guards the others.
+    pub parity: Parity,
+    /// How either end says that it cannot keep up.
+    pub flow_control: Flow,
+    /// Who may in.
+    pub entry: Entry,
+    /// How long somebody who is in may type nothing.
+    pub idle_timeout: Duration,
+}
+
+/// Who may in at the technicians' port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Who knows this PIN.
+    Pin(Pin),
+    /// Whoever holds the cable: the site says so.
+    Open,
+    /// Nobody: the site has not said who.
+    Shut,
+}
+
+/// The bit that guards the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// There is none.
+    None,
+    /// It makes the ones even.
+    Even,
+    /// It makes the ones odd.
+    Odd,
+}
+
+/// How either end of a serial line says that it cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Not at all.
+    None,
+    /// RTS and CTS.
+    Hardware,
+    /// XON and XOFF.
+    Software,
 }
 
 /// How hot it may become.
@@ -459,7 +501,7 @@ pub struct HeatLimit {
 }
 
 /// Where the kernel shows what it knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots {
     /// Sensors.
     pub sysfs: PathBuf,

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -482,6 +483,37 @@ fn a_secret_that_everyone_may_read_is_refused_and_a_private_one_taken() {
     assert!(!settings.effective_toml().contains("hunter2"));
     folder.write("secret", "\n", 0o640);
     assert!(folder.faults().contains("1 to 65535 bytes of secret"));
+}
+
+#[test]
+fn the_serial_console_opens_with_a_pin_or_where_the_site_says_so() {
+    let folder = Folder::new();
+    let pin = Pin::make("4711-canary", std::num::NonZeroU32::new(1000).unwrap()).unwrap();
+    folder.write("pin", &pin.line(), 0o640);
+    folder.write("plain", "4711-canary\n", 0o640);
+    let of = |more: &str| {
+        let text = format!("[console]\ndevice = '/dev/ttyS0'\n{more}\n");
+        folder.write("config.toml", &text, 0o644);
+        folder.load().map(|settings| settings.console.unwrap())
+    };
+    assert_eq!(of("").unwrap().entry, Entry::Shut, "nobody said who may in");
+    assert_eq!(of("pin = 'none'").unwrap().entry, Entry::Open);
+    let console = of("pin_file = 'pin'\nparity = 'even'\nflow_control = 'hardware'").unwrap();
+    assert_eq!(console.entry, Entry::Pin(pin));
+    assert_eq!(
+        (console.parity, console.flow_control),
+        (Parity::Even, Flow::Hardware)
+    );
+    assert_eq!(console.idle_timeout, Duration::from_mins(10));
+    let plain = of("pin_file = 'plain'").unwrap_err().to_string();
+    assert!(
+        plain.contains("lineside pin") && !plain.contains("canary"),
+        "{plain}"
+    );
+    let both = of("pin_file = 'pin'\npin = 'none'")
+        .unwrap_err()
+        .to_string();
+    assert!(both.contains("not both"), "{both}");
 }
 
 #[test]

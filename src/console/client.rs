@@ -45,12 +45,45 @@ struct Fault {
     message: String,
 }
 
-/// Sends one command line (a JSON object) and gives the data of the answer as JSON.
-pub async fn command(
+impl ClientError {
+    /// The word for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Broken(_) => "no_answer",
+            Self::Refused { code, .. } => code,
+        }
+    }
+}
+
+/// Sends one line and gives the line that answers it.
+pub async fn exchange(socket: &Path, line: &[u8]) -> Result<Vec<u8>, ClientError> {
+    exchange_aloud(socket, line, |_| {}).await
+}
+
+/// What every part of an answer begins with.
+const PART: &[u8] = b"{\"part\":";
+
+/// The words in a part of an answer.
+pub fn words_of(part: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Part {
+        part: Words,
+    }
+    #[derive(Deserialize)]
+    struct Words {
+        text: String,
+    }
+    let part: Part = serde_json::from_slice(part).ok()?;
+    Some(part.part.text)
+}
+
+/// Sends one line, passes on the parts of its answer, and gives the line that answers it.
+pub async fn exchange_aloud(
     socket: &Path,
-    line: &serde_json::Value,
-) -> Result<Box<RawValue>, ClientError> {
-    let broken = |error: io::Error| ClientError::Broken(error.to_string());
+    line: &[u8],
+    mut on_part: impl FnMut(&[u8]),
+) -> Result<Vec<u8>, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| ClientError::Unreachable {
@@ -58,14 +91,54 @@ pub async fn command(
             error,
         })?;
     let (read, mut write) = stream.into_split();
-    let mut bytes = line.to_string().into_bytes();
-    bytes.push(b'\n');
-    write.write_all(&bytes).await.map_err(broken)?;
-    let mut answer = Vec::new();
-    BufReader::new(read)
-        .read_until(b'\n', &mut answer)
+    let bytes = [line, b"\n"].concat();
+    write
+        .write_all(&bytes)
         .await
-        .map_err(broken)?;
+        .map_err(|error| broken(&error))?;
+    let mut answer = Vec::new();
+    let mut read = BufReader::new(read);
+    loop {
+        answer.clear();
+        let got = read.read_until(b'\n', &mut answer).await;
+        got.map_err(|error| broken(&error))?;
+        if !answer.starts_with(PART) {
+            break;
+        }
+        on_part(&answer);
+    }
+    if answer.is_empty() {
+        return Err(ClientError::Broken(HUNG_UP.into()));
+    }
+    Ok(answer)
+}
+
+/// What an appliance does to a stranger, before he has said a word or after.
+const HUNG_UP: &str = "it hung up; who may give commands is in its group";
+
+fn broken(error: &io::Error) -> ClientError {
+    let hung_up = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    if hung_up.contains(&error.kind()) {
+        return ClientError::Broken(HUNG_UP.into());
+    }
+    ClientError::Broken(error.to_string())
+}
+
+/// Sends one command line (a JSON object) and gives the data of the answer as JSON.
+pub async fn command(
+    socket: &Path,
+    line: &serde_json::Value,
+) -> Result<Box<RawValue>, ClientError> {
+    command_aloud(socket, line, |_| {}).await
+}
+
+/// The same, with the parts of the answer as they come.
+pub async fn command_aloud(
+    socket: &Path,
+    line: &serde_json::Value,
+    on_part: impl FnMut(&[u8]),
+) -> Result<Box<RawValue>, ClientError> {
+    let answer = exchange_aloud(socket, line.to_string().as_bytes(), on_part).await?;
     let told: Told =
         serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))?;
     match (told.data, told.error) {

@@ -1,4 +1,8 @@
-//! The table of commands, and what each does.
+//! What each command does: one line of JSON in, one line of JSON out.
+//!
+//! Every way in ends here: the socket hands its lines on, and a session turns words into them. What
+//! the dispatcher knows is asked of it; what the [`House`] knows without it is answered in any
+//! case, so also when it is stuck.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,60 +12,43 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{packages, review};
+use super::house::{House, Logs};
+use super::table::{self, Nature, TABLE};
+use super::words::UNKNOWN;
+use super::{house, packages, review};
 use crate::dispatch::shell::Inquirer;
-use crate::dispatch::{Answer, Inquiry, Lesson};
+use crate::dispatch::{Answer, Doors, Inquiry, Lesson, Standing, StatusReport, Wanted};
 use crate::ota::desk::{Desk, DeskError};
 use crate::review::Refusal;
-
-/// One command of the table.
-#[derive(Clone, Copy, Debug)]
-pub struct Command {
-    /// What is typed.
-    pub name: &'static str,
-    /// One line for `help`.
-    pub about: &'static str,
-}
-
-/// Every command, in the order of `help`. Later parts of the appliance add theirs here.
-pub const TABLE: &[Command] = &[
-    Command {
-        name: "help",
-        about: "this list",
-    },
-    Command {
-        name: "status",
-        about: "how the appliance is",
-    },
-    Command {
-        name: "trace",
-        about: "what became of a request; needs id",
-    },
-    Command {
-        name: "learned",
-        about: "what reviewers taught, by task; with undo or acknowledge, which need a task",
-    },
-    Command {
-        name: "ask",
-        about: "answer a request; needs request, as one that a device would publish",
-    },
-    Command {
-        name: "review",
-        about: "what waits for a person; needs action (list, show, take, release, approve, \
-                correct or reject), and what that needs",
-    },
-    Command {
-        name: "ota",
-        about: "packages over the air; with action (status, check or cancel), and for check from \
-                or package",
-    },
-];
 
 /// How long a command may take unless the request itself sets a later deadline: a little more
 /// than the longest that a healthy store needs to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for what is answered from memory: a dispatcher that is alive turns far more often.
+const QUICK: Duration = Duration::from_secs(1);
+/// Words of an answer on their way to whoever asked: more than a slow line leaves behind in a second.
+const WORDS: usize = 64;
 /// How long `ask` waits: the appliance refuses at the request's own deadline, long before this.
 const ASK_PATIENCE: Duration = Duration::from_hours(24);
+
+/// What stands behind the commands.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    inquiries: mpsc::Sender<Inquirer>,
+    house: House,
+    desk: Desk,
+}
+
+impl Counter {
+    /// A counter before this dispatcher, in this house, with the keeper of packages behind it.
+    pub fn new(inquiries: mpsc::Sender<Inquirer>, house: House, desk: Desk) -> Self {
+        Self {
+            inquiries,
+            house,
+            desk,
+        }
+    }
+}
 
 /// A line as it comes in.
 #[derive(Debug, Deserialize)]
@@ -78,9 +65,24 @@ struct Line {
     reason: Option<String>,
     after: Option<String>,
     max: Option<usize>,
+    command: Option<String>,
+    client: Option<String>,
+    state: Option<String>,
+    level: Option<String>,
+    since: Option<u64>,
+    confirm: Option<String>,
+    mode: Option<String>,
+    page: Option<String>,
+    follow: Option<bool>,
+    to: Option<String>,
+    seq: Option<u64>,
     from: Option<PathBuf>,
     package: Option<String>,
 }
+
+/// Takes the lines that come before the one that answers: `{"part":{"text":"…"}}`. What it has no
+/// room for is left out: the answer brings everything in any case.
+pub type Parts = mpsc::Sender<Vec<u8>>;
 
 /// A line as it goes out.
 #[derive(Debug, Serialize)]
@@ -114,16 +116,22 @@ pub enum CommandError {
         what: &'static str,
     },
     /// No such action.
-    #[error("no action '{given}'; there are {}", .all.join(", "))]
+    #[error("no action '{given}'; there are {all}")]
     UnknownAction {
         /// What was asked.
         given: String,
         /// What there is.
-        all: &'static [&'static str],
+        all: String,
     },
+    /// It is about a session, and this is none.
+    #[error("{0} is for a session: the serial console, or lineside console")]
+    SessionOnly(&'static str),
     /// The desk of items that wait for a person says no.
     #[error(transparent)]
     Review(#[from] Refusal),
+    /// What the house answers could not be had.
+    #[error(transparent)]
+    House(#[from] house::Fault),
     /// The keeper of packages says no.
     #[error(transparent)]
     Packages(#[from] DeskError),
@@ -140,24 +148,38 @@ impl CommandError {
             Self::Unknown(_) => "unknown_command",
             Self::Missing { .. } => "missing_argument",
             Self::UnknownAction { .. } => "unknown_action",
+            Self::SessionOnly(_) => "session_only",
             Self::Review(refusal) => refusal.code(),
+            Self::House(fault) => fault.code(),
             Self::Packages(error) => error.code(),
             Self::NoAnswer => "no_answer",
         }
     }
 }
 
-/// Carries out one line and gives the line that answers it.
-pub async fn carry_out(line: &[u8], inquiries: &mpsc::Sender<Inquirer>, desk: &Desk) -> Vec<u8> {
-    let told = match understand(line) {
-        Ok(Understood::Help) => Ok(raw(&help())),
-        Ok(Understood::Inquiry(inquiry)) => inquire(inquiry, inquiries).await,
-        Ok(Understood::Packages(asked)) => {
-            let put = asked.put(desk).map(|report| raw(&report));
-            put.map_err(CommandError::from)
-        }
+/// A command that was carried out, or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The line that answers it.
+    pub line: Vec<u8>,
+    /// Which command, for the audit.
+    pub command: &'static str,
+    /// What it may do to the appliance.
+    pub nature: Nature,
+    /// `ok`, or the code of the refusal.
+    pub outcome: &'static str,
+}
+
+/// Carries out one line. Parts come only of a request with `"stream": true`.
+pub async fn carry_out(line: &[u8], counter: &Counter, parts: Option<&Parts>) -> Done {
+    let read = serde_json::from_slice::<Line>(line);
+    let read = read.map_err(|error| CommandError::Syntax(error.to_string()));
+    let command = read.as_ref().ok().and_then(|line| table::find(&line.cmd));
+    let told = match read.and_then(understand) {
+        Ok(asked) => answer(asked, counter, parts).await,
         Err(error) => Err(error),
     };
+    let outcome = told.as_ref().map_or_else(CommandError::code, |_| "ok");
     let line = match told {
         Ok(data) => serde_json::to_vec(&Told::Well { ok: true, data }),
         Err(error) => serde_json::to_vec(&Told::Badly {
@@ -170,47 +192,97 @@ pub async fn carry_out(line: &[u8], inquiries: &mpsc::Sender<Inquirer>, desk: &D
     };
     let mut line = line.expect("words and JSON always serialize");
     line.push(b'\n');
-    line
+    Done {
+        line,
+        command: command.map_or(UNKNOWN, |command| command.name),
+        nature: command.map_or(Nature::Looks, |command| command.nature),
+        outcome,
+    }
 }
 
-enum Understood {
-    Help,
+enum Asked {
+    Help(Option<String>),
     Inquiry(Inquiry),
+    /// What is made of the state.
+    Queues,
+    Broker,
+    Uplink,
+    Reset(Option<String>),
+    /// What the house knows.
+    Config,
+    Check,
+    Explain(Box<RawValue>),
+    Models(house::Models),
+    Logs(Logs),
+    Thermals,
+    Memory,
+    Bundle(Option<String>),
+    Restart,
+    /// What the keeper of packages knows.
     Packages(packages::Asked),
 }
 
-fn understand(line: &[u8]) -> Result<Understood, CommandError> {
-    let line: Line =
-        serde_json::from_slice(line).map_err(|error| CommandError::Syntax(error.to_string()))?;
+fn understand(line: Line) -> Result<Asked, CommandError> {
+    let action = line.action.as_deref();
     match line.cmd.as_str() {
-        "help" => Ok(Understood::Help),
-        "status" => Ok(Understood::Inquiry(Inquiry::Status)),
+        "help" => Ok(Asked::Help(line.command)),
+        "status" => Ok(Asked::Inquiry(Inquiry::Status)),
+        "queues" => Ok(Asked::Queues),
+        "broker" => Ok(Asked::Broker),
+        "uplink" => Ok(Asked::Uplink),
+        "check" => Ok(Asked::Check),
+        "thermals" => Ok(Asked::Thermals),
+        "memory" => Ok(Asked::Memory),
+        "bundle" => Ok(Asked::Bundle(line.to)),
+        "restart" => Ok(Asked::Restart),
+        "factory-reset" => Ok(Asked::Reset(line.confirm)),
+        "requests" => wanted(line).map(|wanted| Asked::Inquiry(Inquiry::Latest(wanted))),
+        "logs" if line.follow == Some(true) => Err(CommandError::SessionOnly("logs --follow")),
+        "logs" => Logs::read(line.level.as_deref(), line.since, line.max)
+            .map(Asked::Logs)
+            .ok_or_else(|| {
+                CommandError::Syntax("level is error, warn, info, debug or trace".into())
+            }),
         "trace" => {
-            let id = line.id.ok_or(CommandError::Missing {
-                cmd: "trace",
-                what: "id",
-            })?;
-            Ok(Understood::Inquiry(Inquiry::Trace(id)))
+            let id = line.id.ok_or(missing("trace", "id"))?;
+            Ok(Asked::Inquiry(Inquiry::Trace(id)))
         }
-        "learned" => {
-            let lesson = match (line.undo, line.acknowledge) {
-                (None, None) => Lesson::Show,
-                (Some(task), None) => Lesson::Undo(task),
-                (None, Some(task)) => Lesson::Acknowledge(task),
-                (Some(_), Some(_)) => {
-                    let why = "undo or acknowledge, one of them at a time";
-                    return Err(CommandError::Syntax(why.into()));
-                }
-            };
-            Ok(Understood::Inquiry(Inquiry::Learned(lesson)))
-        }
+        "learned" => lesson(line.undo, line.acknowledge),
         "ask" => {
-            let request = line.request.ok_or(CommandError::Missing {
-                cmd: "ask",
-                what: "request",
-            })?;
+            let request = line.request.ok_or(missing("ask", "request"))?;
             let payload = request.get().as_bytes().to_vec();
-            Ok(Understood::Inquiry(Inquiry::Ask(payload)))
+            Ok(Asked::Inquiry(Inquiry::Ask(payload)))
+        }
+        "explain" => {
+            let request = line.request.ok_or(missing("explain", "request"))?;
+            Ok(Asked::Explain(request))
+        }
+        "config" => match action.unwrap_or("show") {
+            "show" => Ok(Asked::Config),
+            other => Err(unknown_action(other, &["show"])),
+        },
+        "models" => match action.unwrap_or("list") {
+            "list" => Ok(Asked::Models(house::Models::List)),
+            "show" => Ok(Asked::Models(house::Models::Show)),
+            "verify" => Ok(Asked::Models(house::Models::Verify)),
+            "rollback" | "pin" => {
+                let _ = line.seq; // there is nothing yet that it could choose from
+                Err(house::Fault::OnePackage.into())
+            }
+            other => {
+                let all = ["list", "show", "verify", "rollback", "pin"];
+                Err(unknown_action(other, &all))
+            }
+        },
+        "ota" => packages_asked(line),
+        "maintenance" => {
+            let doors = match action.unwrap_or("show") {
+                "show" => None,
+                "on" => Some(Doors::Shut),
+                "off" => Some(Doors::Open),
+                other => return Err(unknown_action(other, &["show", "on", "off"])),
+            };
+            Ok(Asked::Inquiry(Inquiry::Maintenance(doors)))
         }
         "review" => {
             let asked = review::asked(review::Said {
@@ -222,54 +294,198 @@ fn understand(line: &[u8]) -> Result<Understood, CommandError> {
                 after: line.after,
                 max: line.max,
             })?;
-            Ok(Understood::Inquiry(Inquiry::Review(asked)))
+            Ok(Asked::Inquiry(Inquiry::Review(asked)))
         }
-        "ota" => {
-            let action = line.action.as_deref();
-            let asked = packages::Asked::read(action, line.from, line.package.as_deref());
-            asked
-                .map(Understood::Packages)
-                .map_err(|wrong| match wrong {
-                    packages::Wrong::Action => CommandError::UnknownAction {
-                        given: line.action.unwrap_or_default(),
-                        all: &packages::ACTIONS,
-                    },
-                    packages::Wrong::From => {
-                        CommandError::Syntax("from needs the absolute path of a folder".into())
-                    }
-                    packages::Wrong::Package => CommandError::Syntax(
-                        "package needs NAME-SEQ, such as factory-triage-3".into(),
-                    ),
-                })
+        "mode" | "page" | "exit" => {
+            let command = table::find(&line.cmd).map_or(UNKNOWN, |command| command.name);
+            let _ = (line.mode, line.page); // a session's own words
+            Err(CommandError::SessionOnly(command))
         }
         _ => Err(CommandError::Unknown(line.cmd)),
+    }
+}
+
+fn missing(cmd: &'static str, what: &'static str) -> CommandError {
+    CommandError::Missing { cmd, what }
+}
+
+pub(super) fn unknown_action(given: &str, all: &[&str]) -> CommandError {
+    CommandError::UnknownAction {
+        given: given.into(),
+        all: all.join(", "),
+    }
+}
+
+fn wanted(line: Line) -> Result<Wanted, CommandError> {
+    let state = match line.state.as_deref() {
+        None => None,
+        Some(word) => Some(Standing::of(word).ok_or_else(|| {
+            CommandError::Syntax("state is open, settled, answered or refused".into())
+        })?),
+    };
+    Ok(Wanted {
+        max: line.max,
+        client: line.client,
+        state,
+    })
+}
+
+fn lesson(undo: Option<String>, acknowledge: Option<String>) -> Result<Asked, CommandError> {
+    let lesson = match (undo, acknowledge) {
+        (None, None) => Lesson::Show,
+        (Some(task), None) => Lesson::Undo(task),
+        (None, Some(task)) => Lesson::Acknowledge(task),
+        (Some(_), Some(_)) => {
+            let why = "undo or acknowledge, one of them at a time";
+            return Err(CommandError::Syntax(why.into()));
+        }
+    };
+    Ok(Asked::Inquiry(Inquiry::Learned(lesson)))
+}
+
+fn packages_asked(line: Line) -> Result<Asked, CommandError> {
+    let action = line.action.as_deref();
+    let asked = packages::Asked::read(action, line.from, line.package.as_deref());
+    asked.map(Asked::Packages).map_err(|wrong| match wrong {
+        packages::Wrong::Action => unknown_action(action.unwrap_or_default(), &packages::ACTIONS),
+        packages::Wrong::From => {
+            CommandError::Syntax("from needs the absolute path of a folder".into())
+        }
+        packages::Wrong::Package => {
+            CommandError::Syntax("package needs NAME-SEQ, such as factory-triage-3".into())
+        }
+    })
+}
+
+async fn answer(
+    asked: Asked,
+    counter: &Counter,
+    parts: Option<&Parts>,
+) -> Result<Box<RawValue>, CommandError> {
+    let house = &counter.house;
+    match asked {
+        Asked::Help(command) => help(command.as_deref()),
+        Asked::Inquiry(inquiry) => match parts {
+            Some(parts) => told(inquire_aloud(inquiry, &counter.inquiries, parts).await?),
+            None => told(inquire(inquiry, &counter.inquiries, None).await?),
+        },
+        Asked::Queues => Ok(raw(&house::queues(&status(counter).await?))),
+        Asked::Broker => Ok(raw(&house.broker(&status(counter).await?))),
+        Asked::Uplink => Ok(raw(&house.uplink(&status(counter).await?))),
+        Asked::Config => Ok(raw(&house.config())),
+        Asked::Logs(logs) => Ok(raw(&house.logs(logs)?)),
+        Asked::Check => Ok(house.check().await?),
+        Asked::Models(models) => {
+            let served = match models {
+                house::Models::List => status(counter).await.ok().and_then(|it| it.package),
+                house::Models::Show | house::Models::Verify => None,
+            };
+            Ok(house.models(models, served).await?)
+        }
+        Asked::Explain(request) => {
+            let status = status(counter).await.ok();
+            Ok(house.explain(&request, status.as_ref()).await?)
+        }
+        Asked::Thermals => {
+            let status = status(counter).await.ok();
+            Ok(raw(&house.thermals(status.as_ref()).await?))
+        }
+        Asked::Memory => Ok(raw(&house.memory().await?)),
+        Asked::Bundle(to) => Ok(raw(&bundle(to, counter).await?)),
+        Asked::Restart => Ok(raw(&house.restart()?)),
+        Asked::Packages(asked) => Ok(raw(&asked.put(&counter.desk)?)),
+        Asked::Reset(confirm) => {
+            let status = status(counter).await.ok();
+            Ok(raw(&house.reset(confirm.as_deref(), status.as_ref())?))
+        }
+    }
+}
+
+async fn status(counter: &Counter) -> Result<StatusReport, CommandError> {
+    match inquire(Inquiry::Status, &counter.inquiries, None).await? {
+        Answer::Status(report) => Ok(*report),
+        Answer::Reply(_)
+        | Answer::Trace(_)
+        | Answer::Learned(_)
+        | Answer::Review(_)
+        | Answer::Latest(_)
+        | Answer::Maintenance(_) => Err(CommandError::NoAnswer),
+    }
+}
+
+/// What the dispatcher knows and the house does not, for the archive.
+async fn bundle(to: Option<String>, counter: &Counter) -> Result<house::Bundled, CommandError> {
+    let status = status(counter).await.ok();
+    let latest = Inquiry::Latest(Wanted {
+        max: Some(usize::MAX),
+        ..Wanted::default()
+    });
+    let latest = inquire(latest, &counter.inquiries, None).await;
+    let latest = latest.and_then(told).ok();
+    let house = &counter.house;
+    Ok(house.bundle(to, status.as_ref(), latest.as_deref()).await?)
+}
+
+/// Asks, and passes the words of the answer on as they come.
+async fn inquire_aloud(
+    inquiry: Inquiry,
+    inquiries: &mpsc::Sender<Inquirer>,
+    parts: &Parts,
+) -> Result<Answer, CommandError> {
+    let (words, mut heard) = mpsc::channel(WORDS);
+    let mut asking = std::pin::pin!(inquire(inquiry, inquiries, Some(words)));
+    loop {
+        tokio::select! {
+            biased;
+            Some(text) = heard.recv() => {
+                let part = serde_json::json!({"part": {"text": text}});
+                let _ = parts.try_send(format!("{part}\n").into_bytes()); // see Parts
+            }
+            answer = &mut asking => return answer,
+        }
     }
 }
 
 async fn inquire(
     inquiry: Inquiry,
     inquiries: &mpsc::Sender<Inquirer>,
-) -> Result<Box<RawValue>, CommandError> {
+    words: Option<mpsc::Sender<String>>,
+) -> Result<Answer, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
-        Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) => PATIENCE,
+        Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) | Inquiry::Latest(_) => {
+            PATIENCE
+        }
+        Inquiry::Status | Inquiry::Maintenance(_) => QUICK,
     };
     let (answer, waiting) = oneshot::channel();
-    let sent = inquiries.send(Inquirer { inquiry, answer });
-    if !matches!(timeout(PATIENCE, sent).await, Ok(Ok(()))) {
+    let sent = inquiries.send(Inquirer {
+        inquiry,
+        answer,
+        words,
+    });
+    if !matches!(timeout(QUICK, sent).await, Ok(Ok(()))) {
         return Err(CommandError::NoAnswer);
     }
     match timeout(patience, waiting).await {
-        Ok(Ok(Answer::Reply(json))) => String::from_utf8(json)
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(CommandError::NoAnswer),
+    }
+}
+
+fn told(answer: Answer) -> Result<Box<RawValue>, CommandError> {
+    match answer {
+        Answer::Reply(json) => String::from_utf8(json)
             .ok()
             .and_then(|json| RawValue::from_string(json).ok())
             .ok_or(CommandError::NoAnswer),
-        Ok(Ok(Answer::Status(report))) => Ok(raw(&report)),
-        Ok(Ok(Answer::Trace(timelines))) => Ok(raw(&timelines)),
-        Ok(Ok(Answer::Learned(lessons))) => Ok(raw(&lessons)),
-        Ok(Ok(Answer::Review(Ok(told)))) => Ok(review::told(told)),
-        Ok(Ok(Answer::Review(Err(refusal)))) => Err(refusal.into()),
-        Ok(Err(_)) | Err(_) => Err(CommandError::NoAnswer),
+        Answer::Status(report) => Ok(raw(&report)),
+        Answer::Trace(timelines) => Ok(raw(&timelines)),
+        Answer::Learned(lessons) => Ok(raw(&lessons)),
+        Answer::Latest(latest) => Ok(raw(&latest)),
+        Answer::Maintenance(report) => Ok(raw(&report)),
+        Answer::Review(Ok(told)) => Ok(review::told(told)),
+        Answer::Review(Err(refusal)) => Err(refusal.into()),
     }
 }
 
@@ -277,16 +493,25 @@ async fn inquire(
 struct HelpLine {
     name: &'static str,
     about: &'static str,
+    usage: Vec<String>,
+    examples: &'static [&'static str],
 }
 
-fn help() -> Vec<HelpLine> {
-    TABLE
-        .iter()
-        .map(|command| HelpLine {
-            name: command.name,
-            about: command.about,
-        })
-        .collect()
+fn help(command: Option<&str>) -> Result<Box<RawValue>, CommandError> {
+    let line = |command: &table::Command| HelpLine {
+        name: command.name,
+        about: command.about,
+        usage: command.usage(),
+        examples: command.examples,
+    };
+    let lines: Vec<_> = match command {
+        None => TABLE.iter().map(line).collect(),
+        Some(name) => {
+            let found = table::find(name).ok_or_else(|| CommandError::Unknown(name.into()))?;
+            vec![line(found)]
+        }
+    };
+    Ok(raw(&lines))
 }
 
 pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
@@ -296,26 +521,22 @@ pub(super) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ota::desk::Report;
+    use crate::dispatch::{Latest, Maintenance};
     use crate::review::Told;
 
-    /// A keeper that is idle. The other end of its orders stays open as long as the process.
-    fn desk() -> Desk {
-        let (orders, inbox) = std::sync::mpsc::sync_channel(1);
-        let (say, report) = tokio::sync::watch::channel(Report::default());
-        std::mem::forget((inbox, say));
-        Desk::new(orders, report, std::sync::Arc::default())
-    }
-
-    async fn told(line: &str) -> String {
+    async fn told(line: &str) -> Done {
         let (inquiries, mut asked) = mpsc::channel::<Inquirer>(1);
         tokio::spawn(async move {
             while let Some(caller) = asked.recv().await {
                 let answer = match caller.inquiry {
                     Inquiry::Ask(payload) => Answer::Reply(payload),
-                    Inquiry::Trace(_) | Inquiry::Status | Inquiry::Learned(_) => {
-                        Answer::Trace(Vec::new())
-                    }
+                    Inquiry::Trace(_) | Inquiry::Learned(_) => Answer::Trace(Vec::new()),
+                    Inquiry::Status => Answer::Status(Box::default()),
+                    Inquiry::Latest(_) => Answer::Latest(Latest::default()),
+                    Inquiry::Maintenance(doors) => Answer::Maintenance(Maintenance {
+                        on: doors == Some(Doors::Shut),
+                        open: 0,
+                    }),
                     Inquiry::Review(_) => Answer::Review(Ok(Told::Listed {
                         rows: Vec::new(),
                         total: 0,
@@ -325,23 +546,50 @@ mod tests {
                 let _ = caller.answer.send(answer);
             }
         });
-        String::from_utf8(carry_out(line.as_bytes(), &inquiries, &desk()).await).unwrap()
+        carry_out(
+            line.as_bytes(),
+            &Counter::new(inquiries, House::default(), Desk::default()),
+            None,
+        )
+        .await
     }
+
+    fn text(done: &Done) -> &str {
+        std::str::from_utf8(&done.line).unwrap()
+    }
+
+    /// Commands that run the service's own program, which a unit test is not.
+    const OWN_PROGRAM: [&str; 3] = ["check", "explain", "bundle"];
 
     #[tokio::test]
     async fn every_command_of_the_table_is_understood() {
-        for command in TABLE {
-            let line = format!(
-                r#"{{"cmd":"{}","id":"x","request":{{"prompt":"hi"}},"action":"{}"}}"#,
-                command.name,
-                if command.name == "ota" {
-                    "check"
-                } else {
-                    "list"
+        let commands = TABLE.iter().filter(|it| !OWN_PROGRAM.contains(&it.name));
+        for command in commands {
+            for form in command.forms {
+                let (name, action) = (command.name, form.action);
+                if name == "models" && action != "list" {
+                    continue;
                 }
-            );
-            let answer = told(&line).await;
-            assert!(answer.starts_with(r#"{"ok":true"#), "{line} {answer}");
+                let mut line = serde_json::json!({"cmd": name, "id": "x", "request": {"prompt": "hi"}, "reviewer": "a", "text": "t", "reason": "r"});
+                if !action.is_empty() {
+                    line["action"] = action.into();
+                }
+                let done = told(&line.to_string()).await;
+                let session = command.nature == Nature::Session;
+                let known = [
+                    "bad_id",
+                    "no_log",
+                    "session_only",
+                    "unavailable",
+                    "one_package",
+                    "no_ota",
+                    "no_stick",
+                ];
+                let known = known.contains(&done.outcome);
+                assert!(done.outcome == "ok" || known, "{line} {}", text(&done));
+                assert_eq!(done.outcome == "session_only", session, "{line}");
+                assert_eq!((done.command, done.nature), (name, command.nature));
+            }
         }
     }
 
@@ -354,34 +602,52 @@ mod tests {
             (r#"{"cmd":"tarce"}"#, "unknown_command"),
             (r#"{"cmd":"trace"}"#, "missing_argument"),
             (r#"{"cmd":"ask"}"#, "missing_argument"),
+            (
+                r#"{"cmd":"maintenance","action":"maybe"}"#,
+                "unknown_action",
+            ),
+            (r#"{"cmd":"requests","state":"odd"}"#, "syntax"),
+            (r#"{"cmd":"logs","level":"loud"}"#, "syntax"),
+            (r#"{"cmd":"ota"}"#, "no_ota"),
             (r#"{"cmd":"ota","action":"stop"}"#, "unknown_action"),
             (r#"{"cmd":"ota","action":"check","from":"usb"}"#, "syntax"),
             (
                 r#"{"cmd":"ota","action":"check","package":"triage"}"#,
                 "syntax",
             ),
+            (r#"{"cmd":"mode","mode":"json"}"#, "session_only"),
+            (r#"{"cmd":"logs","follow":true}"#, "session_only"),
+            (r#"{"cmd":"help","command":"coffee"}"#, "unknown_command"),
+            (
+                r#"{"cmd":"factory-reset","confirm":"other"}"#,
+                "not_confirmed",
+            ),
         ] {
-            let answer = told(line).await;
-            assert!(
-                answer.contains(&format!(r#""ok":false,"error":{{"code":"{code}""#)),
-                "{line} {answer}"
-            );
+            let done = told(line).await;
+            assert_eq!(done.outcome, code, "{line}");
+            let wanted = format!(r#""ok":false,"error":{{"code":"{code}""#);
+            assert!(text(&done).contains(&wanted), "{line} {}", text(&done));
         }
-    }
-
-    #[tokio::test]
-    async fn without_packages_over_the_air_that_is_said() {
-        let (inquiries, _asked) = mpsc::channel(1);
-        let line = br#"{"cmd":"ota"}"#;
-        let answer = carry_out(line, &inquiries, &Desk::default()).await;
-        assert!(String::from_utf8(answer).unwrap().contains("no_ota"));
     }
 
     #[tokio::test]
     async fn an_appliance_that_is_gone_is_said_to_be() {
         let (inquiries, asked) = mpsc::channel(1);
         drop(asked);
-        let answer = carry_out(br#"{"cmd":"status"}"#, &inquiries, &Desk::default()).await;
-        assert!(String::from_utf8(answer).unwrap().contains("no_answer"));
+        let counter = Counter::new(inquiries, House::default(), Desk::default());
+        let done = carry_out(br#"{"cmd":"status"}"#, &counter, None).await;
+        assert_eq!(done.outcome, "no_answer");
+        let done = carry_out(br#"{"cmd":"config"}"#, &counter, None).await;
+        assert_eq!(done.outcome, "ok", "the house answers alone");
+    }
+
+    #[tokio::test]
+    async fn a_dispatcher_that_is_stuck_is_not_waited_for_any_longer_than_promised() {
+        let (inquiries, _asked) = mpsc::channel(1);
+        let counter = Counter::new(inquiries, House::default(), Desk::default());
+        for line in [r#"{"cmd":"status"}"#, r#"{"cmd":"trace","id":"x"}"#] {
+            let done = carry_out(line.as_bytes(), &counter, None).await;
+            assert_eq!(done.outcome, "no_answer", "{line}");
+        }
     }
 }

@@ -82,10 +82,7 @@ pub(super) fn asked(said: Said) -> Result<Asked, CommandError> {
         "reject" => rule(Verdict::Reject(
             said.reason.clone().ok_or(missing("reason"))?,
         )),
-        _ => Err(CommandError::UnknownAction {
-            given: action,
-            all: ACTIONS,
-        }),
+        _ => Err(super::commands::unknown_action(&action, ACTIONS)),
     }
 }
 

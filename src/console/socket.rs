@@ -1,7 +1,11 @@
-//! The control socket: who may open the file may give commands.
+//! The control socket: who is in the service's group may give commands.
+//!
+//! The file's mode says so, and the kernel holds to it. The peer's credentials are looked at all the
+//! same: they also hold between the making of the file and the setting of its mode, and where
+//! somebody has loosened it since.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::commands;
-use crate::dispatch::shell::Inquirer;
-use crate::ota::desk::Desk;
+use super::commands::{self, Counter, Done};
+use super::table::Nature;
 
 /// Commands under way at a time: people and a script or two.
 const MAX_CONNECTIONS: usize = 16;
@@ -23,6 +26,8 @@ const FIRST_SILENCE: Duration = Duration::from_secs(10);
 const MAX_SILENCE: Duration = Duration::from_mins(5);
 /// A client that does not read its answer for this long is left.
 const MAX_STALL: Duration = Duration::from_secs(10);
+/// Parts of an answer on their way to a client.
+const MAX_PARTS: usize = 64;
 /// Owner and group: the group of the service is who may command it.
 const MODE: u32 = 0o660;
 
@@ -51,6 +56,8 @@ pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
     max_line_bytes: usize,
+    /// Of the socket's file: who is in it may give commands.
+    group: u32,
 }
 
 impl ControlSocket {
@@ -74,15 +81,17 @@ impl ControlSocket {
         }
         let listener = UnixListener::bind(path).map_err(fault)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(fault)?;
+        let group = std::fs::metadata(path).map_err(fault)?.gid();
         Ok(Self {
             listener,
             path: path.into(),
             max_line_bytes,
+            group,
         })
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, inquiries: mpsc::Sender<Inquirer>, desk: Desk) {
+    pub async fn serve(self, counter: Counter) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -90,10 +99,10 @@ impl ControlSocket {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (inquiries, desk) = (inquiries.clone(), desk.clone());
-                    let max = self.max_line_bytes;
+                    let (counter, max) = (counter.clone(), self.max_line_bytes);
+                    let group = self.group;
                     tokio::spawn(async move {
-                        talk(stream, inquiries, desk, max).await;
+                        talk(stream, counter, group, max).await;
                         drop(place);
                     });
                 }
@@ -113,12 +122,10 @@ impl Drop for ControlSocket {
 }
 
 /// One connection: a line, its answer, the next line.
-async fn talk(
-    stream: UnixStream,
-    inquiries: mpsc::Sender<Inquirer>,
-    desk: Desk,
-    max_line_bytes: usize,
-) {
+async fn talk(stream: UnixStream, counter: Counter, group: u32, max_line_bytes: usize) {
+    let Some(uid) = admitted(&stream, group) else {
+        return;
+    };
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut patience = FIRST_SILENCE;
@@ -138,13 +145,23 @@ async fn talk(
             let _ = timeout(MAX_STALL, write.write_all(told)).await;
             return;
         }
-        let carried_out = commands::carry_out(&line, &inquiries, &desk);
-        // A client that hangs up while its command runs is not waited for.
-        let answer = tokio::select! {
-            answer = carried_out => answer,
-            () = hung_up(&mut read) => return,
+        let (parts, mut heard) = mpsc::channel(MAX_PARTS);
+        let mut carried_out = std::pin::pin!(commands::carry_out(&line, &counter, Some(&parts)));
+        let done = loop {
+            tokio::select! {
+                biased;
+                Some(part) = heard.recv() => {
+                    if !matches!(timeout(MAX_STALL, write.write_all(&part)).await, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                done = &mut carried_out => break done,
+                // A client that hangs up while its command runs is not waited for.
+                () = hung_up(&mut read) => return,
+            }
         };
-        match timeout(MAX_STALL, write.write_all(&answer)).await {
+        record(&done, uid);
+        match timeout(MAX_STALL, write.write_all(&done.line)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
@@ -156,5 +173,56 @@ async fn hung_up(read: &mut BufReader<tokio::net::unix::OwnedReadHalf>) {
     match read.fill_buf().await {
         Ok([]) | Err(_) => {}
         Ok([..]) => std::future::pending().await,
+    }
+}
+
+/// The audit: what changes something is told, what only looks is told to those who want to know.
+fn record(done: &Done, uid: u32) {
+    let (command, outcome) = (done.command, done.outcome);
+    match done.nature {
+        Nature::Changes => tracing::info!(source = "socket", command, outcome, uid, "command"),
+        Nature::Looks | Nature::Session => {
+            tracing::debug!(source = "socket", command, outcome, uid, "command");
+        }
+    }
+}
+
+/// The user at the other end, if he may give commands.
+fn admitted(stream: &UnixStream, group: u32) -> Option<u32> {
+    let peer = stream.peer_cred().ok()?;
+    let own = rustix::process::geteuid().as_raw();
+    let groups = || {
+        let file = format!("/proc/{}/status", peer.pid()?);
+        Some(further_groups(&std::fs::read_to_string(file).ok()?))
+    };
+    let member = peer.gid() == group;
+    let may = member || [0, own].contains(&peer.uid()) || {
+        groups().is_some_and(|groups| groups.contains(&group))
+    };
+    if !may {
+        tracing::warn!(
+            uid = peer.uid(),
+            "the control socket turned a stranger away"
+        );
+    }
+    may.then_some(peer.uid())
+}
+
+/// The groups that a process has besides its first.
+fn further_groups(status: &str) -> Vec<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    let words = line.unwrap_or_default().split_whitespace();
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_further_groups_of_a_process_are_read() {
+        let status = "Name:\tx\nGid:\t1 1 1 1\nGroups:\t4 27 1000 \nVmPeak: 3\n";
+        assert_eq!(further_groups(status), [4, 27, 1000]);
+        assert_eq!(further_groups("Groups:\t\n"), [0; 0]);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cascade::Onward;
+use super::doors::{COME_AGAIN_MS, Doors};
 use super::moves::Tell;
 use super::refuse::refusal_of;
 use super::store::{Again, Pending, Settling};
@@ -83,6 +84,12 @@ impl Dispatch {
             }
             Some(Known::Open(no)) => self.again_open(no, again, now),
             Some(Known::Settled(no)) => self.again_settled(no, again),
+            None if self.doors == Doors::Shut => {
+                let request = &again.request;
+                let why = "somebody works on this appliance";
+                let refusal = refusal_of(request, Code::Maintenance, why, Some(COME_AGAIN_MS));
+                self.refuse(&refusal, again.ack, again.session, again.redelivered);
+            }
             None => self.accept(again, now),
         }
     }

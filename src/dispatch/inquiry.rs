@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::doors::{Doors, Maintenance};
+use super::latest::{Latest, Wanted};
 use super::lessons::{Lesson, Lessons};
 use super::moves::read_home;
 use super::store::Pending;
@@ -34,6 +36,10 @@ pub enum Inquiry {
     Learned(Lesson),
     /// What waits for a person, and what one says.
     Review(review::Asked),
+    /// Which requests came last?
+    Latest(Wanted),
+    /// Is anything new let in? With doors, it is so from now on.
+    Maintenance(Option<Doors>),
 }
 
 /// An answer.
@@ -49,13 +55,25 @@ pub enum Answer {
     Learned(Lessons),
     /// To [`Inquiry::Review`].
     Review(Result<review::Told, review::Refusal>),
+    /// To [`Inquiry::Latest`].
+    Latest(Latest),
+    /// To [`Inquiry::Maintenance`].
+    Maintenance(Maintenance),
 }
 
 /// How the appliance is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StatusReport {
-    /// `online`, `offline` or `draining`.
+    /// Its name.
+    pub appliance: String,
+    /// The version of its software.
+    pub version: &'static str,
+    /// `online`, `offline`, `maintenance` or `draining`.
     pub state: &'static str,
+    /// Whether there is a broker.
+    pub broker_online: bool,
+    /// Why there is no broker, where there is none.
+    pub broker_why: Option<String>,
     /// `absent`, `starting`, `ready`, `unloaded`, `restarting` or `unloadable`.
     pub engine: &'static str,
     /// Why it is so, where there is a reason.
@@ -117,6 +135,13 @@ pub struct Governed {
     /// In words, where there is something to say.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub why: String,
+}
+
+/// Where no governor has said anything.
+impl Default for Governed {
+    fn default() -> Self {
+        Self::of(&Allowance::default(), None)
+    }
 }
 
 impl Governed {
@@ -203,6 +228,8 @@ impl Dispatch {
                 self.out.answers.push((session, Answer::Learned(lessons)));
             }
             Inquiry::Review(asked) => self.on_review(session, asked, now),
+            Inquiry::Latest(wanted) => self.list_latest(session, wanted),
+            Inquiry::Maintenance(doors) => self.on_maintenance(session, doors),
         }
         self.work(now);
     }
@@ -218,7 +245,11 @@ impl Dispatch {
             ..engine::Report::default()
         });
         StatusReport {
+            appliance: self.setup.topics.appliance.clone(),
+            version: env!("CARGO_PKG_VERSION"),
             state: self.state_word(),
+            broker_online: self.is_online(),
+            broker_why: self.link_why.clone().filter(|_| !self.is_online()),
             engine: engine.word,
             engine_why: engine.why,
             package: engine.package,
@@ -291,6 +322,7 @@ impl Dispatch {
     fn state_word(&self) -> &'static str {
         match self.phase {
             Phase::Draining => "draining",
+            Phase::Serving if self.doors == Doors::Shut => "maintenance",
             Phase::Serving if self.is_online() => "online",
             Phase::Serving => "offline",
         }

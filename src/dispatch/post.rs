@@ -369,15 +369,18 @@ impl Dispatch {
         let Some(held) = self.held.get_mut(&no).filter(|_| running) else {
             return;
         };
+        if held.request.stream == Stream::No {
+            return;
+        }
         let ReturnAddress::Topic {
             topic, correlation, ..
         } = &held.request.reply
         else {
+            let callers = self.callers.get(&no).into_iter().flatten();
+            let words = callers.map(|session| (*session, text.to_owned()));
+            self.out.words.extend(words);
             return;
         };
-        if held.request.stream == Stream::No {
-            return;
-        }
         held.streamed += 1;
         let piece = Piece {
             id: held.request.id.as_str(),

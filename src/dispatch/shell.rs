@@ -30,6 +30,15 @@ pub struct Inquirer {
     pub inquiry: Inquiry,
     /// Takes the answer; dropped if there will be none.
     pub answer: oneshot::Sender<Answer>,
+    /// Takes the words of an answer as they come, where somebody wants them. What it has no room
+    /// for is gone: the answer brings everything in any case.
+    pub words: Option<mpsc::Sender<String>>,
+}
+
+/// Whoever waits for an answer.
+struct Caller {
+    answer: oneshot::Sender<Answer>,
+    words: Option<mpsc::Sender<String>>,
 }
 
 /// Where inputs come from.
@@ -128,7 +137,7 @@ pub async fn run(
     pulse: &Pulse,
     mut stop: Stop,
 ) -> End {
-    let mut callers: HashMap<SessionNo, oneshot::Sender<Answer>> = HashMap::new();
+    let mut callers: HashMap<SessionNo, Caller> = HashMap::new();
     let mut next_session = 0_u64;
     let mut draining = false;
     let effects = dispatch.take_effects(clock.now());
@@ -162,8 +171,9 @@ pub async fn run(
             Some(caller) = inlets.inquiries.recv() => {
                 next_session += 1;
                 let session = SessionNo(next_session);
-                callers.insert(session, caller.answer);
-                dispatch.on_inquiry(session, caller.inquiry, clock.now());
+                let Inquirer { inquiry, answer, words } = caller;
+                callers.insert(session, Caller { answer, words });
+                dispatch.on_inquiry(session, inquiry, clock.now());
             }
             () = stop.requested(), if !draining => {
                 draining = true;
@@ -193,16 +203,12 @@ pub async fn run(
         let effects = dispatch.take_effects(clock.now());
         outlets.carry_out(effects, &mut callers);
         outlets.appetite.send_replace(dispatch.appetite());
-        callers.retain(|_, caller| !caller.is_closed());
+        callers.retain(|_, caller| !caller.answer.is_closed());
     }
 }
 
 impl Outlets {
-    fn carry_out(
-        &mut self,
-        effects: Effects,
-        callers: &mut HashMap<SessionNo, oneshot::Sender<Answer>>,
-    ) {
+    fn carry_out(&mut self, effects: Effects, callers: &mut HashMap<SessionNo, Caller>) {
         for command in effects.spool {
             let _ = self.spool.send(command); // its thread is gone: so is its inlet, next turn
         }
@@ -212,9 +218,14 @@ impl Outlets {
             self.learnt.send_replace(learnt);
         }
         self.broker.extend(effects.broker);
+        for (session, text) in effects.words {
+            if let Some(words) = callers.get(&session).and_then(|it| it.words.as_ref()) {
+                let _ = words.try_send(text); // without room it is in the answer all the same
+            }
+        }
         for (session, answer) in effects.answers {
             if let Some(caller) = callers.remove(&session) {
-                let _ = caller.send(answer); // who has left needs no answer
+                let _ = caller.answer.send(answer); // who has left needs no answer
             }
         }
     }

@@ -99,6 +99,8 @@ pub(super) enum Pending {
         draft: u64,
         part: super::inquiry::Part,
     },
+    /// A record for a listing.
+    Latest { listing: u64, tree: Tree },
 }
 
 /// An outcome on its way to the disk.
@@ -284,7 +286,8 @@ impl Dispatch {
             | Pending::Rule { .. }
             | Pending::Show { .. }
             | Pending::Publish(_)
-            | Pending::Trace { .. } => unreachable_answer("a question was answered by a commit"),
+            | Pending::Trace { .. }
+            | Pending::Latest { .. } => unreachable_answer("a question was answered by a commit"),
         }
     }
 
@@ -370,7 +373,8 @@ impl Dispatch {
             | Pending::Rule { .. }
             | Pending::Show { .. }
             | Pending::Publish(_)
-            | Pending::Trace { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
+            | Pending::Trace { .. }
+            | Pending::Latest { .. }) => self.came_to_nothing(pending, STORE_FAILS, now),
         }
     }
 
@@ -414,7 +418,8 @@ impl Dispatch {
             | Pending::Rule { .. }
             | Pending::Show { .. }
             | Pending::Publish(_)
-            | Pending::Trace { .. } => unreachable_answer("a question was refused"),
+            | Pending::Trace { .. }
+            | Pending::Latest { .. } => unreachable_answer("a question was refused"),
         }
     }
 
@@ -482,6 +487,7 @@ impl Dispatch {
             Pending::Show { no, session } => self.shown_read(no, session, first(records), now),
             Pending::Publish(no) => self.publish_read(no, first(records), now),
             Pending::Trace { draft, part } => self.trace_part(draft, part, &records),
+            Pending::Latest { listing, tree } => self.latest_part(listing, tree, &records),
             Pending::Accept(_)
             | Pending::Settle(_)
             | Pending::Move(_)
@@ -552,7 +558,8 @@ impl Pending {
             | Self::Rule { .. }
             | Self::Show { .. }
             | Self::Publish(_)
-            | Self::Trace { .. } => true,
+            | Self::Trace { .. }
+            | Self::Latest { .. } => true,
             Self::Accept(_)
             | Self::Settle(_)
             | Self::Move(_)

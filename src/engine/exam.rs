@@ -168,10 +168,28 @@ impl Sitting {
         &self.facts
     }
 
+    /// Memory that the engine has taken at most so far; none if it is gone.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        const PEAK: &str = "VmHWM:";
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(PEAK))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
     /// Asks all of it; results in the order of the questions.
     pub fn ask(
         &mut self,
         questions: impl IntoIterator<Item = Question>,
+    ) -> Result<Vec<Result<Done, Failure>>, ExamError> {
+        self.ask_aloud(questions, &mut || {})
+    }
+
+    /// The same; tells of each question that has its answer.
+    fn ask_aloud(
+        &mut self,
+        questions: impl IntoIterator<Item = Question>,
+        on_end: &mut dyn FnMut(),
     ) -> Result<Vec<Result<Done, Failure>>, ExamError> {
         let mut questions = questions.into_iter();
         let mut inside = BTreeMap::new();
@@ -197,6 +215,7 @@ impl Sitting {
             };
             let place = inside.remove(&no).ok_or(ExamError::Stranger)?;
             ends[place] = Some(end);
+            on_end();
         }
         Ok(ends.into_iter().flatten().collect())
     }
@@ -259,6 +278,16 @@ pub struct Mark {
 /// Puts a suite to an engine that has this book's instructions loaded; marks in the order of the
 /// items. What cannot be answered is not right.
 pub fn suite(sitting: &mut Sitting, book: &Book, gate: &Gate) -> Result<Vec<Mark>, ExamError> {
+    suite_aloud(sitting, book, gate, &mut || {})
+}
+
+/// The same; tells of each item that has its answer.
+pub fn suite_aloud(
+    sitting: &mut Sitting,
+    book: &Book,
+    gate: &Gate,
+    on_end: &mut dyn FnMut(),
+) -> Result<Vec<Mark>, ExamError> {
     let mut asked = Vec::new();
     let mut questions = Vec::new();
     for item in &gate.items {
@@ -270,7 +299,7 @@ pub fn suite(sitting: &mut Sitting, book: &Book, gate: &Gate) -> Result<Vec<Mark
                 }),
         );
     }
-    let mut ends = sitting.ask(questions)?.into_iter();
+    let mut ends = sitting.ask_aloud(questions, on_end)?.into_iter();
     let mut marks = Vec::new();
     for (item, asked) in gate.items.iter().zip(asked) {
         let end = asked.and_then(|asked| match ends.next() {

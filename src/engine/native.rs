@@ -404,6 +404,25 @@ impl Adapter {
     }
 }
 
+/// Writes a copy of a model file in another precision. False if llama.cpp could not: why stands in
+/// its log.
+pub(super) fn quantize(
+    from: &std::ffi::CStr,
+    to: &std::ffi::CStr,
+    kind: sys::llama_ftype,
+    threads: i32,
+) -> bool {
+    // SAFETY: plain values and no precondition; both paths end with a zero byte and outlive the call,
+    // and so do the parameters, whose pointers are null by default.
+    let code = unsafe {
+        let mut params = sys::llama_model_quantize_default_params();
+        params.nthread = threads;
+        params.ftype = kind;
+        sys::llama_model_quantize(from.as_ptr(), to.as_ptr(), &raw const params)
+    };
+    code == 0
+}
+
 /// The model's own pointer, which the bindings keep to themselves.
 fn pointer_of(model: &LlamaModel) -> *mut sys::llama_model {
     let model: *const LlamaModel = model;

@@ -12,6 +12,11 @@
 //! replaced as a whole. So a power cut leaves at least one whole record, and one file alone may be
 //! damaged or lost without any loss.
 //!
+//! The same record holds where the [course](super::course) of a package stands, so that the two can
+//! never disagree. Two threads write it, each its own part: the keeper holds the [`Book`], and the
+//! course a [`Journal`] of it. The lock between them is held for one write, never for a download.
+//! What the course wrote is of no concern here.
+//!
 //! # Invariants
 //!
 //! - A floor rises and never falls, except by [`Floors::forget_versions`], for the recovery that
@@ -28,8 +33,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::disk::{self, Disk};
 use crate::clock::Wall;
@@ -106,6 +113,18 @@ impl Floors {
     pub fn package(&self, name: &str) -> u64 {
         self.packages.get(name).copied().unwrap_or(0)
     }
+
+    /// Raises it; one that is as high already stays.
+    fn lift(&mut self, name: &str, seq: u64) -> Result<(), FloorError> {
+        if !self.packages.contains_key(name) && self.packages.len() >= MAX_PACKAGES {
+            return Err(FloorError::Full {
+                name: name.to_owned(),
+            });
+        }
+        let floor = self.packages.entry(name.to_owned()).or_default();
+        *floor = (*floor).max(seq);
+        Ok(())
+    }
 }
 
 /// Why a floor is not kept.
@@ -149,10 +168,37 @@ pub enum FloorError {
 /// The floors with their two files.
 #[derive(Debug)]
 pub struct Book<D> {
-    disk: D,
+    pages: Arc<Mutex<Pages<D>>>,
+    /// As they were after the last change here.
     floors: Floors,
-    /// What the files hold.
-    saved: Floors,
+}
+
+/// The course's hand on the same two files. Clones are hands on the same.
+#[derive(Debug)]
+pub struct Journal<D>(Arc<Mutex<Pages<D>>>);
+
+impl<D> Clone for Journal<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// What stands in each of the files. Records from before there were courses lack the second part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    #[serde(flatten)]
+    floors: Floors,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    course: Value,
+}
+
+/// The two files.
+#[derive(Debug)]
+struct Pages<D> {
+    disk: D,
+    record: Record,
+    /// What both files hold; none after a write that failed, which may have reached one of them.
+    saved: Option<Record>,
     generation: u64,
     /// Whether any record was found.
     found: bool,
@@ -160,14 +206,92 @@ pub struct Book<D> {
 
 impl<D: Disk> Book<D> {
     /// Reads the newer of the two records, and mends the other.
-    pub fn open(mut disk: D) -> Result<Self, FloorError> {
+    pub fn open(disk: D) -> Result<Self, FloorError> {
+        let pages = Pages::open(disk)?;
+        let floors = pages.record.floors.clone();
+        let pages = Arc::new(Mutex::new(pages));
+        Ok(Self { pages, floors })
+    }
+
+    /// The floors.
+    pub fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Whether a record was found, or the floors began at nothing.
+    pub fn was_found(&self) -> bool {
+        lock(&self.pages).found
+    }
+
+    /// The course's hand on the same files.
+    pub fn journal(&self) -> Journal<D> {
+        Journal(Arc::clone(&self.pages))
+    }
+
+    /// Raises the floor of a package, durably. The same number again is no fault.
+    pub fn raise_package(&mut self, name: &str, seq: u64) -> Result<(), FloorError> {
+        let mut pages = lock(&self.pages);
+        let floor = pages.record.floors.package(name);
+        if seq < floor {
+            return Err(FloorError::Behind {
+                name: name.to_owned(),
+                offered: seq,
+                floor,
+            });
+        }
+        let raised = pages.record.floors.lift(name, seq);
+        let done = raised.and_then(|()| pages.save());
+        self.floors = pages.record.floors.clone();
+        done
+    }
+
+    /// Changes the floors, durably. If the disk fails they are changed all the same: what was seen
+    /// was seen.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Floors)) -> Result<(), FloorError> {
+        let mut pages = lock(&self.pages);
+        change(&mut pages.record.floors);
+        self.floors = pages.record.floors.clone();
+        pages.save()
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// What the course wrote last; null where it never did.
+    pub fn course(&self) -> Value {
+        lock(&self.0).record.course.clone()
+    }
+
+    /// Writes where the course stands, durably, and in the same step raises the floors of the
+    /// packages that it names: there is no course of a package above its floor. If the disk fails,
+    /// the next write of either hand brings it.
+    pub fn write<'a>(
+        &self,
+        course: Value,
+        packages: impl Iterator<Item = (&'a str, u64)>,
+    ) -> Result<(), FloorError> {
+        let mut pages = lock(&self.0);
+        for (name, seq) in packages {
+            pages.record.floors.lift(name, seq)?;
+        }
+        pages.record.course = course;
+        pages.save()
+    }
+}
+
+/// A record is replaced as a whole, so a thread that ended with the lock left a whole one.
+fn lock<D>(pages: &Mutex<Pages<D>>) -> MutexGuard<'_, Pages<D>> {
+    pages.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> Pages<D> {
+    fn open(mut disk: D) -> Result<Self, FloorError> {
         let copies = PLACES.map(|path| (path, disk.read(path, MAX_RECORD_BYTES)));
         let mut records = Vec::new();
         let mut unread = None;
         for (path, copy) in copies {
             match copy {
                 Ok(bytes) => match bytes.as_deref().map_or(Page::Damaged, parse) {
-                    Page::Whole(generation, floors) => records.push((generation, floors)),
+                    Page::Whole(generation, record) => records.push((generation, record)),
                     Page::Newer => return Err(FloorError::Newer { path }),
                     Page::Damaged => {}
                 },
@@ -179,61 +303,28 @@ impl<D: Disk> Book<D> {
             .into_iter()
             .max_by_key(|(generation, _)| *generation);
         let found = newest.is_some();
-        let (generation, floors) = match (newest, unread) {
+        let (generation, record) = match (newest, unread) {
             (Some(newest), _) => newest,
             // Nothing is known of what a file says that is there and cannot be read.
             (None, Some(error)) => return Err(error),
-            (None, None) => (0, Floors::default()),
+            (None, None) => (0, Record::default()),
         };
-        let mut book = Self {
+        let mut pages = Self {
             disk,
-            saved: floors.clone(),
-            floors,
+            saved: Some(record.clone()),
+            record,
             generation,
             found,
         };
         if found && !whole {
             // A disk that takes nothing now is reported by the next change.
-            let _ = book.write();
+            let _ = pages.write();
         }
-        Ok(book)
+        Ok(pages)
     }
 
-    /// The floors.
-    pub fn floors(&self) -> &Floors {
-        &self.floors
-    }
-
-    /// Whether a record was found, or the floors began at nothing.
-    pub fn was_found(&self) -> bool {
-        self.found
-    }
-
-    /// Raises the floor of a package, durably. The same number again is no fault.
-    pub fn raise_package(&mut self, name: &str, seq: u64) -> Result<(), FloorError> {
-        let floor = self.floors.package(name);
-        if seq < floor {
-            return Err(FloorError::Behind {
-                name: name.to_owned(),
-                offered: seq,
-                floor,
-            });
-        }
-        if !self.floors.packages.contains_key(name) && self.floors.packages.len() >= MAX_PACKAGES {
-            return Err(FloorError::Full {
-                name: name.to_owned(),
-            });
-        }
-        self.change(|floors| {
-            floors.packages.insert(name.to_owned(), seq);
-        })
-    }
-
-    /// Changes the floors, durably. If the disk fails they are changed all the same: what was seen
-    /// was seen.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Floors)) -> Result<(), FloorError> {
-        change(&mut self.floors);
-        if self.floors == self.saved {
+    fn save(&mut self) -> Result<(), FloorError> {
+        if self.saved.as_ref() == Some(&self.record) {
             return Ok(());
         }
         self.write()
@@ -241,16 +332,18 @@ impl<D: Disk> Book<D> {
 
     fn write(&mut self) -> Result<(), FloorError> {
         let generation = self.generation + 1;
-        let record = compose(generation, &self.floors);
+        let record = compose(generation, &self.record);
         if u64::try_from(record.len()).is_ok_and(|len| len > MAX_RECORD_BYTES) {
             return Err(FloorError::TooLarge);
         }
+        // Not to be given twice, nor to be relied on, until both files are written.
+        self.generation = generation;
+        self.saved = None;
         for path in PLACES {
             disk::replace(&mut self.disk, path, &record)
                 .map_err(|error| FloorError::Disk { path, error })?;
         }
-        self.generation = generation;
-        self.saved = self.floors.clone();
+        self.saved = Some(self.record.clone());
         self.found = true;
         Ok(())
     }
@@ -258,13 +351,13 @@ impl<D: Disk> Book<D> {
 
 /// One file's content.
 enum Page {
-    Whole(u64, Floors),
+    Whole(u64, Record),
     Newer,
     Damaged,
 }
 
-fn compose(generation: u64, floors: &Floors) -> Vec<u8> {
-    let body = serde_json::to_string(floors).expect("maps with text keys are JSON");
+fn compose(generation: u64, record: &Record) -> Vec<u8> {
+    let body = serde_json::to_string(record).expect("maps with text keys are JSON");
     let crc = checksum(FORM, generation, &body);
     let len = body.len();
     format!("{MAGIC} {FORM} {generation} {len} {crc:08x}\n{body}").into_bytes()
@@ -310,7 +403,7 @@ fn parse(bytes: &[u8]) -> Page {
         return Page::Newer;
     }
     match serde_json::from_str(body) {
-        Ok(floors) => Page::Whole(generation, floors),
+        Ok(record) => Page::Whole(generation, record),
         Err(_) => Page::Newer,
     }
 }

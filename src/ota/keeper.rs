@@ -7,8 +7,8 @@
 //!                           └ none: Nothing   └ Waiting   └ NotThere    └ Behind
 //! ```
 //!
-//! Purpose: [`Keeper::check`] joins [`tuf`](super::tuf), [`rollout`](super::rollout) and
-//! [`update`](super::update). It blocks and is meant for a thread of its own; [`Wish::Package`] is
+//! Purpose: [`Keeper::check`] joins [`tuf`], [`rollout`](super::rollout) and
+//! [`update`]. It blocks and is meant for a thread of its own; [`Wish::Package`] is
 //! for an operator who names a package, whatever the ring says.
 //!
 //! Owns the trust, the floors and the store while it lives.

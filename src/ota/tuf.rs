@@ -28,6 +28,7 @@
 //! disk as before, expired or not.
 
 mod checks;
+pub mod draft;
 mod expiry;
 mod json;
 mod key;
@@ -43,7 +44,7 @@ use serde_json::Value;
 
 pub use expiry::Expiry;
 pub use json::{MAX_DEPTH, NotCanonical, canonical};
-pub use key::{Key, KeyValue};
+pub use key::{Key, KeyValue, hex, unhex};
 
 use super::disk::Disk;
 use super::floor::{Book, FloorError};
@@ -378,7 +379,7 @@ fn root_path(version: u64) -> String {
 
 /// A role's name as part of a file's name or an address: all but letters, digits, `-`, `_`, `.`
 /// and `~` as `%` and two digits.
-fn quoted(role: &str) -> String {
+pub fn quoted(role: &str) -> String {
     let mut out = String::new();
     for byte in role.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

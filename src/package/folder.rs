@@ -144,6 +144,10 @@ pub(super) fn text(path: &Path, max_bytes: u64) -> Result<String, String> {
 
 /// Size and digest of a file, piece by piece.
 pub(super) fn digest(path: &Path) -> io::Result<(u64, Digest)> {
+    digest_aloud(path, &mut |_| {})
+}
+
+fn digest_aloud(path: &Path, on_bytes: &mut dyn FnMut(u64)) -> io::Result<(u64, Digest)> {
     let mut file = open(path)?;
     let mut context = Context::new(&SHA256);
     let mut piece = vec![0; PIECE_BYTES];
@@ -154,6 +158,7 @@ pub(super) fn digest(path: &Path) -> io::Result<(u64, Digest)> {
             Ok(count) => {
                 context.update(&piece[..count]);
                 bytes += count as u64;
+                on_bytes(count as u64);
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -163,10 +168,15 @@ pub(super) fn digest(path: &Path) -> io::Result<(u64, Digest)> {
 }
 
 /// Hashes every listed file; the faults say which are not what the manifest says.
-pub(super) fn verify(folder: &Path, listed: &[&Listed], faults: &mut Faults) {
+pub(super) fn verify(
+    folder: &Path,
+    listed: &[&Listed],
+    faults: &mut Faults,
+    on_bytes: &mut dyn FnMut(u64),
+) {
     for file in listed {
         let at: PathBuf = folder.join(file.path.as_str());
-        match digest(&at) {
+        match digest_aloud(&at, on_bytes) {
             Err(e) => {
                 let wanted = format!("a file that can be read ({e})");
                 faults.of_file(&at, "this file cannot be used", &wanted);

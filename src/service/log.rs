@@ -20,6 +20,7 @@
 mod host;
 mod pipeline;
 mod sinks;
+mod tail;
 
 use std::io;
 use std::panic::PanicHookInfo;
@@ -35,6 +36,7 @@ use host::{Channel, Host, Stderr, choose};
 pub use pipeline::Flushed;
 use pipeline::{Pipeline, Shipper, Sink, start};
 use sinks::{Journal, Lines, Stamp};
+pub use tail::{LogTail, TailLine};
 
 use crate::clock::Clock;
 
@@ -95,6 +97,9 @@ pub const FIELDS: &[&str] = &[
     "location",
     "thread",
     "panic",
+    // From people at the appliance: which command, and as whom on this machine.
+    "command",
+    "uid",
 ];
 
 /// A crate that is not ours never says more than this, whatever the settings ask.
@@ -197,18 +202,26 @@ pub enum LogError {
 
 /// Keeps the log; the last lines are written when it is dropped.
 #[derive(Debug)]
-pub struct LogGuard(Pipeline);
+pub struct LogGuard {
+    pipeline: Pipeline,
+    tail: LogTail,
+}
 
 impl LogGuard {
     /// Waits until all that was logged so far is written, but no longer than `limit`. Call it
     /// before the process exits without unwinding.
     pub fn flush(&self, limit: Duration) -> Flushed {
-        self.0.flush(limit)
+        self.pipeline.flush(limit)
+    }
+
+    /// The last lines, for those who look at the appliance itself.
+    pub fn tail(&self) -> LogTail {
+        self.tail.clone()
     }
 
     /// Lines lost since the start, for the telemetry.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped()
+        self.pipeline.dropped()
     }
 }
 
@@ -235,12 +248,14 @@ pub fn install(settings: LogSettings, clock: Clock) -> Result<LogGuard, LogError
         Channel::Journal => Box::new(Journal::new(appliance, lines)),
         Channel::Stderr => Box::new(lines),
     };
+    let tail = LogTail::default();
+    let sink = Box::new(tail::Kept::new(tail.clone(), sink));
     let (shipper, pipeline) = start(clock, sink)?;
     subscriber(levels, shipper)
         .try_init()
         .map_err(|_| LogError::Installed)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(LogGuard(pipeline))
+    Ok(LogGuard { pipeline, tail })
 }
 
 fn subscriber(levels: Levels, shipper: Shipper) -> impl tracing::Subscriber + Send + Sync {

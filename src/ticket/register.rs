@@ -176,6 +176,11 @@ impl Register {
         self.filed.contains(&no)
     }
 
+    /// The newest of those with an outcome, so many at most.
+    pub fn newest(&self, max: usize) -> impl Iterator<Item = TicketNo> {
+        self.filed.iter().rev().take(max).copied()
+    }
+
     /// The tickets under whose keys something is open.
     pub fn open_tickets(&self) -> BTreeSet<TicketNo> {
         let open = |known: &Known| match known {

@@ -311,6 +311,8 @@ impl World {
             Answer::Review(_) => return,
             Answer::Status(report) => serde_json::to_string(&report),
             Answer::Trace(timelines) => serde_json::to_string(&timelines),
+            Answer::Latest(latest) => serde_json::to_string(&latest),
+            Answer::Maintenance(report) => serde_json::to_string(&report),
         };
         self.told.reports.extend([json.unwrap(), shown]);
     }

@@ -92,6 +92,8 @@ pub(crate) fn brief_answer(answer: &Answer) -> String {
         Answer::Reply(json) => String::from_utf8_lossy(json).chars().take(80).collect(),
         Answer::Status(_) => "status".into(),
         Answer::Learned(_) => "what was learnt".into(),
+        Answer::Latest(latest) => format!("the latest {}", latest.requests.len()),
+        Answer::Maintenance(it) => format!("maintenance is on: {}", it.on),
         Answer::Review(told) => format!("review: {told:?}").chars().take(80).collect(),
         Answer::Trace(lines) => format!("trace of {}", lines.len()),
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lineside::broker::Session;
-use lineside::dispatch::Inquiry;
+use lineside::dispatch::{Doors, Inquiry};
 use lineside::engine::State;
 use lineside::intake::{Code, Message};
 
@@ -283,4 +283,32 @@ fn the_text_of_a_request_stands_in_no_refusal_code() {
     for reply in replies(&world, "devices/press/answers") {
         assert!(!reply.contains("secret recipe"), "{reply}");
     }
+}
+
+#[test]
+fn maintenance_finishes_what_is_here_and_refuses_what_is_new() {
+    let mut world = world(Plan::calm());
+    world.publish(request("here", "bearing", 5000));
+    deliver_all(&mut world);
+    world.inquire(Inquiry::Maintenance(Some(Doors::Shut)));
+    world.publish(request("new", "bearing", 5000));
+    world.publish(request("here", "bearing", 5000));
+    deliver_all(&mut world);
+    world.inquire(Inquiry::Maintenance(Some(Doors::Open)));
+    world.publish(request("after", "bearing", 5000));
+    world.run_until_quiet();
+    let told = replies(&world, "devices/press/answers");
+    let answered = |id: &str| {
+        let id = format!("\"id\":\"{id}\"");
+        let mut of = told.iter().filter(|reply| reply.contains(&id));
+        of.any(|reply| reply.contains("\"status\":\"answered\""))
+    };
+    assert!(answered("here") && answered("after"), "{told:?}");
+    assert_eq!(
+        told.len(),
+        2,
+        "the duplicate got the recorded outcome: {told:?}"
+    );
+    let count = ("refused", Code::Maintenance.word());
+    assert_eq!(world.counts_before_end().get(&count), Some(&1));
 }

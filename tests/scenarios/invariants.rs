@@ -458,7 +458,11 @@ impl World {
         match answer {
             // To whoever asked, and to persons at the appliance.
             Answer::Reply(_) | Answer::Review(_) => {}
-            Answer::Status(_) | Answer::Trace(_) | Answer::Learned(_) => {
+            Answer::Status(_)
+            | Answer::Trace(_)
+            | Answer::Learned(_)
+            | Answer::Latest(_)
+            | Answer::Maintenance(_) => {
                 if is_told(answer) {
                     self.fail("(3) something restricted stands in a report");
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lineside::broker::{Command as ToBroker, Event as FromBroker, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
-use lineside::dispatch::{Dispatch, Effects, Inquiry, Recovered, SessionNo};
+use lineside::dispatch::{Dispatch, Doors, Effects, Inquiry, Recovered, SessionNo, Wanted};
 use lineside::engine;
 use lineside::governor::{Allowance, Taken};
 use lineside::intake::Message;
@@ -551,8 +551,13 @@ impl World {
     }
 
     fn random_inquiry(&mut self) {
-        let inquiry = match self.rng.u8(0..4) {
+        let inquiry = match self.rng.u8(0..6) {
             0 => Inquiry::Status,
+            4 => Inquiry::Latest(Wanted::default()),
+            5 => {
+                let doors = [None, Some(Doors::Open), Some(Doors::Shut)];
+                Inquiry::Maintenance(doors[self.rng.usize(0..3)])
+            }
             1 => Inquiry::Trace(format!("{}-{}", self.rng.u8(0..5), self.rng.u8(1..9))),
             2 => Inquiry::Ask(b"{\"prompt\":".to_vec()),
             _ => {

@@ -7,7 +7,8 @@ use super::source::{Source, ident, words};
 /// The modules, top to bottom. A module may name those of lower tiers.
 const TIERS: &[(&[&str], &str)] = &[
     (&["main"], "arguments, then everything"),
-    (&["cli"], "the subcommands, called by main only"),
+    (&["fleet"], "the operator's tool, called by its own main"),
+    (&["cli"], "the subcommands, called by the mains"),
     (&["appliance"], "the wiring: knows every stage"),
     (&["console", "panel"], "show the appliance to people"),
     (&["dispatch"], "drives the stages"),

@@ -16,13 +16,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("httpdate", &["src/uplink/chat.rs"]),
     // Pinned for what it keeps out, named nowhere.
     ("idna_adapter", &["Cargo.toml"]),
+    ("tokio_serial", &["src/console/serial.rs"]),
     ("sled", &["src/spool/sled"]),
     ("sd_notify", &["src/service"]),
     ("tracing_journald", &["src/service"]),
     ("tracing_subscriber", &["src/service"]),
     // Both read what people write, with the line of each fault.
     ("toml", &["src/config", "src/package"]),
-    ("clap", &["src/main.rs", "src/cli"]),
+    (
+        "clap",
+        &["src/main.rs", "src/bin/", "src/cli", "src/fleet/args.rs"],
+    ),
     ("anyhow", &["src/main.rs", "src/cli", "src/appliance"]),
     ("sysinfo", &["src/governor"]),
     ("llama_cpp_2", &["src/engine/"]),

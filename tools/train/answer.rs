@@ -9,7 +9,7 @@
 //! answer ask MODEL.gguf [--threads N] [--context N] [--grammar FILE|none]   requests → answers
 //! answer tokens MODEL.gguf                                                  requests → token ids
 //! answer fits MODEL.gguf                                                  requests → yes or no
-//! answer quantize IN.gguf OUT.gguf Q8_0|Q4_K_M|Q2_K
+//! answer quantize IN.gguf OUT.gguf Q8_0|Q4_K_M|Q2_K|…
 //! answer speed MODEL.gguf [--threads N]
 //! ```
 //!
@@ -22,15 +22,15 @@
 //! before it, nor, in an exam of one sequence, on those beside it; markers in a request's input are text. A request that does not fit the context gets
 //! an `error` in its answer; everything else that fails ends the program.
 
-use std::ffi::CString;
 use std::io::{self, BufRead as _, Write as _};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use lineside::engine::quantize::{Log, Tier, quantize};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -62,6 +62,13 @@ enum Command {
     /// Be that engine. Started by `exam`, with a socket as standard input.
     #[command(hide = true)]
     Engine,
+    /// Write a quantized copy of a model.
+    Quantize {
+        input: PathBuf,
+        output: PathBuf,
+        #[arg(value_parser = tier)]
+        tier: Tier,
+    },
     #[command(flatten)]
     Plain(Plain),
 }
@@ -85,12 +92,6 @@ enum Plain {
     Tokens { model: PathBuf },
     /// Tell of the requests on stdin whether the constraint allows the input as an answer.
     Fits { model: PathBuf },
-    /// Write a quantized copy of a model.
-    Quantize {
-        input: PathBuf,
-        output: PathBuf,
-        quantization: Quantization,
-    },
     /// Measure tokens a second.
     Speed {
         model: PathBuf,
@@ -99,14 +100,9 @@ enum Plain {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Quantization {
-    #[value(name = "Q8_0")]
-    Q8,
-    #[value(name = "Q4_K_M")]
-    Q4,
-    #[value(name = "Q2_K")]
-    Q2,
+fn tier(name: &str) -> Result<Tier, String> {
+    let known = || Tier::all().map(Tier::name).collect::<Vec<_>>().join(", ");
+    Tier::parse(name).ok_or_else(|| format!("one of {}", known()))
 }
 
 fn main() -> Result<ExitCode> {
@@ -114,6 +110,18 @@ fn main() -> Result<ExitCode> {
     match options.command {
         Command::Exam(way) => exam::exam(&way)?,
         Command::Engine => return Ok(lineside::engine::worker::main()),
+        Command::Quantize {
+            input,
+            output,
+            tier,
+        } => {
+            let log = if options.verbose {
+                Log::Shown
+            } else {
+                Log::Silent
+            };
+            quantize(&input, &output, tier, 1, log).context("see --verbose")?;
+        }
         Command::Plain(plain) => {
             let mut backend = LlamaBackend::init()?;
             if !options.verbose {
@@ -139,11 +147,6 @@ fn plainly(command: Plain, backend: &LlamaBackend) -> Result<()> {
         }
         Plain::Tokens { model } => print_tokens(&load(backend, &model)?.vocab()),
         Plain::Fits { model } => print_fits(&load(backend, &model)?),
-        Plain::Quantize {
-            input,
-            output,
-            quantization,
-        } => quantize(&input, &output, quantization),
         Plain::Speed { model, threads } => {
             let model = load(backend, &model)?;
             let context = NonZeroU32::new(SPEED_PREFILL_TOKENS).expect("a speed run has tokens");
@@ -312,33 +315,6 @@ fn print_fits(model: &LlamaModel) -> Result<()> {
         out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
-}
-
-// ---- quantize
-
-#[expect(unsafe_code, reason = "the safe bindings cannot quantize")]
-fn quantize(input: &Path, output: &Path, quantization: Quantization) -> Result<()> {
-    let path = |path: &Path| -> Result<CString> {
-        let text = path.to_str().context("a path that is not UTF-8")?;
-        Ok(CString::new(text)?)
-    };
-    let (from, to) = (path(input)?, path(output)?);
-    // SAFETY: plain values and no precondition; the strings outlive the call, and so do the
-    // parameters, whose pointers are null by default.
-    let status = unsafe {
-        let mut params = llama_cpp_sys_2::llama_model_quantize_default_params();
-        params.nthread = 1;
-        params.ftype = match quantization {
-            Quantization::Q8 => llama_cpp_sys_2::LLAMA_FTYPE_MOSTLY_Q8_0,
-            Quantization::Q4 => llama_cpp_sys_2::LLAMA_FTYPE_MOSTLY_Q4_K_M,
-            Quantization::Q2 => llama_cpp_sys_2::LLAMA_FTYPE_MOSTLY_Q2_K,
-        };
-        llama_cpp_sys_2::llama_model_quantize(from.as_ptr(), to.as_ptr(), &raw const params)
-    };
-    if status != 0 {
-        bail!("quantizing {} failed: see --verbose", input.display());
-    }
-    Ok(())
 }
 
 // ---- speed

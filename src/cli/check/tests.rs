@@ -8,6 +8,7 @@ fn machine(folder: &Folder) -> Machine {
     Machine {
         run: folder.0.join("run"),
         now: Wall(1_800_000_000_000),
+        patience: Duration::from_millis(50),
     }
 }
 

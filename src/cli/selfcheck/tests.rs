@@ -1,9 +1,10 @@
 //! What the self-check says of machines that are made up.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::*;
-use crate::config::{self, Console, Surroundings};
+use crate::config::{self, Console, Entry, Flow, Parity, Surroundings};
 
 /// A folder that is gone after the test.
 pub(in crate::cli) struct Folder(pub(in crate::cli) PathBuf);
@@ -187,10 +188,22 @@ fn a_serial_port_must_be_a_device() {
         (folder.0.join("file"), State::Fail),
         (PathBuf::from("/dev/null"), State::Ok),
     ] {
-        let (baud, pin) = (115_200, None);
-        settings.console = Some(Console { device, baud, pin });
+        settings.console = Some(Console {
+            device,
+            baud: 115_200,
+            parity: Parity::None,
+            flow_control: Flow::None,
+            entry: Entry::Open,
+            idle_timeout: Duration::from_mins(10),
+        });
         assert_eq!(serial(&settings).state, state);
     }
+    if let Some(console) = &mut settings.console {
+        console.entry = Entry::Shut;
+    }
+    let item = serial(&settings);
+    assert_eq!(item.state, State::Warn);
+    assert!(item.todo.contains("lineside pin"), "{item:?}");
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn codes() -> Vec<Code> {
         Code::Expired => Some(Code::Rejected),
         Code::Rejected => Some(Code::Hot),
         Code::Hot => Some(Code::Memory),
-        Code::Memory => None,
+        Code::Memory => Some(Code::Maintenance),
+        Code::Maintenance => None,
     };
     std::iter::successors(Some(Code::Invalid), |code| after(*code)).collect()
 }

@@ -74,7 +74,7 @@ fn a_sequence_number_that_goes_back_is_refused() {
 fn packages_with_a_floor_are_counted() {
     let mut book = open(&SimDisk::default());
     for n in 0..MAX_PACKAGES {
-        book.floors.packages.insert(format!("p{n}"), 1);
+        book.raise_package(&format!("p{n}"), 1).unwrap();
     }
     book.raise_package("p0", 2).unwrap();
     assert!(matches!(
@@ -129,15 +129,18 @@ fn an_older_copy_beside_a_newer_one_is_not_believed() {
 
 #[test]
 fn every_bit_of_a_record_is_held_against_its_checksum() {
-    let mut floors = Floors::default();
-    floors.saw_root(4);
-    let record = compose(3, &floors);
-    assert!(matches!(parse(&record), Page::Whole(3, read) if read == floors));
+    let mut all = Record {
+        course: serde_json::json!({"stage": "trial"}),
+        ..Record::default()
+    };
+    all.floors.saw_root(4);
+    let record = compose(3, &all);
+    assert!(matches!(parse(&record), Page::Whole(3, read) if read == all));
     for at in 0..record.len() {
         for bit in 0..8 {
             let mut damaged = record.clone();
             damaged[at] ^= 1 << bit;
-            let same = matches!(parse(&damaged), Page::Whole(3, ref read) if *read == floors);
+            let same = matches!(parse(&damaged), Page::Whole(3, ref read) if *read == all);
             // A digit of the checksum in the other case is the same number.
             let is_case = bit == 5 && record[at].is_ascii_alphabetic() && same;
             assert!(
@@ -203,5 +206,63 @@ fn a_power_cut_at_any_step_keeps_what_was_promised() {
                 break;
             }
         }
+    }
+}
+
+#[test]
+fn a_record_from_before_there_were_courses_is_read_and_keeps_its_floors() {
+    let disk = SimDisk::default();
+    disk.plant(PLACES[0], &with_form(FORM, r#"{"packages":{"triage":7}}"#));
+    let mut book = open(&disk);
+    let journal = book.journal();
+    assert_eq!(book.floors().package("triage"), 7);
+    assert_eq!(journal.course(), Value::Null);
+    let packages = [("triage", 6), ("other", 2)];
+    journal.write("here".into(), packages.into_iter()).unwrap();
+    book.raise_package("triage", 8).unwrap();
+    let book = open(&disk);
+    assert_eq!(book.journal().course(), "here");
+    assert_eq!(
+        (
+            book.floors().package("triage"),
+            book.floors().package("other")
+        ),
+        (8, 2)
+    );
+}
+
+#[test]
+fn the_course_and_its_floor_are_written_in_one_step() {
+    for kept in Kept::ALL {
+        for n in 0..=6 {
+            let disk = SimDisk::default();
+            open(&disk).raise_package("triage", 7).unwrap();
+            disk.cut_after(n);
+            let written = open(&disk).journal();
+            let written = written.write(8.into(), [("triage", 8)].into_iter());
+            assert_eq!(written.is_ok(), n == 6);
+            disk.restart(kept);
+            let book = open(&disk);
+            let both = (book.journal().course(), book.floors().package("triage"));
+            let old = both == (Value::Null, 7);
+            let new = both == (Value::from(8), 8);
+            assert!(new || (old && n < 6), "step {n}, {kept:?}: {both:?}");
+        }
+    }
+}
+
+#[test]
+fn a_write_that_failed_half_way_is_not_taken_for_undone_when_its_change_is_taken_back() {
+    for n in 0..6 {
+        let disk = SimDisk::default();
+        let book = open(&disk);
+        let journal = book.journal();
+        let write = |course: u64| journal.write(course.into(), std::iter::empty());
+        write(1).unwrap();
+        disk.cut_after(n);
+        assert!(write(2).is_err());
+        disk.restart(Kept::Everything);
+        write(1).unwrap();
+        assert_eq!(open(&disk).journal().course(), 1, "step {n}");
     }
 }

@@ -30,7 +30,8 @@ impl Expiry {
         now >= self.0
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// A moment in the form of metadata; none if it is no such text.
+    pub fn parse(text: &str) -> Option<Self> {
         let form = b"dddd-dd-ddTdd:dd:ddZ";
         let bytes = text.as_bytes();
         let fits = bytes.len() == form.len()

@@ -105,11 +105,23 @@ pub struct NotCanonical;
 /// The bytes that signatures are over.
 pub fn canonical(value: &Value) -> Result<Vec<u8>, NotCanonical> {
     let mut out = Vec::new();
-    write(value, &mut out)?;
+    write(value, quote, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+/// The bytes of a file: in the canonical order, and JSON for every reader. The canonical form itself
+/// is none where a text has control characters, as the PEM of a key has.
+pub(super) fn file(value: &Value) -> Result<Vec<u8>, NotCanonical> {
+    let mut out = Vec::new();
+    write(value, escape, &mut out)?;
+    Ok(out)
+}
+
+fn write(
+    value: &Value,
+    quote: fn(&str, &mut Vec<u8>),
+    out: &mut Vec<u8>,
+) -> Result<(), NotCanonical> {
     match value {
         Value::Null => out.extend(b"null"),
         Value::Bool(true) => out.extend(b"true"),
@@ -123,7 +135,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
                 if n > 0 {
                     out.push(b',');
                 }
-                write(item, out)?;
+                write(item, quote, out)?;
             }
             out.push(b']');
         }
@@ -138,12 +150,16 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
                 }
                 quote(name, out);
                 out.push(b':');
-                write(value, out)?;
+                write(value, quote, out)?;
             }
             out.push(b'}');
         }
     }
     Ok(())
+}
+
+fn escape(text: &str, out: &mut Vec<u8>) {
+    out.extend(Value::from(text).to_string().bytes());
 }
 
 fn quote(text: &str, out: &mut Vec<u8>) {
@@ -182,6 +198,15 @@ mod tests {
         );
         assert_eq!(again("18446744073709551615"), "18446744073709551615");
         assert_eq!(again("-9223372036854775808"), "-9223372036854775808");
+    }
+
+    #[test]
+    fn a_file_is_json_where_the_canonical_form_is_none() {
+        let value = serde_json::json!({"b": "line\none \"q\"", "a": [1, null]});
+        let text = file(&value).unwrap();
+        assert_eq!(text, br#"{"a":[1,null],"b":"line\none \"q\""}"#);
+        assert_eq!(parse(&text).unwrap(), value);
+        assert!(parse(&canonical(&value).unwrap()).is_err());
     }
 
     #[test]

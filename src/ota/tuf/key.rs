@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::{Extra, Signed};
 
+/// Bytes of a public Ed25519 key.
+const ED25519_PUBLIC_KEY_LEN: usize = 32;
+
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
@@ -69,26 +72,73 @@ impl Key {
     }
 }
 
-/// How many of these keys signed the document. A key that is listed under two ids counts once; a
-/// signature that is wrong, or of a key that is not listed, counts for nothing and harms nothing.
+impl Key {
+    /// A key from what people have of it: a PEM (Ed25519, P-256, P-384), or the 32 bytes of an Ed25519
+    /// key in hexadecimal. None if it is neither.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (keytype, scheme, public) = if spki(text, &P256).is_some() {
+            ("ecdsa", "ecdsa-sha2-nistp256", format!("{text}\n"))
+        } else if spki(text, &P384).is_some() {
+            ("ecdsa", "ecdsa-sha2-nistp384", format!("{text}\n"))
+        } else {
+            let bytes = spki(text, &EDWARDS).or_else(|| unhex(text))?;
+            if bytes.len() != ED25519_PUBLIC_KEY_LEN {
+                return None;
+            }
+            ("ed25519", "ed25519", hex(&bytes))
+        };
+        Some(Self {
+            keytype: keytype.to_owned(),
+            scheme: scheme.to_owned(),
+            keyval: KeyValue {
+                public,
+                extra: Extra::new(),
+            },
+            extra: Extra::new(),
+        })
+    }
+
+    /// Whether this is its signature over these bytes.
+    pub fn verifies(&self, payload: &[u8], signature: &[u8]) -> bool {
+        self.ready().is_some_and(|Ready { how, material }| {
+            let key = UnparsedPublicKey::new(how, &material);
+            key.verify(payload, signature).is_ok()
+        })
+    }
+}
+
+/// How many of these keys signed the document.
 pub(super) fn signers<T>(
     keyids: &[String],
     keys: &BTreeMap<String, Key>,
     document: &Signed<T>,
 ) -> usize {
-    let mut signed: BTreeSet<Vec<u8>> = BTreeSet::new();
+    signed_by(keyids, keys, &document.payload, &document.signatures).len()
+}
+
+/// Which of these keys signed, by the first id that each has. A key that is listed under two ids
+/// counts once; a signature that is wrong, or of a key that is not listed, counts for nothing and
+/// harms nothing.
+pub(super) fn signed_by<'a>(
+    keyids: &'a [String],
+    keys: &BTreeMap<String, Key>,
+    payload: &[u8],
+    signatures: &BTreeMap<String, String>,
+) -> Vec<&'a String> {
+    let mut signed: BTreeMap<Vec<u8>, &String> = BTreeMap::new();
     for keyid in keyids {
-        let signature = document.signatures.get(keyid).and_then(|sig| unhex(sig));
+        let signature = signatures.get(keyid).and_then(|sig| unhex(sig));
         let key = keys.get(keyid).and_then(Key::ready);
         if let (Some(signature), Some(Ready { how, material })) = (signature, key)
             && UnparsedPublicKey::new(how, &material)
-                .verify(&document.payload, &signature)
+                .verify(payload, &signature)
                 .is_ok()
         {
-            signed.insert(material);
+            signed.entry(material).or_insert(keyid);
         }
     }
-    signed.len()
+    signed.into_values().collect()
 }
 
 /// The keys themselves, whatever they are called. Those of unknown kinds count by what is written.
@@ -104,7 +154,7 @@ pub(super) fn materials(keyids: &[String], keys: &BTreeMap<String, Key>) -> BTre
 }
 
 /// Bytes as lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
@@ -119,7 +169,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Bytes from hexadecimal of either case; none if it is not that.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
@@ -142,6 +192,8 @@ const P256: [u8; 19] = [
 const P384: [u8; 16] = [
     6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22,
 ];
+/// `id-Ed25519`.
+const EDWARDS: [u8; 5] = [6, 3, 0x2b, 0x65, 0x70];
 /// `rsaEncryption`, no parameters.
 const RSA: [u8; 13] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
 

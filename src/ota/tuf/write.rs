@@ -46,9 +46,13 @@ pub enum WriteError {
     Key(String),
 }
 
+/// Signs elsewhere: on a token, on another machine. Says why it did not.
+pub type Elsewhere = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, String>>;
+
 enum Pair {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),
+    Elsewhere(Elsewhere),
 }
 
 /// A key that signs.
@@ -116,6 +120,13 @@ impl Signer {
         Ok(Self { pair, key, id })
     }
 
+    /// A key whose secret half is elsewhere. What comes from there is held against the public half.
+    pub fn elsewhere(key: Key, sign: Elsewhere) -> Result<Self, WriteError> {
+        let id = key.id()?;
+        let pair = Pair::Elsewhere(sign);
+        Ok(Self { pair, key, id })
+    }
+
     /// Its public half.
     pub fn key(&self) -> &Key {
         &self.key
@@ -126,13 +137,23 @@ impl Signer {
         &self.id
     }
 
-    pub(super) fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, WriteError> {
+    /// Its signature over these bytes.
+    pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, WriteError> {
         match &self.pair {
             Pair::Ed25519(pair) => Ok(pair.sign(payload).as_ref().to_vec()),
             Pair::P256(pair) => pair
                 .sign(&SystemRandom::new(), payload)
                 .map(|signature| signature.as_ref().to_vec())
                 .map_err(|error| WriteError::Key(error.to_string())),
+            Pair::Elsewhere(sign) => {
+                let signature = sign(payload).map_err(WriteError::Key)?;
+                if self.key.verifies(payload, &signature) {
+                    Ok(signature)
+                } else {
+                    let why = "what signed elsewhere did not sign with this key";
+                    Err(WriteError::Key(why.to_owned()))
+                }
+            }
         }
     }
 }
@@ -161,11 +182,11 @@ pub(super) fn sign_value(signed: &Value, signers: &[&Signer]) -> Result<Vec<u8>,
         signatures.push(json!({"keyid": signer.id, "sig": hex(&signer.sign(&payload)?)}));
     }
     let file = json!({"signatures": signatures, "signed": signed});
-    // The canonical form of the whole, too: the same document always gives the same bytes.
-    Ok(canonical(&file)?)
+    // In the canonical order, too: the same document always gives the same bytes.
+    Ok(super::json::file(&file)?)
 }
 
-fn to_value(content: &impl serde::Serialize) -> Value {
+pub(super) fn to_value(content: &impl serde::Serialize) -> Value {
     serde_json::to_value(content).expect("metadata has text keys only")
 }
 
@@ -220,13 +241,18 @@ impl Root {
     /// From now on these keys sign for the role, and no others. Keys that nobody signs with any
     /// more leave the list.
     pub fn entrust(&mut self, kind: Kind, threshold: u64, signers: &[&Signer]) {
+        self.entrust_keys(kind, threshold, public_halves(signers).collect());
+    }
+
+    /// The same by public keys alone, with their ids.
+    pub fn entrust_keys(&mut self, kind: Kind, threshold: u64, keys: Vec<(String, Key)>) {
         let who = Signatories {
-            keyids: ids(signers),
+            keyids: keys.iter().map(|(id, _)| id.clone()).collect(),
             threshold,
             extra: Extra::new(),
         };
         self.roles.insert(kind.name().to_owned(), who);
-        self.keys.extend(public_halves(signers));
+        self.keys.extend(keys);
         let used = |id: &String| self.roles.values().any(|who| who.keyids.contains(id));
         self.keys.retain(|id, _| used(id));
     }
@@ -282,6 +308,11 @@ impl Targets {
     /// Delegates to a role, after those that are there; one of the same name is replaced in its
     /// place.
     pub fn delegate(&mut self, delegation: Delegation, signers: &[&Signer]) {
+        self.delegate_to_keys(delegation, public_halves(signers).collect());
+    }
+
+    /// The same by public keys alone, with their ids.
+    pub fn delegate_to_keys(&mut self, delegation: Delegation, keys: Vec<(String, Key)>) {
         let list = self.delegations.get_or_insert_with(|| Delegations {
             keys: BTreeMap::new(),
             roles: Vec::new(),
@@ -295,7 +326,7 @@ impl Targets {
             Some(role) => *role = delegation,
             None => list.roles.push(delegation),
         }
-        list.keys.extend(public_halves(signers));
+        list.keys.extend(keys);
         let roles = &list.roles;
         let used = |id: &String| roles.iter().any(|role| role.keyids.contains(id));
         list.keys.retain(|id, _| used(id));

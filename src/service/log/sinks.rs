@@ -138,30 +138,35 @@ impl<W: Write> Lines<W> {
 impl<W: Write + Send> Sink for Lines<W> {
     fn write(&mut self, record: &Record) {
         let mut line = self.stamp(*record.origin.level(), record.at);
-        let foreign = record
-            .fields
-            .iter()
-            .find(|(field, _)| field.name() == FOREIGN_TARGET);
-        line.push_str(foreign.map_or(record.origin.target(), |(_, target)| target));
-        line.push(':');
-        for (field, text) in &record.fields {
-            if field.name() == "message" {
-                line.push(' ');
-                push_on_one_line(&mut line, text);
-            }
-        }
-        for (field, text) in &record.fields {
-            match field.name() {
-                "message" | FOREIGN_TARGET => {}
-                name => push_field(&mut line, name, text),
-            }
-        }
+        push_record(&mut line, record);
         self.put(line);
     }
 
     fn report_dropped(&mut self, count: u64, at: Wall) {
         let line = self.stamp(Level::WARN, at);
         self.put(format!("{line}{OWN}: log lines dropped count={count}"));
+    }
+}
+
+/// Target, message and fields, on one line whatever is in them.
+pub(super) fn push_record(line: &mut String, record: &Record) {
+    let foreign = record
+        .fields
+        .iter()
+        .find(|(field, _)| field.name() == FOREIGN_TARGET);
+    line.push_str(foreign.map_or(record.origin.target(), |(_, target)| target));
+    line.push(':');
+    for (field, text) in &record.fields {
+        if field.name() == "message" {
+            line.push(' ');
+            push_on_one_line(line, text);
+        }
+    }
+    for (field, text) in &record.fields {
+        match field.name() {
+            "message" | FOREIGN_TARGET => {}
+            name => push_field(line, name, text),
+        }
     }
 }
 

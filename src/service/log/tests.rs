@@ -30,7 +30,10 @@ impl Paper {
 /// Runs `work` with a log at `levels` into `sink`.
 fn logged(levels: &str, sink: Box<dyn Sink>, work: impl FnOnce(&LogGuard)) {
     let (shipper, pipeline) = start(Clock::start(), sink).unwrap();
-    let guard = LogGuard(pipeline);
+    let guard = LogGuard {
+        pipeline,
+        tail: LogTail::default(),
+    };
     let subscriber = subscriber(levels.parse().unwrap(), shipper);
     tracing::subscriber::with_default(subscriber, || work(&guard));
 }

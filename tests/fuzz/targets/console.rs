@@ -4,16 +4,19 @@
 use std::cell::OnceCell;
 
 use libfuzzer_sys::fuzz_target;
-use lineside::console::commands::carry_out;
+use lineside::console::commands::{Counter, carry_out};
+use lineside::console::house::House;
+use lineside::console::words;
 use lineside::dispatch::shell::Inquirer;
-use lineside::dispatch::{Answer, Inquiry};
+use lineside::dispatch::{Answer, Inquiry, Latest, Maintenance};
+use lineside::ota::desk::Desk;
 use lineside::review::Refusal;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-const CODES: [&str; 10] = [
+const CODES: [&str; 21] = [
     "syntax",
     "unknown_command",
     "missing_argument",
@@ -24,6 +27,17 @@ const CODES: [&str; 10] = [
     "empty",
     "too_long",
     "settled",
+    "session_only",
+    "no_answer",
+    "no_log",
+    "no_package",
+    "not_confirmed",
+    "unavailable",
+    "failed",
+    "one_package",
+    "no_ota",
+    "busy",
+    "no_stick",
 ];
 
 thread_local! {
@@ -38,7 +52,10 @@ async fn answer(mut asked: mpsc::Receiver<Inquirer>) {
                 assert!(serde_json::from_slice::<&RawValue>(&payload).is_ok());
                 Answer::Reply(b"{}".to_vec())
             }
-            Inquiry::Status | Inquiry::Trace(_) | Inquiry::Learned(_) => Answer::Trace(Vec::new()),
+            Inquiry::Status => Answer::Status(Box::default()),
+            Inquiry::Trace(_) | Inquiry::Learned(_) => Answer::Trace(Vec::new()),
+            Inquiry::Latest(_) => Answer::Latest(Latest::default()),
+            Inquiry::Maintenance(_) => Answer::Maintenance(Maintenance { on: false, open: 0 }),
             Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
         };
         let _ = caller.answer.send(answer);
@@ -49,8 +66,9 @@ async fn told(line: &[u8]) -> Vec<u8> {
     let (inquiries, asked) = mpsc::channel(1);
     let (told, ()) = tokio::join!(
         async move {
-            let told = carry_out(line, &inquiries).await;
-            drop(inquiries); // ends the other side
+            let counter = Counter::new(inquiries, House::default(), Desk::default());
+            let told = carry_out(line, &counter, None).await.line;
+            drop(counter); // ends the other side
             told
         },
         answer(asked)
@@ -58,7 +76,26 @@ async fn told(line: &[u8]) -> Vec<u8> {
     told
 }
 
+/// Commands that would run this very program.
+const OWN_PROGRAM: [&str; 3] = ["check", "explain", "bundle"];
+
 fuzz_target!(|line: &[u8]| {
+    // What a person types is understood or refused with a stable code, and can be completed.
+    if let Ok(text) = std::str::from_utf8(line) {
+        match words::understand(text) {
+            Ok(Some(call)) => assert!(call.json.is_object()),
+            Ok(None) => assert!(text.trim().is_empty()),
+            Err(slip) => assert!(CODES.contains(&slip.code), "{}", slip.code),
+        }
+        let _ = words::complete(text);
+    }
+    if let Ok(line) = serde_json::from_slice::<Value>(line)
+        && line["cmd"]
+            .as_str()
+            .is_some_and(|cmd| OWN_PROGRAM.contains(&cmd))
+    {
+        return;
+    }
     let told = RUNTIME.with(|runtime| {
         runtime
             .get_or_init(|| {

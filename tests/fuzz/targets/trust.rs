@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use lineside::clock::Wall;
 use lineside::ota::disk::Disk;
 use lineside::ota::floor::Book;
+use lineside::ota::tuf::draft::Draft;
 use lineside::ota::tuf::{Client, FetchError, Limits, Transport, canonical};
 
 /// A valid root of key pairs that nobody has any more.
@@ -73,6 +74,12 @@ fn parts(data: &[u8]) -> Vec<&[u8]> {
 fuzz_target!(|data: &[u8]| {
     let parts = parts(data);
     let part = |n: usize| parts.get(n).copied().unwrap_or_default();
+    // Whatever is carried to be signed is written again as it was read.
+    for bytes in [part(0), part(1)] {
+        if let Ok(draft) = Draft::parse(bytes) {
+            assert_eq!(Draft::parse(&draft.to_bytes()).as_ref(), Ok(&draft));
+        }
+    }
     let mut disk = Memory::default();
     disk.0.insert("ota/journal.a".to_owned(), part(2).to_vec());
     disk.0.insert("trust/timestamp.json".to_owned(), part(3).to_vec());
