@@ -394,7 +394,8 @@ fn long_instruction(number: usize, sentences: usize) -> Instruction {
 
 #[test]
 fn long_beginnings_that_nobody_uses_leave_the_cache_and_come_back_without_being_computed() {
-    const LINES: usize = 6;
+    // So many that even a machine with no time to spare is better off without them.
+    const LINES: usize = 24;
     let package = bundled();
     let mut engine = Engine::load(Load {
         model: support::model(&package).to_string_lossy().into_owned(),
@@ -426,7 +427,13 @@ fn long_beginnings_that_nobody_uses_leave_the_cache_and_come_back_without_being_
         let mut all = 0;
         for (line, fresh) in fresh.iter().enumerate() {
             let done = ask(&mut engine, line);
-            assert_eq!((&done.text, &done.choices), (&fresh.text, &fresh.choices));
+            // A slow machine cuts its passes elsewhere, and sums in another order differ a little;
+            // a beginning that came back wrong would say something else altogether.
+            assert_eq!(done.text, fresh.text);
+            assert_eq!((done.choices.len(), fresh.choices.len()), (2, 2));
+            let scores = done.choices.iter().zip(&fresh.choices);
+            let off = scores.map(|(one, other)| (one - other).abs());
+            assert!(off.fold(0.0, f32::max) < 0.5, "{done:?} {fresh:?}");
             assert!(done.tokens.cached > 200, "{done:?}");
             own += u64::from(done.tokens.computed);
             all += done.tokens.cached;
