@@ -15,6 +15,7 @@
 //! One time limit bounds the whole drain. What it cuts off is on the disk and is taken up at the
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
+mod air;
 mod cloud;
 mod heat;
 mod inference;
@@ -22,6 +23,8 @@ mod lessons;
 mod line;
 mod packages;
 pub mod plan;
+mod planner;
+mod swap;
 
 pub use inference::router;
 
@@ -35,6 +38,7 @@ use tokio::sync::mpsc;
 use tokio::task;
 use tokio::time::timeout;
 
+use self::air::Air;
 use crate::broker::mqtt::TlsError;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
@@ -98,11 +102,11 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
 
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
-    let (keeping, desk) = packages::start(&settings, &board, clock)?;
-    let manifest = plan::served(&settings, &board);
+    let air = Air::open(&settings, &board, clock)?;
+    let manifest = air.manifest(&settings, &board);
     let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
     let dispatch = Dispatch::new(
-        setup(&settings, manifest.as_ref()),
+        setup(&settings, air.first(), manifest.as_ref()),
         store.recovered,
         clock.now(),
     );
@@ -115,20 +119,27 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (uplink_events, uplink_inlet) = mpsc::channel(CHANNEL);
     let (uplink_commands, uplink_outlet) = mpsc::channel(CHANNEL);
     let (inquiries, inquiry_inlet) = mpsc::channel(CHANNEL);
+    let (outfits, outfit_inlet) = mpsc::channel(1);
+    let (planner, orders) = mpsc::channel(CHANNEL);
 
     let (inference, reins) = inference::start(
         &settings,
         board,
         clock,
-        engine_outlet,
-        engine_events,
+        inference::Ways {
+            commands: engine_outlet,
+            events: engine_events,
+            outfits,
+            orders,
+        },
         engine_pulse,
     );
+    let (keeping, swaps) = air.start(&settings, board, clock, planner, &reins).await?;
     let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
-    let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), desk);
+    let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), swaps.desk);
     let at_the_port = watch_the_port(&settings, counter.clone(), clock);
     let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
@@ -142,6 +153,9 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         uplink: uplink_inlet,
         allowance,
         inquiries: inquiry_inlet,
+        outfits: outfit_inlet,
+        probes: swaps.probes,
+        rollout: swaps.rollout,
     };
     let outlets = Outlets {
         broker: Outlet::new(broker_commands.clone()),
@@ -150,6 +164,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         uplink: Outlet::new(uplink_commands),
         learnt,
         appetite,
+        heard: Outlet::new(swaps.heard),
     };
     announce_ready(&notifier, &settings);
     let dispatching = shell::run(
@@ -335,8 +350,7 @@ fn caps(settings: &Settings) -> Caps {
     }
 }
 
-fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {
-    let folder = settings.model_package.as_deref();
+fn setup(settings: &Settings, folder: Option<&Path>, manifest: Option<&Manifest>) -> Setup {
     let package = folder.and_then(|folder| package::Package::open(folder).ok());
     Setup {
         topics: settings.topics.clone(),

@@ -53,7 +53,7 @@ pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
-    Flow, HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Parity, Proxy, Review, Roots,
+    Flow, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity, Proxy, Review, Roots,
     Settings, SpoolLimits, Trust, Upstream,
 };
 

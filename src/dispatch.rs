@@ -49,6 +49,7 @@ mod latest;
 mod lessons;
 mod memory;
 mod moves;
+mod outfit;
 mod persons;
 mod post;
 mod recover;
@@ -66,6 +67,7 @@ pub use doors::{Doors, Maintenance};
 pub use inquiry::{Answer, Governed, Inquiry, SessionNo, StatusReport, Timeline};
 pub use latest::{Brief, Latest, Standing, Wanted};
 pub use lessons::{Changed, Lesson, Lessons, TaskLessons};
+pub use outfit::{Heard, Outfit, Probe};
 pub use post::farewell;
 pub use recover::Recovered;
 
@@ -172,6 +174,8 @@ pub struct Effects {
     pub words: Vec<(SessionNo, String)>,
     /// What was learnt of reviewers, to be kept in place of what was.
     pub learnt: Option<Vec<u8>>,
+    /// For whoever decides what serves.
+    pub heard: Vec<Heard>,
 }
 
 impl Effects {
@@ -184,6 +188,7 @@ impl Effects {
             && self.answers.is_empty()
             && self.words.is_empty()
             && self.learnt.is_none()
+            && self.heard.is_empty()
     }
 }
 
@@ -204,6 +209,8 @@ pub struct Dispatch {
     away: away::Away,
     habits: Habits,
     learning: Learning,
+    worn: outfit::Worn,
+    rollout: Vec<u8>,
     persons: persons::Persons,
     /// What the governor allows, and what was last said of it.
     allowance: Allowance,
@@ -281,6 +288,8 @@ impl Dispatch {
             away: away::Away::default(),
             habits: Habits::default(),
             learning: Learning::default(),
+            worn: outfit::Worn::default(),
+            rollout: Vec::new(),
             persons: persons::Persons::default(),
             allowance: Allowance::default(),
             appetite: Appetite::default(),
@@ -312,6 +321,7 @@ impl Dispatch {
                 self.link = Link::Up;
                 self.link_why = None;
                 self.announce();
+                self.announce_rollout();
                 self.show_items_again();
             }
             broker::Event::Down { why } => {
@@ -367,7 +377,12 @@ impl Dispatch {
                 }
             }
             engine::Event::Tokens { ticket, text } => self.stream(ticket, &text),
-            engine::Event::Ended { ticket, result } => self.on_ended(ticket, result, now),
+            engine::Event::Ended {
+                ticket,
+                result,
+                load,
+            } => self.on_ended(ticket, result, load, now),
+            engine::Event::Load { load, end } => self.on_load(load, end),
         }
         self.work(now);
     }

@@ -55,6 +55,24 @@ pub struct Job {
     pub request: Request,
     /// When its time is up.
     pub due: Mono,
+    /// It must be computed, whatever was computed before: it is asked to see how well.
+    pub fresh: bool,
+}
+
+/// Which load of a model: whatever happens under it bears this, so that nothing counts for the
+/// model that came after. The first is 1; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadNo(pub u64);
+
+/// What became of a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadEnd {
+    /// It serves from now on.
+    Serves,
+    /// The model cannot be loaded; what served before still does, if anything did.
+    Failed(String),
+    /// Its process ended without being asked to, while it loaded or later.
+    Crashed(String),
 }
 
 /// What the engine can take.
@@ -74,7 +92,7 @@ pub enum State {
 /// How the engine is, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// One word: `absent`, `starting`, `ready`, `unloaded`, `restarting` or `unloadable`.
+    /// One word: `absent`, `starting`, `ready`, `unloaded`, `restarting`, `unloadable` or `paused`.
     pub word: &'static str,
     /// The reason, where there is one.
     pub why: Option<String>,
@@ -202,6 +220,15 @@ pub enum Event {
         ticket: TicketNo,
         /// How.
         result: Result<Completion, Fault>,
+        /// Under which load; none if it came to no model.
+        load: LoadNo,
+    },
+    /// A load was successful, or not.
+    Load {
+        /// Which.
+        load: LoadNo,
+        /// How.
+        end: LoadEnd,
     },
 }
 

@@ -78,6 +78,8 @@ pub mod rounds;
 // Whether and when it serves.
 pub mod course;
 
+pub mod gate;
+
 pub mod odds;
 
 pub mod verdict;

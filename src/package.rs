@@ -56,7 +56,7 @@ pub use features::{Blend, Features};
 pub use folder::MAX_ENTRIES;
 pub(crate) use folder::open as open_plain;
 pub use form::{Given, InputFault};
-pub use gate::Gate;
+pub use gate::{Gate, Item};
 pub use gguf::Header;
 pub use manifest::*;
 pub use risk::{MAX_TARGETS, RiskPoints};

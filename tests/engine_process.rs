@@ -206,6 +206,7 @@ impl House {
             ticket,
             request: request(text),
             due,
+            fresh: false,
         };
         self.commands.send(Command::Start(job)).await.unwrap();
         ticket
@@ -213,7 +214,7 @@ impl House {
 
     async fn end(&mut self) -> (TicketNo, Result<Completion, Fault>) {
         loop {
-            if let Event::Ended { ticket, result } = self.event().await {
+            if let Event::Ended { ticket, result, .. } = self.event().await {
                 return (ticket, result);
             }
         }

@@ -1,24 +1,26 @@
-//! The engine: which package it serves, how it is run, and its task.
+//! The engine: how it is run, and its task.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{GOODBYE, plan};
+use super::GOODBYE;
+use super::planner::{self, Order, Planner};
 use crate::clock::Clock;
-use crate::config::{self, Settings};
-use crate::engine::order::Book;
+use crate::config::Settings;
+use crate::dispatch::Outfit;
 use crate::engine::process::{self, Ends, Launch, Processes};
 use crate::engine::protocol::Allowance;
 use crate::engine::stockroom::Stockroom;
-use crate::engine::supervise::{ActiveModel, Beginnings, Succession, Supervisor, Wanted};
+use crate::engine::supervise::{Beginnings, Supervisor, Wanted};
 use crate::engine::{Command, Event, memo};
 use crate::governor::memory::pressure::Replan;
-use crate::governor::memory::{Board, Learned, Plan};
-use crate::package::{Manifest, Package, Task};
+use crate::governor::memory::Board;
+use crate::package::{Manifest, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
 use crate::service::Pulse;
@@ -43,6 +45,20 @@ pub(super) struct Reins {
     pub(super) replans: mpsc::Sender<Replan>,
     /// Conversations at a time by the present plan.
     pub(super) planned: watch::Receiver<Option<u16>>,
+    /// Bytes that the present plan needs.
+    pub(super) needs: Arc<AtomicU64>,
+}
+
+/// The ends of the engine's task that others have the other ends of.
+pub(super) struct Ways {
+    /// From the dispatcher.
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// To the dispatcher.
+    pub(super) events: mpsc::Sender<Event>,
+    /// To the dispatcher: what goes with a model.
+    pub(super) outfits: mpsc::Sender<Outfit>,
+    /// What is to serve.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 /// Starts the engine. What it serves is looked at meanwhile: a large package takes a while to be
@@ -51,32 +67,30 @@ pub(super) fn start(
     settings: &Settings,
     board: Board,
     clock: Clock,
-    commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
+    ways: Ways,
     pulse: Pulse,
 ) -> (Inference, Reins) {
-    let first = match settings.model_package {
-        Some(_) => Wanted::Coming,
-        None => Wanted::Nothing {
-            why: "no model package is set".into(),
-        },
-    };
-    let (say, wanted) = watch::channel(first);
+    let Ways {
+        commands,
+        events,
+        outfits,
+        orders,
+    } = ways;
+    let (say, wanted) = watch::channel(Wanted::Coming);
     let (allow, allowance) = watch::channel(None);
     let (processes, watched) = watch::channel(Processes::default());
     let (replans, asked_for) = mpsc::channel(REPLANS);
     let (plan, planned) = watch::channel(None);
     let unload_after = settings.engine.unload_after_idle;
-    if let Some(folder) = settings.model_package.clone() {
-        let planner = Planner {
-            folder,
-            engine: settings.engine.clone(),
-            board,
-            learned: Learned::default(),
-            plan: None,
-        };
-        tokio::spawn(planner.run(say, plan, asked_for));
-    }
+    let needs = Arc::new(AtomicU64::new(0));
+    let planner = Planner::new(settings.clone(), board, clock, Arc::clone(&needs));
+    tokio::spawn(planner.run(planner::Ends {
+        say,
+        planned: plan,
+        outfits,
+        asked_for,
+        orders,
+    }));
     let stockroom = stockroom(settings.state_dir.join(BEGINNINGS));
     let beginnings = match stockroom {
         Some(_) => Beginnings::Kept,
@@ -101,6 +115,7 @@ pub(super) fn start(
         processes: watched,
         replans,
         planned,
+        needs,
     };
     (Inference { task }, reins)
 }
@@ -176,195 +191,5 @@ fn stockroom(folder: PathBuf) -> Option<Stockroom> {
             tracing::warn!(path = shown, %error, "starts of the engine will be cold");
             None
         }
-    }
-}
-
-/// Looks at the package and plans for it; again when the governor asks for it.
-struct Planner {
-    folder: PathBuf,
-    engine: config::Engine,
-    board: Board,
-    /// What kills by the kernel have taught.
-    learned: Learned,
-    /// The plan in force.
-    plan: Option<Plan>,
-}
-
-impl Planner {
-    async fn run(
-        mut self,
-        say: watch::Sender<Wanted>,
-        planned: watch::Sender<Option<u16>>,
-        mut asked_for: mpsc::Receiver<Replan>,
-    ) {
-        let mut cause = None;
-        loop {
-            // It reads and digests gigabytes.
-            let work = move || {
-                let wanted = self.what_to_serve(cause);
-                (self, wanted)
-            };
-            let Ok((planner, wanted)) = tokio::task::spawn_blocking(work).await else {
-                return; // a defect, logged as such; what is served goes on
-            };
-            self = planner;
-            planned.send_replace(self.plan.as_ref().map(|plan| plan.run.sequences));
-            say.send_replace(wanted);
-            match asked_for.recv().await {
-                Some(replan) => cause = Some(replan),
-                None => return, // the governor is gone
-            }
-        }
-    }
-
-    /// What is to be served, planned for what there is now.
-    fn what_to_serve(&mut self, cause: Option<Replan>) -> Wanted {
-        match (cause, &self.plan) {
-            (Some(Replan::Killed), Some(plan)) => self.learned.on_oom(plan),
-            (Some(Replan::Killed | Replan::Smaller | Replan::Whole) | None, _) => {}
-        }
-        let mut board = self.learned.lower(self.board);
-        if let (Some(Replan::Smaller), Some(plan)) = (cause, &self.plan) {
-            let mut once = self.learned;
-            once.on_oom(plan);
-            board = once.lower(self.board);
-        }
-        match active_model(&self.folder, &self.engine, &board) {
-            Ok((mut model, plan)) => {
-                if cause.is_some() {
-                    model.succession = Succession::InPlace;
-                }
-                self.plan = Some(plan);
-                Wanted::Model(Arc::new(model))
-            }
-            Err(why) => {
-                let path = self.folder.display();
-                tracing::error!(%path, error = why, "the package is not served");
-                Wanted::Nothing { why }
-            }
-        }
-    }
-}
-
-/// The package in a folder, every byte verified, and how the best variant that fits is run. One that
-/// does not fit is never loaded.
-fn active_model(
-    folder: &Path,
-    engine: &config::Engine,
-    board: &Board,
-) -> Result<(ActiveModel, Plan), String> {
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
-    // First what takes no time.
-    let chosen = plan::choose(&package, board, engine).map_err(|refused| plan::why(&refused))?;
-    package.verify().map_err(|faults| faults.to_string())?;
-    tracing::info!(
-        path = %folder.display(),
-        reason = plan::told(&chosen),
-        "the model is planned"
-    );
-    let model = ActiveModel {
-        book: Book::of(&package, chosen.variant),
-        options: plan::options(&chosen.plan, engine),
-        draft: engine.draft_model.as_deref().map(PathBuf::from),
-        succession: Succession::Beside,
-    };
-    Ok((model, chosen.plan))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bundled() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
-    }
-
-    fn planner(folder: &Path, ram_bytes: u64) -> Planner {
-        Planner {
-            folder: folder.to_owned(),
-            engine: config::Engine::default(),
-            board: plan::board_with(ram_bytes),
-            learned: Learned::default(),
-            plan: None,
-        }
-    }
-
-    fn why(folder: &Path, ram_bytes: u64) -> String {
-        match planner(folder, ram_bytes).what_to_serve(None) {
-            Wanted::Nothing { why } => why,
-            Wanted::Model(_) | Wanted::Coming => panic!("it is served"),
-        }
-    }
-
-    fn served(ram_bytes: u64) -> Arc<ActiveModel> {
-        model(planner(&bundled(), ram_bytes).what_to_serve(None))
-    }
-
-    fn model(wanted: Wanted) -> Arc<ActiveModel> {
-        match wanted {
-            Wanted::Model(model) => model,
-            Wanted::Nothing { why } => panic!("it is not served: {why}"),
-            Wanted::Coming => panic!("it is not looked at"),
-        }
-    }
-
-    #[test]
-    fn an_engine_that_the_kernel_killed_is_planned_smaller_and_takes_over_in_place() {
-        let mut planner = planner(&bundled(), u64::MAX);
-        let first = model(planner.what_to_serve(None));
-        assert_eq!(first.succession, Succession::Beside);
-        let smaller = model(planner.what_to_serve(Some(Replan::Killed)));
-        assert_eq!(smaller.succession, Succession::InPlace);
-        let size = |model: &ActiveModel| (model.options.sequences, model.options.cache_tokens);
-        assert!(size(&smaller) < size(&first), "{smaller:?}");
-        // It is remembered: enough again is not more than what was killed.
-        let again = model(planner.what_to_serve(Some(Replan::Whole)));
-        assert_eq!(size(&again), size(&smaller));
-    }
-
-    #[test]
-    fn a_plan_that_was_made_smaller_for_a_shortage_is_whole_again_after_it() {
-        let mut planner = planner(&bundled(), u64::MAX);
-        let first = model(planner.what_to_serve(None));
-        let smaller = model(planner.what_to_serve(Some(Replan::Smaller)));
-        assert!(smaller.options.cache_tokens < first.options.cache_tokens);
-        let again = model(planner.what_to_serve(Some(Replan::Whole)));
-        assert_eq!(again.options, first.options);
-    }
-
-    #[test]
-    fn the_bundled_package_can_be_served_and_one_that_is_not_there_has_a_reason() {
-        assert!(served(u64::MAX).book.file().starts_with(bundled()));
-        let why = why(Path::new("/nonexistent/package"), u64::MAX);
-        assert!(why.contains("manifest"), "{why}");
-    }
-
-    #[test]
-    fn a_model_that_does_not_fit_is_not_loaded_and_the_reason_has_the_numbers() {
-        let why = why(&bundled(), 16 << 20);
-        assert!(why.contains("does not fit into memory"), "{why}");
-        assert!(why.contains("16.0 MiB are there"), "{why}");
-        let package = Package::open(&bundled()).unwrap();
-        for (variant, _) in package.variants() {
-            assert!(why.contains(&variant.quantization), "{why}");
-        }
-    }
-
-    #[test]
-    fn where_the_best_variant_does_not_fit_the_next_one_is_served() {
-        let package = Package::open(&bundled()).unwrap();
-        let all: Vec<_> = package.variants().map(|(variant, _)| variant).collect();
-        let engine = config::Engine::default();
-        let file = |ram_bytes| served(ram_bytes).book.file().to_owned();
-        assert_eq!(file(u64::MAX), package.model_path(all[0]));
-        let first_fits = |ram_bytes: &u64| {
-            let chosen = plan::choose(&package, &plan::board_with(*ram_bytes), &engine);
-            chosen.is_ok_and(|chosen| chosen.variant == all[0])
-        };
-        let mut sizes = (16..256).map(|mib: u64| mib << 20);
-        let least = sizes.find(first_fits).unwrap();
-        assert_eq!(file(least), package.model_path(all[0]));
-        assert_eq!(file(least - (1 << 20)), package.model_path(all[1]));
     }
 }

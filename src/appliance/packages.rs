@@ -11,7 +11,7 @@
 //! outcome and tried again, and ends nothing else.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -19,13 +19,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::plan;
+use super::swap::{Holding, Looked};
 use crate::clock::{Clock, Now};
 use crate::config::{self, PackageSource, Settings};
 use crate::governor::memory::{self, Board};
+use crate::ota::course::{Named, Ring};
 use crate::ota::desk::{Desk, Order, Outcome, Report, Root};
+use crate::ota::disk;
 use crate::ota::fetch::{RealPulse, Stop, Terms};
+use crate::ota::floor::{Book, Journal};
 use crate::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
-use crate::ota::rollout;
+use crate::ota::rollout::{self, Turn};
 use crate::ota::rounds::{Ended, Rounds};
 use crate::ota::source::{self, Folder, Source};
 use crate::ota::store::PackageId;
@@ -51,15 +55,24 @@ impl Keeping {
     }
 }
 
+/// What the keeper and the course have to do with each other.
+pub(super) struct Ties {
+    /// The files in which both write; none where they cannot be read.
+    pub(super) journal: Option<Journal<disk::Folder>>,
+    /// What the course holds.
+    pub(super) holding: Arc<Mutex<Holding>>,
+    /// Hears what is here.
+    pub(super) looked: Box<dyn Fn(Looked) + Send>,
+}
+
 /// Starts it, where packages come over the air.
 pub(super) fn start(
     settings: &Settings,
+    ota: config::Ota,
     board: &Board,
     clock: Clock,
-) -> std::io::Result<(Option<Keeping>, Desk)> {
-    let Some(ota) = settings.ota.clone() else {
-        return Ok((None, Desk::default()));
-    };
+    ties: Ties,
+) -> std::io::Result<(Keeping, Desk, watch::Receiver<Report>)> {
     let ring = ota.ring.clone().unwrap_or_else(|| LAST_RING.into());
     let device = settings.name.to_string();
     let report = Report {
@@ -75,7 +88,7 @@ pub(super) fn start(
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicBool::new(false)),
     );
-    let desk = Desk::new(orders, report, Arc::clone(&stop));
+    let desk = Desk::new(orders, report.clone(), Arc::clone(&stop));
     let thread = Thread {
         site: Site {
             device,
@@ -85,13 +98,15 @@ pub(super) fn start(
         },
         state_dir: settings.state_dir.clone(),
         headroom_bytes: settings.spool.headroom_bytes,
-        serving: settings.model_package.clone(),
+        configured: settings.model_package.clone(),
         rounds: Rounds::new(ota.check_every),
         ota,
         engine: settings.engine.clone(),
         board: *board,
         clock,
         keeper: None,
+        ties,
+        pointed: None,
         say,
         stop: Arc::clone(&stop),
         end: Arc::clone(&end),
@@ -99,7 +114,7 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("packages".into())
         .spawn(move || thread.run(&inbox))?;
-    Ok((Some(Keeping { stop, end }), desk))
+    Ok((Keeping { stop, end }, desk, report))
 }
 
 fn named(source: &PackageSource) -> String {
@@ -113,8 +128,8 @@ struct Thread {
     site: Site,
     state_dir: PathBuf,
     headroom_bytes: u64,
-    /// The folder that serves.
-    serving: Option<PathBuf>,
+    /// The configuration's package.
+    configured: Option<PathBuf>,
     rounds: Rounds,
     ota: config::Ota,
     engine: config::Engine,
@@ -122,6 +137,9 @@ struct Thread {
     clock: Clock,
     /// None until its root and its store could be read.
     keeper: Option<Keeper>,
+    ties: Ties,
+    /// What `current` names.
+    pointed: Option<PackageId>,
     say: watch::Sender<Report>,
     stop: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
@@ -146,9 +164,10 @@ impl Thread {
     }
 
     /// Until the next look, or an order that comes before; none at the end.
-    fn wait(&self, pause: Duration, inbox: &Receiver<Order>) -> Option<Order> {
+    fn wait(&mut self, pause: Duration, inbox: &Receiver<Order>) -> Option<Order> {
         let due = self.clock.now().mono.after(pause);
         loop {
+            self.point();
             let left = due.since(self.clock.now().mono);
             if left.is_zero() {
                 return Some(Order::default());
@@ -175,14 +194,21 @@ impl Thread {
         });
         let mut sources = self.sources(order)?;
         if self.keeper.is_none() {
-            self.keeper = Some(Keeper::open(
-                self.site.clone(),
-                &self.state_dir,
-                &self.ota.root_file,
-                self.headroom_bytes,
-            )?);
+            if self.ties.journal.is_none() {
+                // It could not be read at the start; nothing is swapped until a restart.
+                self.ties.journal = Some(Book::open(disk::Folder::new(&self.state_dir))?.journal());
+            }
+            if let Some(journal) = &self.ties.journal {
+                self.keeper = Some(Keeper::open(
+                    self.site.clone(),
+                    &self.state_dir,
+                    journal,
+                    &self.ota.root_file,
+                    self.headroom_bytes,
+                )?);
+            }
         }
-        let serving = self.serving();
+        let configured = self.configured();
         let Some(keeper) = &mut self.keeper else {
             return Ok(Found::Nothing); // it was opened just now
         };
@@ -195,13 +221,26 @@ impl Thread {
             stop: Arc::clone(&self.stop),
         };
         let (board, engine, say) = (&self.board, &self.engine, &self.say);
+        let holding = &self.ties.holding;
         let around = Around {
             sources: &mut sources,
             pulse: &mut pulse,
+            held: &|| {
+                let mut held = locked(holding).held.clone();
+                held.extend(configured.clone());
+                held
+            },
+            taken_back: &|digest| {
+                let holding = locked(holding);
+                let own = holding.taken_back.iter().find(|(it, _)| *it == digest);
+                own.map(|(_, why)| why.clone())
+            },
             fits: &mut |variant| fits(variant, board, engine),
             tell: &mut |progress| told(say, progress),
         };
-        keeper.check(&wish, serving.as_ref(), around)
+        let looked = keeper.check(&wish, around);
+        (self.ties.looked)(heard(&wish, &looked));
+        looked
     }
 
     fn sources(&self, order: &Order) -> Result<Vec<Box<dyn Source>>, KeepError> {
@@ -214,10 +253,23 @@ impl Thread {
         }
     }
 
-    /// The package in the store that serves, if one does.
-    fn serving(&self) -> Option<PackageId> {
+    /// The link that names what is committed follows the journal.
+    fn point(&mut self) {
+        let current = locked(&self.ties.holding).current.clone();
+        if let (Some(keeper), Some(id)) = (&mut self.keeper, &current)
+            && self.pointed != current
+        {
+            match keeper.point(id) {
+                Ok(()) => self.pointed = current,
+                Err(error) => tracing::warn!(%error, "the link to what is committed"),
+            }
+        }
+    }
+
+    /// The configuration's package, where it is one of the store.
+    fn configured(&self) -> Option<PackageId> {
         let keeper = self.keeper.as_ref()?;
-        let served = std::fs::canonicalize(self.serving.as_ref()?).ok()?;
+        let served = std::fs::canonicalize(self.configured.as_ref()?).ok()?;
         let is_served = |id: &PackageId| {
             std::fs::canonicalize(keeper.folder(id)).is_ok_and(|folder| folder == served)
         };
@@ -248,6 +300,13 @@ impl Thread {
                 }
             }
             Ok(Found::Ready(_)) => {}
+            Ok(Found::TakenBack(id, why)) => {
+                tracing::info!(
+                    package = %id,
+                    reason = why,
+                    "the package that is meant was taken back here and is not tried again"
+                );
+            }
             Err(error) => tracing::warn!(code = error.code(), %error, "no package came"),
         }
         let keeper = self.keeper.as_ref();
@@ -272,6 +331,29 @@ impl Thread {
             report.packages = here.map(|id| id.to_string()).collect();
         });
     }
+}
+
+fn locked(holding: &Mutex<Holding>) -> MutexGuard<'_, Holding> {
+    // It is replaced as a whole, so a thread that ended with the lock left a whole one.
+    holding.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a look says to the course. One that failed says nothing, and one for a package that was named
+/// says nothing of the ring.
+fn heard(wish: &Wish, looked: &Result<Found, KeepError>) -> Looked {
+    let ring = match (wish, looked) {
+        (Wish::Package(_), _) | (Wish::Ring, Err(_)) => None,
+        (Wish::Ring, Ok(Found::Waiting(_, Turn::Halted))) => Some(Ring::Halted),
+        (Wish::Ring, Ok(_)) => Some(Ring::Open),
+    };
+    let ready = match looked {
+        Ok(Found::Ready(ready)) => Some(Named {
+            id: ready.id.clone(),
+            digest: ready.digest,
+        }),
+        Ok(_) | Err(_) => None,
+    };
+    Looked { ready, ring }
 }
 
 fn told(say: &watch::Sender<Report>, progress: Progress<'_>) {

@@ -6,13 +6,14 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Settings};
 use crate::engine::protocol::{Flash, KvType, Mapping, Options, Without};
 use crate::governor::memory::{
     self, Board, Cpu, Kv, Matrix, Plan, Refusal, Shape, Wishes, parts, room,
 };
+use crate::ota::keeper::STORE;
 use crate::package::{Header, Manifest, Package, Variant, gguf};
 
 /// Jobs inside the engine, for each conversation: enough that no pass runs with a place free while
@@ -85,22 +86,36 @@ pub fn why(refused: &[(&Variant, Refusal)]) -> String {
     why
 }
 
-/// The manifest as it is served on this board: its first variant is the one that fits, and its
-/// context what the plan allows. None where it cannot be read; the engine says why.
-pub fn served(settings: &Settings, board: &Board) -> Option<Manifest> {
-    let folder = settings.model_package.as_deref()?;
+/// The folder that serves, as far as can be seen without asking the service: what was committed
+/// last, else the configuration's.
+pub fn folder(settings: &Settings) -> Option<PathBuf> {
+    let committed = settings.ota.as_ref().and_then(|_| {
+        let current = settings.state_dir.join(STORE).join("current");
+        std::fs::canonicalize(current).ok()
+    });
+    committed.or_else(|| settings.model_package.clone())
+}
+
+/// The manifest of a folder as it is served on this board; see [`as_served`]. None where it cannot be
+/// read; the engine says why.
+pub fn served(folder: &Path, board: &Board, engine: &config::Engine) -> Option<Manifest> {
     let Ok(package) = Package::open(folder) else {
         return crate::package::manifest_in(folder).ok();
     };
-    let mut manifest = package.manifest().clone();
-    if let Ok(chosen) = choose(&package, board, &settings.engine) {
-        let place = manifest.variants.iter().position(|it| it == chosen.variant);
-        if let Some(place) = place {
-            manifest.variants[..=place].rotate_right(1);
-        }
-        manifest.runtime.context_tokens = chosen.plan.run.context_tokens.into();
+    Some(match choose(&package, board, engine) {
+        Ok(chosen) => as_served(package.manifest(), chosen.variant, &chosen.plan),
+        Err(_) => package.manifest().clone(),
+    })
+}
+
+/// The manifest with the variant that is served as its first, and its context what the plan allows.
+pub fn as_served(manifest: &Manifest, variant: &Variant, plan: &Plan) -> Manifest {
+    let mut manifest = manifest.clone();
+    if let Some(place) = manifest.variants.iter().position(|it| it == variant) {
+        manifest.variants[..=place].rotate_right(1);
     }
-    Some(manifest)
+    manifest.runtime.context_tokens = plan.run.context_tokens.into();
+    manifest
 }
 
 /// What the site has fixed, and what the package wants.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checker;
 use super::file::NumberOr;
-use super::settings::{Ota, PackageSource};
+use super::settings::{OnAlarm, Ota, PackageSource};
 use super::{keys, secret, tiers};
 use crate::router::Window;
 
@@ -28,6 +28,10 @@ pub(super) struct Section {
     pub(super) min_bytes_per_s: u64,
     pub(super) hours: Option<String>,
     pub(super) keep_bytes: u64,
+    pub(super) trial_requests: u32,
+    pub(super) trial_s: u64,
+    pub(super) watch_every_s: NumberOr,
+    pub(super) on_alarm: String,
 }
 
 /// What becomes of it; the inner `None` is no OTA, the outer one a fault.
@@ -64,6 +68,16 @@ pub(super) fn check(checker: &mut Checker<'_>, section: &Section) -> Option<Opti
         min_bytes_per_s: section.min_bytes_per_s,
         hours: hours?,
         keep_bytes: section.keep_bytes,
+        trial_requests: section.trial_requests,
+        trial_for: Duration::from_secs(section.trial_s),
+        watch_every: section
+            .watch_every_s
+            .number()
+            .map(|it| Duration::from_secs(it.into())),
+        on_alarm: match section.on_alarm.as_str() {
+            "roll_back" => OnAlarm::RollBack,
+            _ => OnAlarm::Tell,
+        },
     }))
 }
 

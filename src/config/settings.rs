@@ -430,6 +430,23 @@ pub struct Ota {
     pub hours: Option<Window>,
     /// Bytes of packages beyond which those go that are not needed to serve or to go back.
     pub keep_bytes: u64,
+    /// Requests that a package must answer well before it serves for good.
+    pub trial_requests: u32,
+    /// How long it must have served by then.
+    pub trial_for: Duration,
+    /// How often an item of its gate is asked again afterwards; absent: never.
+    pub watch_every: Option<Duration>,
+    /// What happens if it answers these worse than at its gate.
+    pub on_alarm: OnAlarm,
+}
+
+/// What happens when a package got worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAlarm {
+    /// People are told.
+    Tell,
+    /// The package before it serves, too.
+    RollBack,
 }
 
 /// Where packages come from.

@@ -51,6 +51,7 @@ impl Dispatch {
                     self.engine.running -= 1;
                     self.engine.pause = None;
                     self.out.engine.push(engine::Command::Cancel(no));
+                    self.hear_late();
                     self.edge_late(no, now);
                 }
                 Some(State::Waiting) if is_held => {

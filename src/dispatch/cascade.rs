@@ -16,7 +16,7 @@ use super::away::Last;
 use super::moves::Tell;
 use super::{Case, Dispatch, Trip, engine};
 use crate::clock::Now;
-use crate::engine::{Completion, Form};
+use crate::engine::{Completion, Form, LoadNo};
 use crate::intake::{Code, Detail, Late, Request};
 use crate::reply::Source;
 use crate::router::affinity::Went;
@@ -113,7 +113,13 @@ impl Dispatch {
     }
 
     /// The edge has answered.
-    pub(super) fn edge_answered(&mut self, no: TicketNo, mut completion: Completion, now: Now) {
+    pub(super) fn edge_answered(
+        &mut self,
+        no: TicketNo,
+        mut completion: Completion,
+        load: LoadNo,
+        now: Now,
+    ) {
         let Some(held) = self.held.get(&no) else {
             return;
         };
@@ -122,13 +128,13 @@ impl Dispatch {
         if held.request.detail == Detail::Whole {
             completion.free.clear();
         }
-        completion.confidence = self.sure(&held.request, completion.confidence);
+        completion.confidence = self.sure(&held.request, completion.confidence, load);
         let first_token = Some(f64::from(completion.first_token_ms));
         let said = Said {
             by: By::Edge,
             confidence: Some(completion.confidence),
         };
-        let judged = self.setup.router.judge(&held.request, &said);
+        let judged = self.router_of(load).judge(&held.request, &said);
         let owed = held.decision.owed.is_some();
         let rule = Why::Rule(held.decision.route.rule.clone());
         let next = self
@@ -136,8 +142,9 @@ impl Dispatch {
             .into_iter()
             .next();
         let is_cloud = matches!(next, Some(Tier::Cloud(_)));
-        let verifies = is_cloud && self.setup.router.verifies(&held.request);
+        let verifies = is_cloud && self.router_of(load).verifies(&held.request);
         let doubts = matches!(judged, Judgement::Doubt(_)) && next.is_some();
+        self.hear_answer(load, &completion, doubts);
         self.went(
             no,
             if owed || verifies || doubts {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Dispatch;
 use super::cascade::agree;
 use crate::clock::{Now, Wall};
-use crate::engine::Completion;
+use crate::engine::{Completion, LoadNo};
 use crate::intake::Request;
 use crate::reply::Source;
 use crate::router::affinity::Went;
@@ -93,10 +93,10 @@ impl Dispatch {
 
     /// What a calibrated confidence of the edge is worth on this line. Under a schema of its own,
     /// an answer is none of the task's.
-    pub(super) fn sure(&self, request: &Request, calibrated: f32) -> f32 {
+    pub(super) fn sure(&self, request: &Request, calibrated: f32, load: LoadNo) -> f32 {
         let own = request.schema.is_some();
         let task = request.ask.task().filter(|_| !own);
-        self.learning.sure(task, calibrated)
+        self.learning_of(load).sure(task, calibrated)
     }
 
     /// A person has given the answer, which says whether the edge's was right. One that the edge

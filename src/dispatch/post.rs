@@ -26,6 +26,8 @@ const STATUS: ParcelId = ParcelId(u64::MAX);
 const MAX_PIECES: usize = 256;
 /// A piece of an answer; nobody asks what became of it.
 const PIECE: ParcelId = ParcelId(u64::MAX - 1);
+/// Where packages stand; always the last one counts.
+const ROLLOUT: ParcelId = ParcelId(u64::MAX - 2);
 
 #[derive(Debug, Default)]
 pub(super) struct Post {
@@ -309,7 +311,7 @@ impl Dispatch {
             self.post.pieces = self.post.pieces.saturating_sub(1);
             return;
         }
-        if id == STATUS {
+        if id == STATUS || id == ROLLOUT {
             return;
         }
         self.on_item_parcel(id);
@@ -412,6 +414,24 @@ impl Dispatch {
             payload: self.status_message(),
             ..farewell(&self.setup.topics)
         }));
+    }
+
+    /// Where packages stand, in the words of whoever knows.
+    pub fn on_rollout(&mut self, told: Vec<u8>) {
+        self.rollout = told;
+        self.announce_rollout();
+    }
+
+    /// Says it on its topic. Without a line it is said when there is one.
+    pub(super) fn announce_rollout(&mut self) {
+        if self.link == Link::Up && !self.rollout.is_empty() {
+            self.out.broker.push(Command::Publish(Parcel {
+                id: ROLLOUT,
+                topic: self.setup.topics.ota_state(),
+                payload: self.rollout.clone(),
+                ..farewell(&self.setup.topics)
+            }));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
-use super::{Answer, Dispatch, Effects, Inquiry, SessionNo};
+use super::{Answer, Dispatch, Effects, Heard, Inquiry, Outfit, Probe, SessionNo};
 use crate::clock::Clock;
 use crate::governor::{Allowance, Appetite};
 use crate::service::{Pulse, Stop};
@@ -22,6 +22,10 @@ const BEAT: Duration = Duration::from_millis(500);
 
 /// Messages taken in one turn: enough to fill a group commit, not so many that an answer waits.
 const MAX_EVENTS_A_TURN: usize = 256;
+
+/// Ends of requests that wait to be heard of: a disk may take seconds for a decision. Beyond, the
+/// oldest are forgotten, which makes a trial longer and nothing else.
+const MAX_HEARD: usize = 4096;
 
 /// A question and the way back.
 #[derive(Debug)]
@@ -56,6 +60,12 @@ pub struct Inlets {
     pub allowance: watch::Receiver<Allowance>,
     /// What people ask.
     pub inquiries: mpsc::Receiver<Inquirer>,
+    /// What goes with a model.
+    pub outfits: mpsc::Receiver<Outfit>,
+    /// What is to be asked of a model again.
+    pub probes: mpsc::Receiver<Probe>,
+    /// Where packages stand, for its topic.
+    pub rollout: watch::Receiver<Vec<u8>>,
 }
 
 /// Where effects go.
@@ -74,6 +84,8 @@ pub struct Outlets {
     pub learnt: watch::Sender<Vec<u8>>,
     /// To the governor: what is asked of the engine.
     pub appetite: watch::Sender<Appetite>,
+    /// To whoever decides what serves.
+    pub heard: Outlet<Heard>,
 }
 
 /// A bounded channel, and what it did not take yet.
@@ -105,6 +117,16 @@ impl<T> Outlet<T> {
                 Err(mpsc::error::TrySendError::Closed(_)) => break,
             }
         }
+    }
+
+    /// Lets go of the oldest that may be missed, where too many wait.
+    fn forget_beyond(&mut self, most: usize, may_be_missed: impl Fn(&T) -> bool) {
+        let mut over = self.waiting.len().saturating_sub(most);
+        self.waiting.retain(|item| {
+            let goes = over > 0 && may_be_missed(item);
+            over -= usize::from(goes);
+            !goes
+        });
     }
 
     /// Waits until there is room for what waits. Safe to drop and call again.
@@ -168,6 +190,12 @@ pub async fn run(
                 let allowance = inlets.allowance.borrow_and_update().clone();
                 dispatch.on_allowance(allowance, clock.now());
             }
+            Some(outfit) = inlets.outfits.recv() => dispatch.on_outfit(outfit),
+            Some(probe) = inlets.probes.recv() => dispatch.on_probe(probe, clock.now()),
+            Ok(()) = inlets.rollout.changed() => {
+                let told = inlets.rollout.borrow_and_update().clone();
+                dispatch.on_rollout(told);
+            }
             Some(caller) = inlets.inquiries.recv() => {
                 next_session += 1;
                 let session = SessionNo(next_session);
@@ -186,6 +214,7 @@ pub async fn run(
             () = outlets.broker.has_room() => {}
             () = outlets.engine.has_room() => {}
             () = outlets.uplink.has_room() => {}
+            () = outlets.heard.has_room() => {}
             () = sleep_until(clock.instant(wake).into()) => {
                 let now = clock.now();
                 if due <= now.mono {
@@ -218,6 +247,8 @@ impl Outlets {
             self.learnt.send_replace(learnt);
         }
         self.broker.extend(effects.broker);
+        self.heard.extend(effects.heard);
+        self.heard.forget_beyond(MAX_HEARD, |it| matches!(it, Heard::Answer(..)));
         for (session, text) in effects.words {
             if let Some(words) = callers.get(&session).and_then(|it| it.words.as_ref()) {
                 let _ = words.try_send(text); // without room it is in the answer all the same

@@ -35,6 +35,7 @@ impl Dispatch {
     /// The governor allows something else than before.
     pub fn on_allowance(&mut self, allowance: Allowance, now: Now) {
         let before = std::mem::replace(&mut self.allowance, allowance);
+        self.hear_heat();
         let door = self.allowance.taken;
         if door > before.taken {
             self.sift(now);

@@ -4,7 +4,7 @@ use super::accept::trail_op;
 use super::store::Pending;
 use super::{ASK_AGAIN, Case, Dispatch, Held, InboxRecord, LEASE, MAX_CRASHES, Phase, engine};
 use crate::clock::Now;
-use crate::engine::{Completion, Fault, Job};
+use crate::engine::{Completion, Fault, Job, LoadNo};
 use crate::governor::Taken;
 use crate::intake::Code;
 use crate::router::{Decision, Tier};
@@ -187,6 +187,7 @@ impl Dispatch {
             ticket: no,
             request: held.request.clone(),
             due: self.slips.get(&no).map_or(now.mono, |slip| slip.deadline),
+            fresh: false,
         };
         self.engine.running += 1;
         self.out.engine.push(engine::Command::Start(job));
@@ -235,7 +236,16 @@ impl Dispatch {
     }
 
     /// The engine is done with a job, one way or the other.
-    pub(super) fn on_ended(&mut self, no: TicketNo, result: Result<Completion, Fault>, now: Now) {
+    pub(super) fn on_ended(
+        &mut self,
+        no: TicketNo,
+        result: Result<Completion, Fault>,
+        load: LoadNo,
+        now: Now,
+    ) {
+        if self.is_probe(no, &result) {
+            return;
+        }
         if self
             .slips
             .get(&no)
@@ -245,10 +255,13 @@ impl Dispatch {
             return;
         }
         self.engine.running -= 1;
+        if let Err(fault) = &result {
+            self.hear_fault(load, fault);
+        }
         match result {
             Ok(completion) => {
                 self.engine.pause = None;
-                self.edge_answered(no, completion, now);
+                self.edge_answered(no, completion, load, now);
             }
             Err(Fault::Busy) => {
                 self.requeue(no, Requeue::Busy, now);

@@ -29,6 +29,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::order::Book;
@@ -38,7 +40,7 @@ use super::protocol::{
     ToEngine, Without, Work, WorkNo,
 };
 use super::supervise::LOAD_LIMIT;
-use super::{Completion, Fault, Origin};
+use super::{Completion, Fault, Finish, Form, Origin};
 use crate::package::Gate;
 
 /// What it is called among processes.
@@ -88,6 +90,9 @@ pub enum ExamError {
     /// It said something that nobody asked for.
     #[error("the engine told of work that it was not given")]
     Stranger,
+    /// Nobody wants the answers any more.
+    #[error("it was stopped")]
+    Stopped,
 }
 
 /// An engine process and this side of its socket.
@@ -99,6 +104,8 @@ pub struct Sitting {
     /// Questions inside at a time.
     most: usize,
     next: u64,
+    /// Ends it before the next answer, once it is set.
+    stop: Arc<AtomicBool>,
 }
 
 /// How a model is run so that the same questions have the same answers every time: one
@@ -144,6 +151,7 @@ impl Sitting {
             facts: Facts::default(),
             most,
             next: 0,
+            stop: Arc::default(),
         };
         sitting.say(&ToEngine::Load(Box::new(load)))?;
         match sitting.hear(LOAD_LIMIT)? {
@@ -161,6 +169,13 @@ impl Sitting {
             .set_read_timeout(Some(SILENCE))
             .map_err(ExamError::Start)?;
         Ok(sitting)
+    }
+
+    /// The same, that ends before its next answer when this is set.
+    #[must_use]
+    pub fn until(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// What was loaded.
@@ -204,6 +219,9 @@ impl Sitting {
             }
             if inside.is_empty() {
                 break;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(ExamError::Stopped);
             }
             let (no, end) = match self.hear(SILENCE)? {
                 FromEngine::Done(done) => (done.no, Ok(*done)),
@@ -334,6 +352,27 @@ pub fn by_task<'g>(gate: &'g Gate, marks: &[Mark]) -> BTreeMap<&'g str, (usize, 
     counts
 }
 
+/// How many answers have the form of their task: whole, and JSON where that is asked for. The rule
+/// that the engine writes by sees to the rest.
+pub fn valid(marks: &[Mark]) -> usize {
+    let is_valid = |mark: &&Mark| {
+        mark.answer.as_ref().is_ok_and(|it| {
+            let reads = it.form == Form::Text
+                || serde_json::from_str::<serde::de::IgnoredAny>(&it.text).is_ok();
+            it.finish == Finish::End && reads
+        })
+    };
+    marks.iter().filter(is_valid).count()
+}
+
+/// The median time of the answers that came; none where none did.
+pub fn median(marks: &[Mark]) -> Option<Duration> {
+    let answered = marks.iter().filter(|mark| mark.answer.is_ok());
+    let mut took: Vec<Duration> = answered.map(|mark| mark.took).collect();
+    took.sort_unstable();
+    took.get(took.len() / 2).copied()
+}
+
 /// How far confidence is off on average, over tenths: of the answers in each tenth, what was said
 /// against what was right. None without an answer.
 pub fn calibration_error(marks: &[Mark]) -> Option<f64> {
@@ -385,6 +424,44 @@ mod tests {
         // Too much in one tenth is not made up for by too little in another one.
         let off = [mark(1.0, false), mark(0.0, true)];
         assert!((calibration_error(&off).unwrap() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_median_is_of_those_that_were_answered() {
+        let took = |ms, answer| Mark {
+            answer,
+            took: Duration::from_millis(ms),
+            ..mark(1.0, true)
+        };
+        let good = || Ok(Completion::default());
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[took(9, Err(Fault::Busy))]), None);
+        let marks = [took(5, good()), took(1, good()), took(900, good())];
+        assert_eq!(median(&marks), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_short_or_is_no_json_has_not_its_form() {
+        let answer = |text: &str, form, finish| Mark {
+            answer: Ok(Completion {
+                text: text.into(),
+                form,
+                finish,
+                ..Completion::default()
+            }),
+            ..mark(1.0, true)
+        };
+        let marks = [
+            answer("{}", Form::Json, Finish::End),
+            answer("words {", Form::Text, Finish::End),
+            answer("words", Form::Text, Finish::Length),
+            answer("{", Form::Json, Finish::End),
+            Mark {
+                answer: Err(Fault::Crashed),
+                ..mark(1.0, true)
+            },
+        ];
+        assert_eq!(valid(&marks), 2);
     }
 
     #[test]

@@ -20,6 +20,8 @@
 //! it; once that is ready it serves, and the old one finishes what it has and is ended. If the
 //! new model cannot be loaded, the old one goes on. Where memory does not suffice for both
 //! ([`Succession::InPlace`]), the old one is ended first, and what it had is as if it had waited.
+//! Where the memory is needed for something else for a while ([`Wanted::Resting`]), nothing serves
+//! and whatever comes waits.
 //!
 //! Invariants:
 //!
@@ -52,7 +54,7 @@ use self::pieces::{Left, Pieces, Place};
 use super::memo::{self, Key, Memo};
 use super::order::Book;
 use super::protocol::{Allowance, FromEngine, Options, Piece, ToEngine};
-use super::{Command, Event, Report, State};
+use super::{Command, Event, LoadEnd, LoadNo, Report, State};
 use crate::clock::Mono;
 
 /// Which process; never used twice.
@@ -66,6 +68,11 @@ pub enum Wanted {
     Coming,
     /// Nothing, for this reason.
     Nothing {
+        /// For people.
+        why: String,
+    },
+    /// Nothing for a while, for this reason: the memory is needed. Whatever comes waits.
+    Resting {
         /// For people.
         why: String,
     },
@@ -84,6 +91,8 @@ pub struct ActiveModel {
     pub draft: Option<PathBuf>,
     /// How it takes over from the one before.
     pub succession: Succession,
+    /// Which load this is. The same model under another number is not loaded again.
+    pub load: LoadNo,
 }
 
 /// How a model takes over.
@@ -102,6 +111,11 @@ impl ActiveModel {
     /// and who is turned away waits longer than who stands at the back.
     fn slots(&self) -> u32 {
         u32::from(self.options.queue.max(1))
+    }
+
+    /// Whether both are the same but for their numbers, and how they take over.
+    fn is_like(&self, other: &Self) -> bool {
+        self.book == other.book && self.options == other.options && self.draft == other.draft
     }
 
     fn name(&self) -> String {
@@ -172,6 +186,8 @@ pub struct Supervisor {
     crashes: u64,
     last_child: u64,
     last_work: u64,
+    /// The load that was last told to serve.
+    switched: LoadNo,
     said: Option<State>,
     told: Option<Report>,
     /// Something may have to be announced: most turns change nothing that people want to hear.
@@ -208,6 +224,7 @@ impl Supervisor {
             crashes: 0,
             last_child: 0,
             last_work: 0,
+            switched: LoadNo::default(),
             said: None,
             told: None,
             changed: true,
@@ -367,6 +384,7 @@ impl Supervisor {
             self.retiring = None;
         }
         self.pursue(now);
+        self.tell_of_switch();
         let ready = self.serving.as_ref().and_then(Life::ready_child);
         let idle = ready.is_some() && self.pieces.len() == 0;
         self.idle_since = idle.then(|| self.idle_since.unwrap_or(now));
@@ -380,6 +398,27 @@ impl Supervisor {
             self.changed = false;
             self.announce();
         }
+    }
+
+    /// Told before any answer of the new model is.
+    fn tell_of_switch(&mut self) {
+        let Some(life) = &self.serving else {
+            return;
+        };
+        let load = life.model.load;
+        let serves = match life.phase {
+            Phase::Unloaded | Phase::Ready(_) => true,
+            Phase::Starting { .. } | Phase::BackOff { .. } | Phase::Unloadable { .. } => false,
+        };
+        let is_wanted = matches!(&self.wanted, Wanted::Model(model) if model.load == load);
+        if serves && is_wanted && self.switched != load {
+            self.switched = load;
+            self.tell_of(load, LoadEnd::Serves);
+        }
+    }
+
+    fn tell_of(&mut self, load: LoadNo, end: LoadEnd) {
+        self.out.events.push(Event::Load { load, end });
     }
 
     fn announce(&mut self) {
@@ -398,7 +437,7 @@ impl Supervisor {
         let Some(life) = &self.serving else {
             return match self.wanted {
                 Wanted::Nothing { .. } => State::Absent,
-                Wanted::Coming | Wanted::Model(_) => State::Starting,
+                Wanted::Coming | Wanted::Resting { .. } | Wanted::Model(_) => State::Starting,
             };
         };
         match life.phase {
@@ -417,6 +456,7 @@ impl Supervisor {
         let (word, why) = match self.serving.as_ref().map(|life| &life.phase) {
             None => match &self.wanted {
                 Wanted::Nothing { why } => ("absent", Some(why.clone())),
+                Wanted::Resting { why } => ("paused", Some(why.clone())),
                 Wanted::Coming | Wanted::Model(_) => ("starting", None),
             },
             Some(Phase::Unloaded) => ("unloaded", declined),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::fault::{Done, FleetError, refused};
+use crate::ota::verdict::{self, Demands, Findings, Held};
 use crate::package::{Bars, Gate, Package, Variant};
 
 /// What runs a suite: an engine with a variant of a package.
@@ -22,19 +23,6 @@ pub trait Examiner {
     ) -> Result<Findings, String>;
 }
 
-/// How a variant did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Findings {
-    /// Of each task, how many items were right, and of how many.
-    pub tasks: BTreeMap<String, (usize, usize)>,
-    /// How far confidence was off on average.
-    pub calibration_error: Option<f64>,
-    /// The median time of an answer.
-    pub median_ms: Option<f64>,
-    /// Memory that the engine took at most.
-    pub peak_bytes: Option<u64>,
-}
-
 /// How a variant did, against the bars.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
@@ -46,19 +34,6 @@ pub struct Verdict {
     pub items: usize,
     /// Each bar.
     pub bars: Vec<Held>,
-}
-
-/// One bar and what was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Held {
-    /// Of what.
-    pub what: String,
-    /// What is demanded.
-    pub wanted: String,
-    /// What was found.
-    pub found: String,
-    /// Whether that is enough.
-    pub passed: bool,
 }
 
 impl Verdict {
@@ -98,70 +73,15 @@ pub fn examine(package: &Package, examiner: &mut dyn Examiner) -> Done<Vec<Verdi
     Ok(verdicts)
 }
 
-/// Holds what was found against the bars.
+/// Holds what was found against the bars, in the words of the device.
 pub fn judge(quantization: &str, bars: &Bars, found: &Findings) -> Verdict {
-    let mut held = Vec::new();
-    let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    for (task, wanted) in &bars.accuracy {
-        let (right, of) = found.tasks.get(task).copied().unwrap_or_default();
-        let share = if of == 0 {
-            0.0
-        } else {
-            count(right) / count(of)
-        };
-        held.push(Held {
-            what: format!("accuracy of {task}"),
-            wanted: format!("at least {}", percent(*wanted)),
-            found: format!("{} ({right} of {of})", percent(share)),
-            passed: share >= *wanted,
-        });
-    }
-    let mut most = |what: &str, wanted: f64, found: Option<f64>, shown: &dyn Fn(f64) -> String| {
-        held.push(Held {
-            what: what.to_owned(),
-            wanted: format!("at most {}", shown(wanted)),
-            found: found.map_or("nothing".to_owned(), shown),
-            passed: found.is_some_and(|found| found <= wanted),
-        });
-    };
-    if let Some(wanted) = bars.calibration_error {
-        let shown = |it: f64| format!("{it:.3}");
-        most("calibration error", wanted, found.calibration_error, &shown);
-    }
-    if let Some(wanted) = bars.latency_ms {
-        let shown = |it: f64| format!("{it:.1} ms");
-        most("median time", whole(wanted), found.median_ms, &shown);
-    }
-    if let Some(wanted) = bars.memory_bytes {
-        let shown = |it: f64| format!("{:.1} MiB", it / f64::from(1 << 20));
-        most("memory", whole(wanted), found.peak_bytes.map(whole), &shown);
-    }
-    let (right, items) = found
-        .tasks
-        .values()
-        .fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
+    let (right, items) = found.overall();
     Verdict {
         quantization: quantization.to_owned(),
         right,
         items,
-        bars: held,
+        bars: verdict::judge(found, Some(bars), None, Demands::default()).bars,
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of items, far below 2^52"
-)]
-fn count(items: usize) -> f64 {
-    items as f64
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "bytes and milliseconds, shown with one digit"
-)]
-fn whole(number: u64) -> f64 {
-    number as f64
 }
 
 /// What is signed of it: whole numbers, for signed metadata has no others.
@@ -210,6 +130,7 @@ mod tests {
     fn good() -> Findings {
         Findings {
             tasks: BTreeMap::from([("triage".to_owned(), (8, 10))]),
+            valid: Some((10, 10)),
             calibration_error: Some(0.08),
             median_ms: Some(250.0),
             peak_bytes: Some(64 << 20),
@@ -217,40 +138,16 @@ mod tests {
     }
 
     #[test]
-    fn what_just_reaches_every_bar_passes() {
+    fn bars_are_held_as_on_a_device_and_a_miss_names_the_variant() {
         let verdict = judge("Q8_0", &bars(), &good());
         assert_eq!(verdict.failures().count(), 0, "{verdict:?}");
         assert_eq!((verdict.right, verdict.items), (8, 10));
-        assert_eq!(verdict.bars.len(), 4);
-    }
-
-    #[test]
-    fn each_bar_alone_can_be_missed_and_says_so() {
-        type Spoil = fn(&mut Findings);
-        let worse: [(&str, Spoil); 6] = [
-            ("accuracy of triage: 70.0 %", |it| {
-                it.tasks.insert("triage".into(), (7, 10));
-            }),
-            ("accuracy of triage: 0.0 % (0 of 0)", |it| it.tasks.clear()),
-            ("calibration error: 0.081", |it| {
-                it.calibration_error = Some(0.081);
-            }),
-            ("calibration error: nothing", |it| {
-                it.calibration_error = None;
-            }),
-            ("median time: 250.1 ms", |it| it.median_ms = Some(250.1)),
-            ("memory: 64.1 MiB", |it| {
-                it.peak_bytes = Some((64 << 20) + 100_000);
-            }),
-        ];
-        for (wanted, spoil) in worse {
-            let mut found = good();
-            spoil(&mut found);
-            let verdict = judge("Q8_0", &bars(), &found);
-            let failures: Vec<_> = verdict.failures().collect();
-            assert_eq!(failures.len(), 1, "{failures:?}");
-            assert!(failures[0].contains(wanted), "{failures:?}");
-        }
+        let mut slow = good();
+        slow.median_ms = Some(250.1);
+        let verdict = judge("Q8_0", &bars(), &slow);
+        let failures: Vec<_> = verdict.failures().collect();
+        let wanted = "Q8_0 median time: 250.1 ms found, at most 250.0 ms wanted";
+        assert_eq!(failures, [wanted]);
     }
 
     #[test]

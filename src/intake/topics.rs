@@ -121,6 +121,11 @@ impl Topics {
         self.own("status")
     }
 
+    /// Where it says which package serves, and which is on its way.
+    pub fn ota_state(&self) -> String {
+        self.own("ota/state")
+    }
+
     /// Where reviewers elsewhere are shown what waits for a person.
     pub fn review_item(&self) -> String {
         self.own("review/item")

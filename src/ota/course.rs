@@ -55,6 +55,7 @@ mod orders;
 mod report;
 mod speech;
 mod trial;
+mod wheel;
 
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ pub use memory::{
 pub use report::Report;
 pub use speech::{Effect, GateEnd, No, Reason, Refusal, Ring};
 pub use trial::{Answer, FALSE_ALARM, Jump, Looks, SMALLEST_JUMP, Tally};
+pub use wheel::{Order, Sight, Standing, Wheel, WheelError, Wish};
 
 use crate::clock::Mono;
 
@@ -254,7 +256,8 @@ impl Course {
 
     /// The load failed, or the engine ended within it.
     pub fn on_switch_failed(&mut self, no: No, why: &str) -> Vec<Effect> {
-        if self.engine != Engine::Loading(no) {
+        // What served may be found unloadable when its process is started again.
+        if ![Engine::Loading(no), Engine::Serving(no)].contains(&self.engine) {
             return Vec::new();
         }
         if self.trial().is_some() {

@@ -13,6 +13,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::course::Wheel;
 use super::keeper::{Found, KeepError, Ready};
 use super::rollout::Turn;
 use super::store::PackageId;
@@ -94,7 +95,7 @@ impl From<Refreshed> for Versions {
 /// How a look ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// `ready`, `nothing`, `later`, `halted` or `failed`.
+    /// `ready`, `nothing`, `later`, `halted`, `taken_back` or `failed`.
     pub state: &'static str,
     /// What is meant for this device.
     pub package: Option<String>,
@@ -127,6 +128,11 @@ impl Outcome {
                 })
             },
             Ok(Found::Ready(ready)) => Self::ready(ready),
+            Ok(Found::TakenBack(id, why)) => Self {
+                package: Some(id.to_string()),
+                message: Some(why.clone()),
+                ..plain("taken_back")
+            },
             Err(error) => Self {
                 code: Some(error.code()),
                 message: Some(error.to_string()),
@@ -220,7 +226,10 @@ impl DeskError {
 
 /// The way to the keeper; without one, it says so.
 #[derive(Clone, Debug, Default)]
-pub struct Desk(Option<Ways>);
+pub struct Desk {
+    ways: Option<Ways>,
+    wheel: Wheel,
+}
 
 #[derive(Clone, Debug)]
 struct Ways {
@@ -236,15 +245,30 @@ impl Desk {
         report: watch::Receiver<Report>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self(Some(Ways {
-            orders,
-            report,
-            stop,
-        }))
+        Self {
+            ways: Some(Ways {
+                orders,
+                report,
+                stop,
+            }),
+            wheel: Wheel::default(),
+        }
+    }
+
+    /// With the way to whoever decides what serves.
+    #[must_use]
+    pub fn with(mut self, wheel: Wheel) -> Self {
+        self.wheel = wheel;
+        self
+    }
+
+    /// The way to whoever decides what serves.
+    pub fn wheel(&self) -> &Wheel {
+        &self.wheel
     }
 
     fn ways(&self) -> Result<&Ways, DeskError> {
-        self.0.as_ref().ok_or(DeskError::NoOta)
+        self.ways.as_ref().ok_or(DeskError::NoOta)
     }
 
     /// How it is.

@@ -190,6 +190,9 @@ struct Record {
     floors: Floors,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     course: Value,
+    /// Only the course was written since both files were gone: the floors say nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    blank: bool,
 }
 
 /// The two files.
@@ -200,7 +203,7 @@ struct Pages<D> {
     /// What both files hold; none after a write that failed, which may have reached one of them.
     saved: Option<Record>,
     generation: u64,
-    /// Whether any record was found.
+    /// Whether floors were found.
     found: bool,
 }
 
@@ -240,7 +243,7 @@ impl<D: Disk> Book<D> {
             });
         }
         let raised = pages.record.floors.lift(name, seq);
-        let done = raised.and_then(|()| pages.save());
+        let done = raised.and_then(|()| pages.save_floors());
         self.floors = pages.record.floors.clone();
         done
     }
@@ -251,11 +254,19 @@ impl<D: Disk> Book<D> {
         let mut pages = lock(&self.pages);
         change(&mut pages.record.floors);
         self.floors = pages.record.floors.clone();
-        pages.save()
+        pages.save_floors()
     }
 }
 
 impl<D: Disk> Journal<D> {
+    /// The keeper's hand on the same files. There is one at a time.
+    pub fn book(&self) -> Book<D> {
+        Book {
+            floors: lock(&self.0).record.floors.clone(),
+            pages: Arc::clone(&self.0),
+        }
+    }
+
     /// What the course wrote last; null where it never did.
     pub fn course(&self) -> Value {
         lock(&self.0).record.course.clone()
@@ -274,6 +285,7 @@ impl<D: Disk> Journal<D> {
             pages.record.floors.lift(name, seq)?;
         }
         pages.record.course = course;
+        pages.record.blank = !pages.found;
         pages.save()
     }
 }
@@ -302,7 +314,8 @@ impl<D: Disk> Pages<D> {
         let newest = records
             .into_iter()
             .max_by_key(|(generation, _)| *generation);
-        let found = newest.is_some();
+        let found = newest.as_ref().is_some_and(|(_, it)| !it.blank);
+        let is_new = newest.is_none();
         let (generation, record) = match (newest, unread) {
             (Some(newest), _) => newest,
             // Nothing is known of what a file says that is there and cannot be read.
@@ -316,11 +329,19 @@ impl<D: Disk> Pages<D> {
             generation,
             found,
         };
-        if found && !whole {
+        if !is_new && !whole {
             // A disk that takes nothing now is reported by the next change.
             let _ = pages.write();
         }
         Ok(pages)
+    }
+
+    /// The floors are what they should be from now on, whatever was found.
+    fn save_floors(&mut self) -> Result<(), FloorError> {
+        self.record.blank = false;
+        self.save()?;
+        self.found = true;
+        Ok(())
     }
 
     fn save(&mut self) -> Result<(), FloorError> {
@@ -344,7 +365,6 @@ impl<D: Disk> Pages<D> {
                 .map_err(|error| FloorError::Disk { path, error })?;
         }
         self.saved = Some(self.record.clone());
-        self.found = true;
         Ok(())
     }
 }

@@ -31,13 +31,13 @@ use metadata::Metadata;
 
 use super::disk::{Disk, Folder};
 use super::fetch::{Pulse, Terms, Trouble};
-use super::floor::{Book, FloorError};
+use super::floor::{Book, FloorError, Journal};
 use super::rollout::{MAX_ROLLOUT_BYTES, Rollout, RolloutError, Turn};
 use super::source::Source;
 use super::store::{self, Ground, Keep, PackageId, Store, StoreError};
 use super::tuf::{self, Client, Limits, TufError};
 use super::update::{self, LeftOut, Means, State, UpdateError, VariantHeader};
-use crate::package::Package;
+use crate::package::{Digest, Package};
 
 /// Bytes of the first root: what the client reads of one at most.
 const MAX_ANCHOR_BYTES: u64 = 512 << 10;
@@ -71,6 +71,8 @@ pub enum Wish {
 pub struct Ready {
     /// Which.
     pub id: PackageId,
+    /// Digest of its signed manifest.
+    pub digest: Digest,
     /// The variant that was taken.
     pub quantization: String,
     /// Better ones that were not, and why; known only of one that was brought just now.
@@ -90,6 +92,8 @@ pub enum Found {
     Waiting(PackageId, Turn),
     /// It is here.
     Ready(Ready),
+    /// It was here, and was taken back for this reason; it is not brought again.
+    TakenBack(PackageId, String),
 }
 
 /// Why there is nothing new here.
@@ -202,6 +206,10 @@ pub struct Around<'a, P> {
     pub sources: &'a mut [Box<dyn Source>],
     /// Time, and whether it is wanted.
     pub pulse: &'a mut P,
+    /// Packages that stay, whatever room they take; asked when something is to go.
+    pub held: &'a dyn Fn() -> Vec<PackageId>,
+    /// Why a package, by the digest of its manifest, is not tried again; none where it may be.
+    pub taken_back: &'a dyn Fn(Digest) -> Option<String>,
     /// Whether a variant fits this device.
     pub fits: &'a mut dyn FnMut(&VariantHeader) -> Result<(), String>,
     /// Hears how far it is.
@@ -231,28 +239,37 @@ pub struct Keeper<D = Folder, G = store::Disk> {
     refused: Option<([u8; 32], String)>,
 }
 
+/// Where the store lies below a state directory.
+pub const STORE: &str = "models";
+
 impl Keeper {
     /// Opens what is below the state directory; begins where there is nothing.
     pub fn open(
         site: Site,
         state_dir: &Path,
+        journal: &Journal<Folder>,
         anchor: &Path,
         headroom_bytes: u64,
     ) -> Result<Self, KeepError> {
-        let store = Store::open(&state_dir.join("models"), headroom_bytes)?;
+        let store = Store::open(&state_dir.join(STORE), headroom_bytes)?;
         let disk = Folder::new(state_dir);
-        Self::on(site, disk, store, anchor)
+        Self::on(site, disk, journal.book(), store, anchor)
     }
 }
 
 impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
     /// The same, on other ground.
-    pub fn on(site: Site, disk: D, store: Store<G>, anchor: &Path) -> Result<Self, KeepError> {
+    pub fn on(
+        site: Site,
+        disk: D,
+        book: Book<D>,
+        store: Store<G>,
+        anchor: &Path,
+    ) -> Result<Self, KeepError> {
         let root = read(anchor).map_err(|error| KeepError::Anchor {
             path: anchor.to_owned(),
             error,
         })?;
-        let book = Book::open(disk.clone())?;
         let client = Client::open(disk, book, &root, Limits::default())?;
         Ok(Self {
             site,
@@ -272,21 +289,27 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
         self.store.packages()
     }
 
+    /// The link to what is committed follows.
+    pub fn point(&mut self, id: &PackageId) -> Result<(), StoreError> {
+        self.store.point(id)
+    }
+
     /// Where a package's folder is.
     pub fn folder(&self, id: &PackageId) -> PathBuf {
         self.store.package_folder(id)
     }
 
-    /// Looks what is wished for, and brings it here. `serving` stays, whatever room it takes.
+    /// Looks what is wished for, and brings it here.
     pub fn check<P: Pulse>(
         &mut self,
         wish: &Wish,
-        serving: Option<&PackageId>,
         around: Around<'_, P>,
     ) -> Result<Found, KeepError> {
         let Around {
             sources,
             pulse,
+            held,
+            taken_back,
             fits,
             tell,
         } = around;
@@ -303,9 +326,12 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
                 floor,
             }));
         }
+        if let Some(why) = taken_back(Digest(target.sha256)) {
+            return Ok(Found::TakenBack(id, why));
+        }
         if let Some(package) = self.store.here(&id, &target.sha256) {
             self.client.book_mut().raise_package(&id.name, id.seq)?;
-            return Ok(Found::Ready(ready(id, &package)));
+            return Ok(Found::Ready(ready(id, Digest(target.sha256), &package)));
         }
         if let Some((sha256, why)) = &self.refused
             && *sha256 == target.sha256
@@ -313,7 +339,7 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
             return Err(KeepError::Refused(why.clone()));
         }
         let mut keep = vec![id.clone()];
-        keep.extend(serving.cloned());
+        keep.extend(held());
         let means = Means {
             store: &mut self.store,
             sources,
@@ -335,6 +361,9 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
             tell(Progress::Trouble(trouble));
         }
         self.client.book_mut().raise_package(&id.name, id.seq)?;
+        // What is held may have changed while it came.
+        keep.truncate(1);
+        keep.extend(held());
         let collected = self.store.collect(&Keep {
             packages: keep,
             objects: Vec::new(),
@@ -345,7 +374,7 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
             quantization: staged.quantization,
             left_out: staged.left_out,
             is_new: true,
-            ..ready(id, &staged.package)
+            ..ready(id, Digest(target.sha256), &staged.package)
         }))
     }
 
@@ -431,10 +460,11 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
 }
 
 /// A package that was here already.
-fn ready(id: PackageId, package: &Package) -> Ready {
+fn ready(id: PackageId, digest: Digest, package: &Package) -> Ready {
     let taken = package.manifest().variants.first();
     Ready {
         id,
+        digest,
         quantization: taken.map_or_else(String::new, |it| it.quantization.clone()),
         left_out: Vec::new(),
         folder: package.folder().to_owned(),

@@ -42,7 +42,7 @@ use rustix::fs::{FlockOperation, flock};
 pub use collect::{Collected, Keep};
 pub use ground::{Disk, Ground, Op};
 pub use part::{Part, Put};
-pub use stage::{PackageId, Parcel, StageError};
+pub use stage::{PackageId, Parcel, StageError, folder_in, packages_in, signed_in};
 
 use super::object::{Assembly, Object, Verdict};
 use crate::package::Digest;

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use lineside::clock::Wall;
 use lineside::ota::disk::{self, Disk};
+use lineside::ota::floor::Book;
 use lineside::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
 use lineside::ota::rollout::{Rollout, Turn};
 use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
 use lineside::ota::store::{Ground, Op, PackageId, Store};
+use lineside::package::Digest;
 
 use crate::disk::copy;
 use crate::plant::{Asking, Release, Repository, TERMS, TestPulse};
@@ -90,6 +92,9 @@ struct Follower {
     ring: &'static str,
     pulse: TestPulse,
     asked: Vec<String>,
+    keep_bytes: u64,
+    held: Vec<PackageId>,
+    taken_back: Vec<(Digest, String)>,
 }
 
 impl Follower {
@@ -103,6 +108,9 @@ impl Follower {
             ring: LAST_RING,
             pulse,
             asked: Vec::new(),
+            keep_bytes: u64::MAX,
+            held: Vec::new(),
+            taken_back: Vec::new(),
         }
     }
 
@@ -111,7 +119,7 @@ impl Follower {
             device: "line-3".into(),
             ring: self.ring.into(),
             terms: TERMS,
-            keep_bytes: u64::MAX,
+            keep_bytes: self.keep_bytes,
         }
     }
 
@@ -124,7 +132,8 @@ impl Follower {
     }
 
     fn keeper(&self) -> Keeper {
-        Keeper::open(self.site(), &self.state(), &self.anchor(), 0).unwrap()
+        let journal = Book::open(disk::Folder::new(self.state())).unwrap().journal();
+        Keeper::open(self.site(), &self.state(), &journal, &self.anchor(), 0).unwrap()
     }
 
     /// The same, where the power goes after so many operations on the disk.
@@ -141,7 +150,10 @@ impl Follower {
             folder: disk::Folder::new(self.state()),
             power: power.clone(),
         };
-        let Ok(mut keeper) = Keeper::on(self.site(), trust, store, &self.anchor()) else {
+        let Ok(book) = Book::open(trust.clone()) else {
+            return false;
+        };
+        let Ok(mut keeper) = Keeper::on(self.site(), trust, book, store, &self.anchor()) else {
             return false;
         };
         self.check_with(&mut keeper, &Wish::Ring, sources).is_ok()
@@ -159,9 +171,15 @@ impl Follower {
         mut sources: Vec<Box<dyn Source>>,
     ) -> Result<Found, KeepError> {
         let asked = &mut self.asked;
+        let (held, taken_back) = (&self.held, &self.taken_back);
         let around = Around {
             sources: &mut sources,
             pulse: &mut self.pulse,
+            held: &|| held.clone(),
+            taken_back: &|digest| {
+                let own = taken_back.iter().find(|(it, _)| *it == digest);
+                own.map(|(_, why)| why.clone())
+            },
             fits: &mut |_| Ok(()),
             tell: &mut |progress| {
                 if let Progress::Asking(source) = progress {
@@ -169,7 +187,7 @@ impl Follower {
                 }
             },
         };
-        keeper.check(wish, None, around)
+        keeper.check(wish, around)
     }
 
     fn packages(&self) -> Vec<PackageId> {
@@ -340,6 +358,59 @@ fn a_package_that_will_never_do_is_fetched_once() {
     assert_eq!(second.code(), "package");
     assert!(second.to_string().contains(&first), "{second}");
     assert!(second.to_string().contains("not fetched again"), "{second}");
+}
+
+#[test]
+fn what_was_taken_back_is_not_brought_again() {
+    let mut plant = Plant::serving(2);
+    let mut device = Follower::new(&plant);
+    let Found::Ready(ready) = device.check(vec![plant.source()]).unwrap() else {
+        panic!("it did not come");
+    };
+    device.taken_back = vec![(ready.digest, "too slow".into())];
+    fs::remove_dir_all(device.dir.path().join("state/models")).unwrap();
+    let found = device.check(vec![plant.source()]).unwrap();
+    assert_eq!(found, Found::TakenBack(id(2), "too slow".into()));
+    assert_eq!(device.packages(), []);
+    // Another content, with a number of its own, is another package.
+    plant.serve(3);
+    assert!(is_ready(&device.check(vec![plant.source()]).unwrap(), 3));
+}
+
+#[test]
+fn what_is_held_stays_whatever_room_it_takes_and_the_rest_goes() {
+    let mut plant = Plant::new();
+    let mut device = Follower::new(&plant);
+    device.keep_bytes = 0;
+    device.held = vec![id(1)];
+    for seq in 1..=4 {
+        plant.package(seq, &seq.to_string());
+        plant.open(LAST_RING, &rollout(LAST_RING, seq));
+        plant.publish();
+        assert!(is_ready(&device.check(vec![plant.source()]).unwrap(), seq));
+    }
+    assert_eq!(device.packages(), [id(1), id(4)]);
+}
+
+#[test]
+fn where_the_journal_is_gone_the_floors_come_from_the_files_even_if_the_course_wrote_first() {
+    let mut plant = Plant::serving(2);
+    let stale = TempDir::new("ota-stale");
+    copy(&plant.repository.root(), stale.path());
+    plant.serve(3);
+    let mut device = Follower::new(&plant);
+    device.check(vec![plant.source()]).unwrap();
+    for journal in ["journal.a", "journal.b"] {
+        fs::remove_file(device.dir.path().join("state/ota").join(journal)).unwrap();
+    }
+    for _ in 0..2 {
+        let book = Book::open(disk::Folder::new(device.state())).unwrap();
+        let course = serde_json::json!({"halted": true});
+        book.journal().write(course, std::iter::empty()).unwrap();
+    }
+    let stale = Box::new(Folder::new(stale.path().into()));
+    let error = device.check(vec![stale]).unwrap_err();
+    assert_eq!(error.code(), "rollback", "{error}");
 }
 
 #[test]

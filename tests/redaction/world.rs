@@ -213,7 +213,12 @@ impl World {
 
     fn end(&mut self, result: Result<Completion, Fault>) {
         let ticket = self.running.pop().expect("a job in the engine");
-        let event = engine::Event::Ended { ticket, result };
+        let load = engine::LoadNo(1);
+        let event = engine::Event::Ended {
+            ticket,
+            result,
+            load,
+        };
         self.dispatch.on_engine(event, self.now);
         self.settle_down();
     }

@@ -150,7 +150,12 @@ impl Engine {
     }
 
     fn end(&mut self, ticket: TicketNo, result: Result<Completion, Fault>) {
-        self.events.push_back(Event::Ended { ticket, result });
+        let load = LoadNo(1);
+        self.events.push_back(Event::Ended {
+            ticket,
+            result,
+            load,
+        });
     }
 }
 

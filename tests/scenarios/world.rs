@@ -381,7 +381,7 @@ impl World {
             return;
         };
         self.note(|| format!("engine: {event:?}").chars().take(90).collect());
-        if let engine::Event::Ended { ticket, result } = &event {
+        if let engine::Event::Ended { ticket, result, .. } = &event {
             self.books.on_ended(*ticket, result.is_ok());
         }
         self.turn(|dispatch, now| dispatch.on_engine(event, now));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::clock::Mono;
 use crate::engine::protocol::{Facts, ToEngine};
-use crate::engine::{Fault, stockroom};
+use crate::engine::{Fault, LoadEnd, stockroom};
 
 impl Supervisor {
     pub(super) fn spawn(&mut self, role: Role, now: Mono) {
@@ -109,8 +109,9 @@ impl Supervisor {
         let Some(life) = self.life(role) else {
             return;
         };
-        let child = life.child();
+        let (child, load) = (life.child(), life.model.load);
         life.died(why, now);
+        self.tell_of(load, LoadEnd::Crashed(why.to_owned()));
         self.crashes += 1;
         self.changed = true;
         let lost = self
@@ -137,7 +138,10 @@ impl Supervisor {
         let Phase::Unloadable { why, .. } = &life.phase else {
             return;
         };
-        let why = why.clone();
+        let (why, load) = (why.clone(), life.model.load);
+        if role != Role::Retiring {
+            self.tell_of(load, LoadEnd::Failed(why.clone()));
+        }
         match role {
             Role::Serving => self.fail_held(),
             Role::Successor => {
@@ -170,7 +174,7 @@ impl Supervisor {
     pub(super) fn pursue(&mut self, now: Mono) {
         let model = match &self.wanted {
             Wanted::Coming => return,
-            Wanted::Nothing { .. } => return self.take_down(),
+            Wanted::Nothing { .. } | Wanted::Resting { .. } => return self.take_down(),
             Wanted::Model(model) => Arc::clone(model),
         };
         let is = |life: &Option<Life>| life.as_ref().is_some_and(|it| same(&it.model, &model));
@@ -182,7 +186,7 @@ impl Supervisor {
         if let Some(child) = self.successor.take().and_then(|life| life.child()) {
             self.out.kill.push(child);
         }
-        if is(&self.serving) || self.retiring.is_some() {
+        if is(&self.serving) || self.renumber(&model) || self.retiring.is_some() {
             return; // as it should be, or one after the other
         }
         let succession = model.succession;
@@ -205,6 +209,25 @@ impl Supervisor {
                 self.spawn(Role::Successor, now);
             }
         }
+    }
+
+    /// Where what serves is what is wanted but for the number of the load, it gets that number.
+    /// One that cannot be loaded is loaded again under it instead.
+    fn renumber(&mut self, model: &Arc<ActiveModel>) -> bool {
+        let Some(life) = &mut self.serving else {
+            return false;
+        };
+        let is_it = match life.phase {
+            Phase::Unloadable { .. } => false,
+            Phase::Unloaded
+            | Phase::Starting { .. }
+            | Phase::Ready(_)
+            | Phase::BackOff { .. } => life.model.is_like(model),
+        };
+        if is_it {
+            life.model = Arc::clone(model);
+        }
+        is_it
     }
 
     /// The one that serves makes room. It did nothing wrong, and neither did what it had.

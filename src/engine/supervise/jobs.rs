@@ -8,7 +8,7 @@ use super::{ChildNo, Role, Supervisor};
 use crate::clock::{Mono, millis};
 use crate::engine::order::Book;
 use crate::engine::protocol::{Done, Failure, ToEngine, WorkNo};
-use crate::engine::{Completion, Event, Fault, Job, Origin};
+use crate::engine::{Completion, Event, Fault, Job, LoadNo, Origin};
 use crate::ticket::TicketNo;
 
 /// Work known to a process against its slots: what was cancelled is known until the process
@@ -29,23 +29,25 @@ impl Supervisor {
             Phase::Unloadable { .. } => false,
         });
         let Some(model) = loadable.map(|life| Arc::clone(&life.model)) else {
-            self.end(ticket, Err(Fault::Busy)); // the dispatcher hears the reason next
+            // The dispatcher hears the reason next.
+            self.end(ticket, Err(Fault::Busy), LoadNo::default());
             return;
         };
+        let load = model.load;
         if job.due <= now {
-            self.end(ticket, Err(Book::fault(&Failure::Late)));
+            self.end(ticket, Err(Book::fault(&Failure::Late)), load);
             return;
         }
         let no = self.next_work();
         let ordered = model.book.work(no, &job.request, due_ms(job.due, now));
         let (work, asked) = match ordered {
             Ok(ordered) => ordered,
-            Err(fault) => return self.end(ticket, Err(fault)),
+            Err(fault) => return self.end(ticket, Err(fault), load),
         };
         let key = model.book.key(&job.request, &work, asked);
-        if let Some(done) = self.memo.find(key, now) {
+        if let Some(done) = self.memo.find(key, now).filter(|_| !job.fresh) {
             let completion = model.book.completion(asked, done.clone(), Origin::Cache);
-            self.end(ticket, Ok(completion));
+            self.end(ticket, Ok(completion), load);
             return;
         }
         let waiter = |origin| Waiter {
@@ -54,7 +56,7 @@ impl Supervisor {
             origin,
         };
         // Words as they come are for one listener.
-        let joins = !work.stream;
+        let joins = !work.stream && !job.fresh;
         if joins
             && self
                 .pieces
@@ -63,7 +65,7 @@ impl Supervisor {
             return;
         }
         if self.pieces.len() >= WORK_FACTOR * model.slots() as usize {
-            self.end(ticket, Err(Fault::Busy));
+            self.end(ticket, Err(Fault::Busy), load);
             return;
         }
         let piece = Piece {
@@ -124,9 +126,9 @@ impl Supervisor {
             life.answered();
         }
         for waiter in &piece.waiters {
-            let book = &piece.model.book;
-            let completion = book.completion(piece.asked, done.clone(), waiter.origin);
-            self.end(waiter.ticket, Ok(completion));
+            let model = &piece.model;
+            let completion = model.book.completion(piece.asked, done.clone(), waiter.origin);
+            self.end(waiter.ticket, Ok(completion), model.load);
         }
         self.memo.keep(piece.key, done, now);
     }
@@ -148,7 +150,7 @@ impl Supervisor {
                 let late = |waiter: &Waiter| waiter.due <= piece.due;
                 let (late, rest): (Vec<_>, Vec<_>) = piece.waiters.drain(..).partition(late);
                 for waiter in late {
-                    self.end(waiter.ticket, Err(Book::fault(why)));
+                    self.end(waiter.ticket, Err(Book::fault(why)), piece.model.load);
                 }
                 piece.waiters = rest;
                 self.begin_again(piece, now);
@@ -193,7 +195,7 @@ impl Supervisor {
 
     pub(super) fn fail(&mut self, piece: &Piece, fault: &Fault) {
         for waiter in &piece.waiters {
-            self.end(waiter.ticket, Err(fault.clone()));
+            self.end(waiter.ticket, Err(fault.clone()), piece.model.load);
         }
     }
 
@@ -203,8 +205,17 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn end(&mut self, ticket: TicketNo, result: Result<Completion, Fault>) {
-        self.out.events.push(Event::Ended { ticket, result });
+    pub(super) fn end(
+        &mut self,
+        ticket: TicketNo,
+        result: Result<Completion, Fault>,
+        load: LoadNo,
+    ) {
+        self.out.events.push(Event::Ended {
+            ticket,
+            result,
+            load,
+        });
     }
 
     pub(super) fn next_work(&mut self) -> WorkNo {

@@ -35,6 +35,7 @@ static MODELS: LazyLock<[Arc<ActiveModel>; 2]> = LazyLock::new(|| {
             options: options(),
             draft: None,
             succession: Succession::Beside,
+            load: LoadNo(place as u64 + 1),
         })
     };
     [model(0), model(1)]
@@ -91,6 +92,7 @@ fn job(ticket: u64, text: &str, due: Mono) -> Job {
             content: Digest([0; 16]),
         },
         due,
+        fresh: false,
     }
 }
 
@@ -210,7 +212,7 @@ impl Rig {
 
     fn result(&self, ticket: u64) -> Option<&Result<Completion, Fault>> {
         let mut ends = self.events.iter().filter_map(|event| match event {
-            Event::Ended { ticket: it, result } if *it == TicketNo(ticket) => Some(result),
+            Event::Ended { ticket: it, result, .. } if *it == TicketNo(ticket) => Some(result),
             _ => None,
         });
         let result = ends.next();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::object::Object;
 use super::ground::Ground;
 use super::{Store, StoreError};
-use crate::package::{Faults, FilePath, MANIFEST, Package, is_package_name};
+use crate::package::{Digest, Faults, FilePath, MANIFEST, Package, is_package_name};
 
 /// The signed manifest, beside the package's folder.
 pub(super) const SIGNED: &str = "manifest.json";
@@ -69,10 +69,46 @@ pub enum StageError {
     Taken(PackageId),
 }
 
+/// Where a package lies in the store of a folder, for those who read it while somebody else holds
+/// the store.
+pub fn folder_in(root: &Path, id: &PackageId) -> PathBuf {
+    root_in(root, id).join(SERVED)
+}
+
+fn root_in(root: &Path, id: &PackageId) -> PathBuf {
+    let folder = root.join("packages").join(&id.name);
+    folder.join(id.seq.to_string())
+}
+
+/// The digest of the signed manifest of a package that is here.
+pub fn signed_in(root: &Path, id: &PackageId) -> Result<Digest, StoreError> {
+    let path = root_in(root, id).join(SIGNED);
+    super::digest(&path).map_err(StoreError::at(&path))
+}
+
+/// Every package that is in the store of a folder.
+pub fn packages_in(root: &Path) -> Result<Vec<PackageId>, StoreError> {
+    let mut found = Vec::new();
+    let packages = root.join("packages");
+    for name in names_in(&packages).map_err(StoreError::at(&packages))? {
+        let folder = packages.join(&name);
+        if !is_package_name(&name) || !folder.is_dir() {
+            continue;
+        }
+        let numbers = names_in(&folder).map_err(StoreError::at(&folder))?;
+        let numbers = numbers.iter().filter_map(|it| it.parse().ok());
+        found.extend(numbers.map(|seq| PackageId {
+            name: name.clone(),
+            seq,
+        }));
+    }
+    found.sort();
+    Ok(found)
+}
+
 impl<G: Ground> Store<G> {
     fn package_root(&self, id: &PackageId) -> PathBuf {
-        let folder = self.root.join("packages").join(&id.name);
-        folder.join(id.seq.to_string())
+        root_in(&self.root, id)
     }
 
     /// Where a package lies that was staged.
@@ -82,22 +118,7 @@ impl<G: Ground> Store<G> {
 
     /// Every package that is here.
     pub fn packages(&self) -> Result<Vec<PackageId>, StoreError> {
-        let mut found = Vec::new();
-        let packages = self.root.join("packages");
-        for name in names_in(&packages).map_err(StoreError::at(&packages))? {
-            let folder = packages.join(&name);
-            if !is_package_name(&name) || !folder.is_dir() {
-                continue;
-            }
-            let numbers = names_in(&folder).map_err(StoreError::at(&folder))?;
-            let numbers = numbers.iter().filter_map(|it| it.parse().ok());
-            found.extend(numbers.map(|seq| PackageId {
-                name: name.clone(),
-                seq,
-            }));
-        }
-        found.sort();
-        Ok(found)
+        packages_in(&self.root)
     }
 
     /// A package that is here, whole and of the content that was signed by this digest.

@@ -17,7 +17,7 @@ use lineside::engine::protocol::{
     Without, WorkNo,
 };
 use lineside::engine::supervise::{ActiveModel, ChildNo, Succession, Supervisor, Wanted};
-use lineside::engine::{Command, Event, Job};
+use lineside::engine::{Command, Event, Job, LoadNo};
 use lineside::intake::{
     Ask, Classification, Client, Detail, Late, Digest, Priority, Request, RequestId, ReturnAddress,
     Stream,
@@ -35,6 +35,7 @@ static MODELS: LazyLock<Vec<Arc<ActiveModel>>> = LazyLock::new(|| {
         options: OPTIONS,
         draft: None,
         succession: Succession::Beside,
+        load: LoadNo(1),
     };
     let variants = package.variants();
     variants.map(|(variant, _)| Arc::new(model(variant))).collect()
@@ -148,6 +149,7 @@ fn job(ticket: u64, text: u8, due: Mono, stream: bool) -> Job {
         ticket: TicketNo(ticket),
         request,
         due,
+        fresh: false,
     }
 }
 
@@ -177,7 +179,7 @@ impl Life {
         }
         assert!(self.alive.len() <= 3);
         for event in effects.events {
-            if let Event::Ended { ticket, result } = event {
+            if let Event::Ended { ticket, result, .. } = event {
                 assert!(self.open.remove(&ticket), "ended twice");
                 if let Ok(completion) = result {
                     assert!((0.0..=1.0).contains(&completion.confidence));

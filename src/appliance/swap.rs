@@ -1,0 +1,728 @@
+//! What serves: the thread that holds the course of packages, between the keeper, the engine and the
+//! dispatcher.
+//!
+//! ```text
+//!  keeper ── what is here, the ring ──┐                  ┌── Serve, Rest, Go ─► planner ─► engine
+//!  dispatcher ── loads, answers, heat ─┤   Helm: course   ├── Gate ─► a thread of its own
+//!  console ── pin, unpin, rollback ────┼─► and journal ───┼── Settle ─► keeper: what stays, `current`
+//!  gate, watch ── verdicts, marks ─────┤                  └── Tell ─► ota/state, console
+//!  once a second ── time ─────────────┘
+//! ```
+//!
+//! Purpose: [`Helm`] decides and keeps; this carries out what it releases. It may wait for the disk,
+//! so it is a thread, and nobody waits for it but who gave it an order.
+//!
+//! Owns the journal's course, the gate under way and the [watch](mod@watch) of what serves. Invariants: one
+//! input at a time; an effect is carried out only when what it rests on is durable.
+//!
+//! How it fails: where the journal cannot be read at the start, the configuration's package serves,
+//! nothing is swapped until a restart, and whoever asks is told why.
+
+mod gate;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, watch as latest};
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::watch::Watching;
+use super::planner::{self, Planned, Serve};
+use crate::clock::Clock;
+use crate::config::{self, OnAlarm, Settings};
+use crate::dispatch::{Heard, Probe};
+use crate::engine::process::Processes;
+use crate::engine::{LoadEnd, LoadNo};
+use crate::governor::memory::Board;
+use crate::ota::course::{
+    Course, Effect, GateEnd, Helm, Named, No, Order, Refusal, Released, Ring, Sight, Terms, Wheel,
+    WheelError, Wish,
+};
+use crate::ota::desk;
+use crate::ota::disk::Folder;
+use crate::ota::floor::{Book, Journal};
+use crate::ota::keeper::STORE;
+use crate::ota::store::{self, PackageId};
+use crate::package::Digest;
+
+/// Inputs between two tasks before the sender waits: a few seconds of answers.
+const CHANNEL: usize = 1024;
+/// How often time is told.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a download's progress is told on its topic: each is a message to every subscriber.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Something happened.
+#[derive(Debug)]
+enum Input {
+    Heard(Heard),
+    Planned(Planned),
+    Looked(Looked),
+    Order(Order),
+    Gate(No, GateEnd),
+    Tick,
+}
+
+/// What the keeper found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// A package that is here for this device.
+    pub(super) ready: Option<Named>,
+    /// What the ring says, where it was looked at.
+    pub(super) ring: Option<Ring>,
+}
+
+/// What the keeper has to know of the course.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// What is committed.
+    pub(super) current: Option<PackageId>,
+    /// What stays on the disk.
+    pub(super) held: Vec<PackageId>,
+    /// What is not tried again, and why.
+    pub(super) taken_back: Vec<(Digest, String)>,
+}
+
+/// The course, as it was found at the start.
+pub(super) struct Opened {
+    helm: Result<(Helm<Folder>, Released), String>,
+    /// For the keeper, which writes the same journal.
+    pub(super) journal: Option<Journal<Folder>>,
+    /// The folder that serves first.
+    pub(super) first: Option<PathBuf>,
+}
+
+/// Reads where the course stands. Without packages over the air there is none.
+pub(super) fn open(settings: &Settings, clock: Clock) -> Option<Opened> {
+    let ota = settings.ota.as_ref()?;
+    let book = Book::open(Folder::new(&settings.state_dir)).map_err(|error| error.to_string());
+    let journal = book.as_ref().ok().map(Book::journal);
+    let helm = book.and_then(|book| {
+        let started = Helm::start(terms(ota), book.journal(), clock.now().mono);
+        started.map_err(|error| error.to_string())
+    });
+    let mut first = settings.model_package.clone();
+    match &helm {
+        Ok((_, released)) => {
+            let serves = released.effects.iter().find_map(|effect| match effect {
+                Effect::Serve { package, .. } => package.as_ref(),
+                _ => None,
+            });
+            if let Some(package) = serves {
+                first = Some(store::folder_in(
+                    &settings.state_dir.join(STORE),
+                    &package.id,
+                ));
+            }
+        }
+        Err(error) => tracing::error!(
+            error,
+            "where packages stand cannot be read; the configuration's serves, and none is swapped"
+        ),
+    }
+    Some(Opened {
+        helm,
+        journal,
+        first,
+    })
+}
+
+fn terms(ota: &config::Ota) -> Terms {
+    Terms {
+        good_answers: ota.trial_requests,
+        trial: ota.trial_for,
+        alarm_takes_back: ota.on_alarm == OnAlarm::RollBack,
+    }
+}
+
+/// What the thread holds of others.
+pub(super) struct Ways {
+    /// To the planner.
+    pub(super) planner: mpsc::Sender<planner::Order>,
+    /// From the dispatcher.
+    pub(super) heard: mpsc::Receiver<Heard>,
+    /// To the dispatcher: what the watch asks.
+    pub(super) probes: mpsc::Sender<Probe>,
+    /// To the dispatcher: for the topic.
+    pub(super) rollout: latest::Sender<Vec<u8>>,
+    /// From the engine.
+    pub(super) processes: latest::Receiver<Processes>,
+    /// Bytes that what serves needs.
+    pub(super) needs: Arc<AtomicU64>,
+}
+
+/// The others' ends, made before there is a thread.
+pub(super) struct Inlet {
+    inputs: mpsc::Sender<Input>,
+    inbox: mpsc::Receiver<Input>,
+    orders: mpsc::Sender<Order>,
+    order_inbox: mpsc::Receiver<Order>,
+    /// What the keeper has to know.
+    pub(super) holding: Arc<Mutex<Holding>>,
+    sight: (latest::Sender<Sight>, latest::Receiver<Sight>),
+}
+
+impl Inlet {
+    pub(super) fn new() -> Self {
+        let (inputs, inbox) = mpsc::channel(CHANNEL);
+        let (orders, order_inbox) = mpsc::channel(1);
+        Self {
+            inputs,
+            inbox,
+            orders,
+            order_inbox,
+            holding: Arc::default(),
+            sight: latest::channel(Sight::default()),
+        }
+    }
+
+    /// The way for what the keeper finds.
+    pub(super) fn looked(&self) -> impl Fn(Looked) + Send + use<> {
+        let inputs = self.inputs.clone();
+        move |looked| {
+            let _ = inputs.blocking_send(Input::Looked(looked)); // it ends with the process
+        }
+    }
+
+    /// What the console holds.
+    pub(super) fn wheel(&self, opened: &Opened) -> Wheel {
+        match &opened.helm {
+            Ok(_) => Wheel::new(self.orders.clone(), self.sight.1.clone()),
+            Err(why) => Wheel::broken(why.clone()),
+        }
+    }
+}
+
+/// Serves the configuration's package, where there is no course.
+pub(super) async fn serve_configured(settings: &Settings, planner: &mpsc::Sender<planner::Order>) {
+    let serve = Serve {
+        load: LoadNo(1),
+        folder: settings.model_package.clone(),
+        ..Serve::default()
+    };
+    let _ = planner.send(planner::Order::Serve(serve)).await; // it is at its start
+}
+
+/// Starts the thread, and the tasks that feed it.
+pub(super) async fn start(
+    settings: &Settings,
+    board: Board,
+    clock: Clock,
+    opened: Opened,
+    inlet: Inlet,
+    keeper: latest::Receiver<desk::Report>,
+    ways: Ways,
+) -> std::io::Result<()> {
+    let (helm, first) = match opened.helm {
+        Ok(started) => started,
+        Err(_) => {
+            serve_configured(settings, &ways.planner).await;
+            tokio::spawn(super::air::no_course(ways.heard, ways.planner));
+            return Ok(());
+        }
+    };
+    let (planned, mut from_planner) = mpsc::channel(1);
+    let pilot = Pilot {
+        helm,
+        settings: settings.clone(),
+        board,
+        clock,
+        inputs: inlet.inputs.clone(),
+        planned,
+        planner: ways.planner,
+        probes: ways.probes,
+        rollout: ways.rollout,
+        processes: ways.processes,
+        needs: ways.needs,
+        keeper,
+        holding: inlet.holding,
+        sight: inlet.sight.0,
+        serving: None,
+        load: LoadNo::default(),
+        gate: None,
+        watching: None,
+        alarm: None,
+        told: None,
+        trouble: None,
+    };
+    let (inputs, mut heard, mut orders) = (inlet.inputs, ways.heard, inlet.order_inbox);
+    tokio::spawn(async move {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let input = tokio::select! {
+                it = heard.recv() => match it {
+                    Some(it) => Input::Heard(it),
+                    None => return, // the dispatcher has ended: what serves is decided at the next start
+                },
+                Some(it) = from_planner.recv() => Input::Planned(it),
+                Some(it) = orders.recv() => Input::Order(it),
+                _ = ticks.tick() => Input::Tick,
+            };
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut inbox = inlet.inbox;
+    std::thread::Builder::new()
+        .name("swaps".into())
+        .spawn(move || pilot.run(first, &mut inbox))?;
+    Ok(())
+}
+
+struct Pilot {
+    helm: Helm<Folder>,
+    settings: Settings,
+    board: Board,
+    clock: Clock,
+    inputs: mpsc::Sender<Input>,
+    planned: mpsc::Sender<Planned>,
+    planner: mpsc::Sender<planner::Order>,
+    probes: mpsc::Sender<Probe>,
+    rollout: latest::Sender<Vec<u8>>,
+    processes: latest::Receiver<Processes>,
+    needs: Arc<AtomicU64>,
+    keeper: latest::Receiver<desk::Report>,
+    holding: Arc<Mutex<Holding>>,
+    sight: latest::Sender<Sight>,
+    /// The folder that serves, or is being loaded.
+    serving: Option<PathBuf>,
+    /// The load that serves.
+    load: LoadNo,
+    gate: Option<(No, Arc<AtomicBool>)>,
+    watching: Option<Watching>,
+    /// What the watch found wrong with what serves.
+    alarm: Option<String>,
+    told: Option<Told>,
+    trouble: Option<String>,
+}
+
+/// What was last told on the topic.
+struct Told {
+    state: String,
+    payload: Vec<u8>,
+    at: crate::clock::Mono,
+}
+
+impl Pilot {
+    fn run(mut self, first: Released, inbox: &mut mpsc::Receiver<Input>) {
+        self.carry_out(first);
+        while let Some(input) = inbox.blocking_recv() {
+            self.take(input);
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.clock.now().mono;
+        let released = match input {
+            Input::Heard(Heard::Load(load, end)) => self.loaded(load, &end),
+            Input::Heard(Heard::Answer(load, answer)) => {
+                self.on(|course| course.on_answer(no(load), answer, now))
+            }
+            Input::Heard(Heard::Hot(is_hot)) => {
+                if is_hot {
+                    self.stop_gate();
+                }
+                self.on(|course| {
+                    if is_hot {
+                        course.on_hot_trip()
+                    } else {
+                        Vec::new()
+                    }
+                })
+            }
+            Input::Heard(Heard::Mark { load, item, text }) => self.marked(load, item, text.as_deref()),
+            Input::Planned(Planned::Nothing(load)) => self.loaded(load, &LoadEnd::Serves),
+            Input::Planned(Planned::Failed(load, why)) => self.loaded(load, &LoadEnd::Failed(why)),
+            Input::Looked(Looked { ready, ring }) => self.on(|course| {
+                let mut effects = ring.map_or_else(Vec::new, |ring| course.on_rollout(ring));
+                effects.extend(ready.map_or_else(Vec::new, |it| course.on_ready(it)));
+                effects
+            }),
+            Input::Order(order) => return self.follow(order),
+            Input::Gate(gate, end) => {
+                if self.gate.as_ref().is_some_and(|(own, _)| *own == gate) {
+                    self.gate = None;
+                }
+                self.on(|course| course.on_gate(gate, end))
+            }
+            Input::Tick => {
+                self.watch();
+                let released = self.on(|course| course.on_tick(now));
+                self.carry_out(released);
+                return self.show();
+            }
+        };
+        self.carry_out(released);
+    }
+
+    fn on(&mut self, input: impl FnOnce(&mut Course) -> Vec<Effect>) -> Released {
+        self.helm.on(input)
+    }
+
+    fn loaded(&mut self, load: LoadNo, end: &LoadEnd) -> Released {
+        let now = self.clock.now().mono;
+        match end {
+            LoadEnd::Serves => {
+                self.load = load;
+                self.on(|course| course.on_switched(no(load), now))
+            }
+            LoadEnd::Failed(why) => self.on(|course| course.on_switch_failed(no(load), why)),
+            LoadEnd::Crashed(why) => self.on(|course| course.on_engine_crash(no(load), why)),
+        }
+    }
+
+    fn follow(&mut self, order: Order) {
+        let told = self.wished(order.wish).map(|released| {
+            self.carry_out(released);
+            self.look_around()
+        });
+        let _ = order.answer.send(told); // who has left needs no answer
+    }
+
+    fn wished(&mut self, wish: Wish) -> Result<Released, WheelError> {
+        let refused = |it: Refusal| WheelError::Refused(it);
+        match wish {
+            Wish::Pin(id) => {
+                let Ok(digest) = store::signed_in(&self.store(), &id) else {
+                    return Err(WheelError::NotHere(id));
+                };
+                let named = Named { id, digest };
+                self.helm.order(|it| it.pin(named)).map_err(refused)
+            }
+            Wish::Unpin => Ok(self.on(Course::unpin)),
+            Wish::Rollback(why) => self.helm.order(|it| it.rollback(&why)).map_err(refused),
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.settings.state_dir.join(STORE)
+    }
+
+    fn carry_out(&mut self, released: Released) {
+        let Released { effects, trouble } = released;
+        let trouble = trouble.map(|it| it.to_string());
+        if trouble != self.trouble {
+            match &trouble {
+                Some(error) => tracing::error!(error, "where packages stand cannot be written"),
+                None => tracing::info!("where packages stand can be written again"),
+            }
+            self.trouble = trouble;
+        }
+        for effect in effects {
+            match effect {
+                Effect::Gate {
+                    no,
+                    package,
+                    serving,
+                } => self.begin_gate(no, package, serving),
+                Effect::StopGate(_) => self.stop_gate(),
+                Effect::Serve {
+                    no,
+                    package,
+                    is_trial,
+                } => self.serve(no, package.as_ref(), is_trial),
+                Effect::Settle { current, held } => {
+                    let memory = self.helm.course().memory();
+                    let taken_back = memory.taken_back.iter();
+                    let taken_back = taken_back.map(|it| (it.package.digest, it.reason.clone()));
+                    let taken_back = taken_back.collect();
+                    *self.holding() = Holding {
+                        current,
+                        held,
+                        taken_back,
+                    };
+                }
+                Effect::Tell(report) => {
+                    self.log(&report);
+                    self.look_around();
+                    self.show();
+                }
+            }
+        }
+    }
+
+    fn holding(&self) -> std::sync::MutexGuard<'_, Holding> {
+        // It is replaced as a whole, so a thread that ended with the lock left a whole one.
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&mut self, no: No, package: Option<&Named>, is_trial: bool) {
+        let folder = package.map(|it| store::folder_in(&self.store(), &it.id));
+        let folder = folder.or_else(|| self.settings.model_package.clone());
+        self.watching = None;
+        self.alarm = None;
+        self.serving.clone_from(&folder);
+        let serve = Serve {
+            load: LoadNo(no.0),
+            folder,
+            is_trial,
+            hears: Some(self.planned.clone()),
+        };
+        let _ = self.planner.blocking_send(planner::Order::Serve(serve)); // it ends with the process
+    }
+
+    fn begin_gate(
+        &mut self,
+        no: No,
+        package: Named,
+        serving: Option<crate::ota::verdict::Findings>,
+    ) {
+        let stop = Arc::new(AtomicBool::new(false));
+        self.gate = Some((no, Arc::clone(&stop)));
+        let job = gate::Job {
+            folder: store::folder_in(&self.store(), &package.id),
+            package,
+            before: self.serving.clone(),
+            recorded: serving,
+            engine: self.settings.engine.clone(),
+            board: self.board,
+            needs: self.needs.load(Ordering::Relaxed),
+            planner: self.planner.clone(),
+            processes: self.processes.clone(),
+            stop,
+        };
+        let inputs = self.inputs.clone();
+        let begun = std::thread::Builder::new()
+            .name("gate".into())
+            .spawn(move || {
+                let end = job.run();
+                let _ = inputs.blocking_send(Input::Gate(no, end)); // it ends with the process
+            });
+        if let Err(error) = begun {
+            tracing::error!(%error, "the gate's thread");
+            let released = self.on(|course| course.on_gate(no, GateEnd::Interrupted));
+            self.carry_out(released);
+        }
+    }
+
+    /// Its end is told all the same; if the course still waits for it, as one that was interrupted.
+    fn stop_gate(&self) {
+        if let Some((_, stop)) = &self.gate {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Has an item of the suite asked again, where it is time and nothing else is under way.
+    fn watch(&mut self) {
+        let Some(every) = self.settings.ota.as_ref().and_then(|it| it.watch_every) else {
+            return;
+        };
+        let course = self.helm.course();
+        let report = course.report();
+        if report.is_loading || report.state == "trial" || self.gate.is_some() {
+            return;
+        }
+        if self.watching.is_none() {
+            let commit = course.memory().commits.last();
+            let findings = commit.and_then(|commit| commit.findings.as_ref());
+            let (Some(findings), Some(folder)) = (findings, &self.serving) else {
+                return; // the configuration's package, or one without a suite
+            };
+            let seed = seed(self.settings.name.as_str());
+            self.watching = Watching::of(folder, self.load, findings, every, seed);
+        }
+        let now = self.clock.now().mono;
+        if let Some(watching) = &mut self.watching
+            && let Some((item, request)) = watching.next(now)
+        {
+            let load = watching.load;
+            let probe = Probe {
+                load,
+                item,
+                request,
+            };
+            let _ = self.probes.try_send(probe); // it is asked in another round
+        }
+    }
+
+    /// An item of the watch was answered, or had to give way.
+    fn marked(&mut self, load: LoadNo, item: usize, text: Option<&str>) -> Released {
+        let watching = self.watching.as_mut().filter(|it| it.load == load);
+        let alarm = watching
+            .zip(text)
+            .and_then(|(it, text)| it.on_answer(item, text));
+        let Some(alarm) = alarm else {
+            return self.on(|_| Vec::new());
+        };
+        let why = alarm.to_string();
+        tracing::error!(reason = why, "the package answers worse than at its gate");
+        let released = self.on(|course| course.on_alarm(no(load), &why));
+        self.alarm = Some(why);
+        released
+    }
+
+    fn log(&self, report: &crate::ota::course::Report) {
+        let package = report.package.clone().unwrap_or_default();
+        let reason = report.reason.clone().unwrap_or_default();
+        match report.state {
+            "idle" => {}
+            "rolled_back" | "withdrawn" => {
+                tracing::warn!(package, state = report.state, reason, "a package was taken back");
+            }
+            _ => tracing::info!(package, state = report.state, "a package on its way"),
+        }
+    }
+
+    /// Everything that there is to see, for the console.
+    fn look_around(&mut self) -> Sight {
+        let configured = self.settings.model_package.as_deref();
+        let here = store::packages_in(&self.store()).unwrap_or_default();
+        let sight = Sight::of(self.helm.course(), configured.map(shown), &here);
+        self.sight.send_replace(sight.clone());
+        sight
+    }
+
+    /// What the topic says, if that is another word than before. A mere step of progress waits.
+    fn show(&mut self) {
+        let now = self.clock.now().mono;
+        let state = State {
+            alarm: self.alarm.clone(),
+            ..State::of(&self.helm.course().report(), &self.keeper.borrow())
+        };
+        let key = format!(
+            "{} {:?} {:?} {:?}",
+            state.state, state.package, state.reason, state.alarm
+        );
+        let payload = serde_json::to_vec(&state).unwrap_or_default();
+        let is_due = match &self.told {
+            None => true,
+            Some(told) if told.payload == payload => false,
+            Some(told) => told.state != key || now.since(told.at) >= PROGRESS_EVERY,
+        };
+        if is_due {
+            self.rollout.send_replace(payload.clone());
+            self.told = Some(Told {
+                state: key,
+                payload,
+                at: now,
+            });
+        }
+    }
+}
+
+/// Another order of the suite on each device.
+fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn no(load: LoadNo) -> No {
+    No(load.0)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The message on the topic `ota/state`.
+#[derive(Debug, Serialize)]
+struct State {
+    /// As in the course's report; `downloading` and `verifying` while a package comes.
+    state: &'static str,
+    /// How far that is, from 0 to 1.
+    progress: Option<f64>,
+    package: Option<String>,
+    seq: Option<u64>,
+    code: Option<String>,
+    reason: Option<String>,
+    serving: Option<String>,
+    attempt: u8,
+    pinned: Option<String>,
+    halted: bool,
+    /// What the watch found wrong with what serves.
+    alarm: Option<String>,
+    ring: String,
+    place: u16,
+}
+
+impl State {
+    fn of(course: &crate::ota::course::Report, keeper: &desk::Report) -> Self {
+        let coming = keeper.progress.as_ref();
+        let coming = coming.filter(|_| ["downloading", "verifying"].contains(&keeper.state));
+        let rests = ["idle", "committed", "rolled_back", "withdrawn"].contains(&course.state);
+        let mut state = Self {
+            state: course.state,
+            progress: share_of_trial(course),
+            package: course.package.clone(),
+            seq: course.seq,
+            code: course.code.clone(),
+            reason: course.reason.clone(),
+            serving: course.serving.clone(),
+            attempt: course.attempt,
+            pinned: course.pinned.clone(),
+            halted: course.halted,
+            alarm: None,
+            ring: keeper.ring.clone(),
+            place: keeper.place,
+        };
+        if let Some(coming) = coming.filter(|_| rests) {
+            let id = PackageId::parse(&coming.package);
+            state.state = keeper.state;
+            state.progress = share(coming.there_bytes, coming.needed_bytes);
+            state.seq = id.map(|it| it.seq);
+            state.package = Some(coming.package.clone());
+            (state.code, state.reason) = (None, None);
+        }
+        state
+    }
+}
+
+/// The lesser of what was answered and what has passed.
+fn share_of_trial(course: &crate::ota::course::Report) -> Option<f64> {
+    let (good, most) = course.good?;
+    let (served, whole) = course.served_ms?;
+    let answered = share(good.into(), most.into()).unwrap_or(1.0);
+    let passed = share(served, whole).unwrap_or(1.0);
+    Some(answered.min(passed))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    let share = (part as f64 / whole as f64).min(1.0);
+    (whole > 0).then_some((share * 1000.0).round() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ota::course::Report;
+
+    #[test]
+    fn the_topic_tells_of_a_download_only_while_no_package_is_on_its_way_here() {
+        let fetching = desk::Fetching {
+            package: "plant-3".into(),
+            needed_bytes: 1000,
+            there_bytes: 250,
+            reused_bytes: 0,
+            fetched_bytes: 250,
+        };
+        let keeper = desk::Report {
+            ring: "canary".into(),
+            state: "downloading",
+            progress: Some(fetching),
+            ..desk::Report::default()
+        };
+        let mut course = Report {
+            state: "committed",
+            package: Some("plant-2".into()),
+            seq: Some(2),
+            ..Report::default()
+        };
+        let state = State::of(&course, &keeper);
+        assert_eq!((state.state, state.seq), ("downloading", Some(3)));
+        assert_eq!(state.progress, Some(0.25));
+        course.state = "trial";
+        course.good = Some((10, 20));
+        course.served_ms = Some((100, 1000));
+        let state = State::of(&course, &keeper);
+        assert_eq!((state.state, state.seq), ("trial", Some(2)));
+        assert_eq!(state.progress, Some(0.1));
+    }
+}
