@@ -139,7 +139,11 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
-    let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), swaps.desk);
+    let counter = Counter::new(
+        inquiries,
+        House::new(&settings, log, ender.clone()),
+        swaps.desk,
+    );
     let at_the_port = watch_the_port(&settings, counter.clone(), clock);
     let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));

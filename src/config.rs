@@ -53,8 +53,8 @@ pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
-    Flow, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity, Proxy, Review, Roots,
-    Settings, SpoolLimits, Trust, Upstream,
+    Flow, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity, Proxy, Review,
+    Roots, Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

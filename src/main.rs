@@ -66,9 +66,12 @@ async fn carry_out(command: Command) -> ExitCode {
         Command::Console(args) => finish(cli::console::command(&args).await),
         Command::Do(args) => finish(cli::once::command(&args).await),
         Command::Pin(args) => ExitCode::from(cli::pin::command(&args)),
-        Command::Models(args) => match cli::models::command(&args) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+        Command::Models(args) => match args.asked() {
+            Some(asked) => finish(cli::once::command(&asked).await),
+            None => match cli::models::command(&args) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
+            },
         },
         Command::Plan(args) => match cli::plan::command(&args) {
             Ok(code) => ExitCode::from(code),

@@ -289,8 +289,21 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
     }
 
+    /// Those of a site that says nothing but its name.
+    fn settings() -> Settings {
+        let around = config::Surroundings {
+            config: None,
+            env: [("HOME".to_owned(), "/nonexistent".into())].into(),
+            host_name: "line-3".into(),
+            etc: "/nonexistent".into(),
+            packages: Vec::new(),
+            ..config::Surroundings::of_process(None)
+        };
+        config::load(&around).unwrap()
+    }
+
     fn planner(folder: &Path, ram_bytes: u64) -> Planner {
-        let settings = crate::config::example();
+        let settings = settings();
         let board = plan::board_with(ram_bytes);
         let mut planner = Planner::new(settings, board, Clock::start(), Arc::default());
         planner.serve = Serve {

@@ -336,7 +336,9 @@ impl Pilot {
                     }
                 })
             }
-            Input::Heard(Heard::Mark { load, item, text }) => self.marked(load, item, text.as_deref()),
+            Input::Heard(Heard::Mark { load, item, text }) => {
+                self.marked(load, item, text.as_deref())
+            }
             Input::Planned(Planned::Nothing(load)) => self.loaded(load, &LoadEnd::Serves),
             Input::Planned(Planned::Failed(load, why)) => self.loaded(load, &LoadEnd::Failed(why)),
             Input::Looked(Looked { ready, ring }) => self.on(|course| {
@@ -563,7 +565,12 @@ impl Pilot {
         match report.state {
             "idle" => {}
             "rolled_back" | "withdrawn" => {
-                tracing::warn!(package, state = report.state, reason, "a package was taken back");
+                tracing::warn!(
+                    package,
+                    state = report.state,
+                    reason,
+                    "a package was taken back"
+                );
             }
             _ => tracing::info!(package, state = report.state, "a package on its way"),
         }

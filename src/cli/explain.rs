@@ -169,8 +169,8 @@ fn topic(args: &Args, settings: &Settings) -> String {
 /// The service's router, and whose weights the estimates are made with.
 fn router(settings: &Settings) -> (Router, Weights) {
     let (board, _) = plan::board(settings);
-    let manifest = plan::folder(settings)
-        .and_then(|folder| plan::served(&folder, &board, &settings.engine));
+    let manifest =
+        plan::folder(settings).and_then(|folder| plan::served(&folder, &board, &settings.engine));
     let weights = match &manifest {
         Some(manifest) if manifest.estimate.is_some() => Weights::Package,
         Some(_) | None => Weights::Usual,

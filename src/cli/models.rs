@@ -1,7 +1,8 @@
 //! `lineside models`: looks at model packages, and makes them.
 //!
 //! `check` opens a package like the service does and then hashes every file. `make` turns a GGUF
-//! and a task file into a package. Neither talks to the running service.
+//! and a task file into a package. Neither talks to the running service; the others ask it, in the
+//! words of its console.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -11,7 +12,9 @@ use serde::Serialize;
 
 use super::EXIT_USAGE;
 use super::check::{FaultJson, json};
+use super::once;
 use super::progress::Bar;
+use super::reach::Target;
 use crate::config::EXIT_CODE;
 use crate::package::make::{Existing, Made, MakeError, Order, make};
 use crate::package::{Answer, Faults, Note, Package};
@@ -29,6 +32,74 @@ enum Command {
     Check(CheckArgs),
     /// Make a package from GGUF files and a task file.
     Make(MakeArgs),
+    /// Say which package serves, which are here, and why others were taken back.
+    List(Target),
+    /// Say what the package is that serves, or one that is here.
+    Show(OneArgs),
+    /// Read every byte of the package that serves, or of one that is here.
+    Verify(OneArgs),
+    /// Choose a package that is here, whatever the ring says. One that served before serves at once;
+    /// another goes through gate and trial.
+    Pin {
+        /// Which.
+        #[arg(value_name = "NAME-SEQ")]
+        package: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Let the ring decide again.
+    Unpin(Target),
+    /// Take back what is on its way, or else what was committed last. It is not tried again, but by
+    /// `pin`.
+    Rollback {
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct OneArgs {
+    /// Which; without, the one that serves.
+    #[arg(value_name = "NAME-SEQ")]
+    package: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Args {
+    /// What the running appliance is to be asked; none where it is not needed.
+    pub fn asked(&self) -> Option<once::Args> {
+        let (words, target) = match &self.command {
+            Command::Check(_) | Command::Make(_) => return None,
+            Command::List(target) => (vec!["list"], target),
+            Command::Show(it) => (
+                ["show"].into_iter().chain(it.package.as_deref()).collect(),
+                &it.target,
+            ),
+            Command::Verify(it) => (
+                ["verify"]
+                    .into_iter()
+                    .chain(it.package.as_deref())
+                    .collect(),
+                &it.target,
+            ),
+            Command::Pin { package, target } => (vec!["pin", package.as_str()], target),
+            Command::Unpin(target) => (vec!["unpin"], target),
+            Command::Rollback { reason, target } => (
+                ["rollback"].into_iter().chain(reason.as_deref()).collect(),
+                target,
+            ),
+        };
+        let words = words.into_iter().map(str::to_owned);
+        Some(once::Args {
+            line: ["models".to_owned()].into_iter().chain(words).collect(),
+            reviewer: None,
+            target: target.clone(),
+        })
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -74,6 +145,12 @@ pub fn command(args: &Args) -> io::Result<u8> {
     match &args.command {
         Command::Check(args) => check(args),
         Command::Make(args) => make_one(args),
+        Command::List(_)
+        | Command::Show(_)
+        | Command::Verify(_)
+        | Command::Pin { .. }
+        | Command::Unpin(_)
+        | Command::Rollback { .. } => Ok(EXIT_USAGE), // see `Args::asked`, which comes first
     }
 }
 

@@ -18,7 +18,9 @@ use super::words::UNKNOWN;
 use super::{house, packages, review};
 use crate::dispatch::shell::Inquirer;
 use crate::dispatch::{Answer, Doors, Inquiry, Lesson, Standing, StatusReport, Wanted};
+use crate::ota::course::{WheelError, Wish};
 use crate::ota::desk::{Desk, DeskError};
+use crate::ota::store::PackageId;
 use crate::review::Refusal;
 
 /// How long a command may take unless the request itself sets a later deadline: a little more
@@ -75,7 +77,6 @@ struct Line {
     page: Option<String>,
     follow: Option<bool>,
     to: Option<String>,
-    seq: Option<u64>,
     from: Option<PathBuf>,
     package: Option<String>,
 }
@@ -135,6 +136,9 @@ pub enum CommandError {
     /// The keeper of packages says no.
     #[error(transparent)]
     Packages(#[from] DeskError),
+    /// Whoever decides what serves says no.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
     /// The appliance did not answer in time, or is going down.
     #[error("the appliance did not answer")]
     NoAnswer,
@@ -152,6 +156,7 @@ impl CommandError {
             Self::Review(refusal) => refusal.code(),
             Self::House(fault) => fault.code(),
             Self::Packages(error) => error.code(),
+            Self::Wheel(error) => error.code(),
             Self::NoAnswer => "no_answer",
         }
     }
@@ -220,6 +225,8 @@ enum Asked {
     Restart,
     /// What the keeper of packages knows.
     Packages(packages::Asked),
+    /// What is wished of whoever decides what serves.
+    Wish(Wish),
 }
 
 fn understand(line: Line) -> Result<Asked, CommandError> {
@@ -263,14 +270,19 @@ fn understand(line: Line) -> Result<Asked, CommandError> {
         },
         "models" => match action.unwrap_or("list") {
             "list" => Ok(Asked::Models(house::Models::List)),
-            "show" => Ok(Asked::Models(house::Models::Show)),
-            "verify" => Ok(Asked::Models(house::Models::Verify)),
-            "rollback" | "pin" => {
-                let _ = line.seq; // there is nothing yet that it could choose from
-                Err(house::Fault::OnePackage.into())
+            "show" => package(line.package).map(|it| Asked::Models(house::Models::Show(it))),
+            "verify" => package(line.package).map(|it| Asked::Models(house::Models::Verify(it))),
+            "rollback" => {
+                let why = line.reason.unwrap_or_else(|| "it was wished for".into());
+                Ok(Asked::Wish(Wish::Rollback(why)))
             }
+            "pin" => {
+                let id = package(line.package)?.ok_or(missing("models pin", "package"))?;
+                Ok(Asked::Wish(Wish::Pin(id)))
+            }
+            "unpin" => Ok(Asked::Wish(Wish::Unpin)),
             other => {
-                let all = ["list", "show", "verify", "rollback", "pin"];
+                let all = ["list", "show", "verify", "rollback", "pin", "unpin"];
                 Err(unknown_action(other, &all))
             }
         },
@@ -343,6 +355,16 @@ fn lesson(undo: Option<String>, acknowledge: Option<String>) -> Result<Asked, Co
     Ok(Asked::Inquiry(Inquiry::Learned(lesson)))
 }
 
+/// `NAME-SEQ`, where one is named.
+fn package(given: Option<String>) -> Result<Option<PackageId>, CommandError> {
+    let read = |text: String| {
+        PackageId::parse(&text).ok_or(CommandError::Syntax(format!(
+            "'{text}' is no package: NAME-SEQ, as `models` lists them"
+        )))
+    };
+    given.map(read).transpose()
+}
+
 fn packages_asked(line: Line) -> Result<Asked, CommandError> {
     let action = line.action.as_deref();
     let asked = packages::Asked::read(action, line.from, line.package.as_deref());
@@ -378,9 +400,10 @@ async fn answer(
         Asked::Models(models) => {
             let served = match models {
                 house::Models::List => status(counter).await.ok().and_then(|it| it.package),
-                house::Models::Show | house::Models::Verify => None,
+                house::Models::Show(_) | house::Models::Verify(_) => None,
             };
-            Ok(house.models(models, served).await?)
+            let sight = counter.desk.wheel().sight().ok();
+            Ok(house.models(models, served, sight).await?)
         }
         Asked::Explain(request) => {
             let status = status(counter).await.ok();
@@ -394,6 +417,15 @@ async fn answer(
         Asked::Bundle(to) => Ok(raw(&bundle(to, counter).await?)),
         Asked::Restart => Ok(raw(&house.restart()?)),
         Asked::Packages(asked) => Ok(raw(&asked.put(&counter.desk)?)),
+        Asked::Wish(wish) => {
+            let turning = counter.desk.wheel().turn(wish);
+            let turned = timeout(QUICK, turning).await;
+            let sight = turned.map_err(|_| CommandError::NoAnswer)??;
+            let served = sight.course.serving.clone();
+            Ok(house
+                .models(house::Models::List, served, Some(sight))
+                .await?)
+        }
         Asked::Reset(confirm) => {
             let status = status(counter).await.ok();
             Ok(raw(&house.reset(confirm.as_deref(), status.as_ref())?))
@@ -581,7 +613,6 @@ mod tests {
                     "no_log",
                     "session_only",
                     "unavailable",
-                    "one_package",
                     "no_ota",
                     "no_stick",
                 ];

@@ -26,6 +26,9 @@ use tracing::Level;
 use super::commands::raw;
 use crate::config::{Endpoint, Roots, Settings};
 use crate::dispatch::StatusReport;
+use crate::ota::course::Sight;
+use crate::ota::keeper::STORE;
+use crate::ota::store::{self, PackageId};
 use crate::package;
 use crate::service::{LogTail, Stopper};
 
@@ -93,9 +96,6 @@ pub enum Fault {
     /// Another serial number, or another name where there is none.
     #[error("this is not what was asked for; nothing was reset")]
     NotConfirmed,
-    /// There is nothing to go back to.
-    #[error("there is one package here, set by hand; none was committed before it")]
-    OnePackage,
     /// The archive has nowhere to go.
     #[error("no USB stick is mounted")]
     NoStick,
@@ -112,7 +112,6 @@ impl Fault {
             Self::NoPackage => "no_package",
             Self::OwnProgram(..) => "failed",
             Self::NotConfirmed => "not_confirmed",
-            Self::OnePackage => "one_package",
             Self::NoStick => "no_stick",
             Self::Unavailable(_) => "unavailable",
         }
@@ -120,14 +119,14 @@ impl Fault {
 }
 
 /// Which look at the packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Models {
     /// Which there are.
     List,
-    /// What one is.
-    Show,
+    /// What one is; none is the one that serves.
+    Show(Option<PackageId>),
     /// Whether all of it is as it should be.
-    Verify,
+    Verify(Option<PackageId>),
 }
 
 /// Which lines of the log.
@@ -335,6 +334,7 @@ impl House {
         &self,
         which: Models,
         served: Option<String>,
+        sight: Option<Sight>,
     ) -> Result<Box<RawValue>, Fault> {
         #[derive(Serialize)]
         struct Found {
@@ -350,9 +350,16 @@ impl House {
         struct List {
             served: Option<String>,
             packages: Vec<Found>,
+            /// Where the packages that came over the air stand.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            air: Option<Sight>,
         }
         let folder = self.facts.package.as_deref();
-        if which == Models::List {
+        let which = match which {
+            Models::Show(id) | Models::Verify(id) => Some(id),
+            Models::List => None,
+        };
+        let Some(id) = which else {
             let found = |folder: &Path| {
                 let manifest = package::manifest_in(folder);
                 let (manifest, error) = match manifest {
@@ -369,8 +376,13 @@ impl House {
             return Ok(raw(&List {
                 served,
                 packages: folder.map(found).into_iter().collect(),
+                air: sight,
             }));
-        }
+        };
+        let serving = sight.and_then(|it| it.course.serving);
+        let id = id.or(serving.as_deref().and_then(PackageId::parse));
+        let stored = id.map(|id| store::folder_in(&self.facts.state_dir.join(STORE), &id));
+        let folder = stored.as_deref().or(folder);
         let folder = folder.ok_or(Fault::NoPackage)?.display().to_string();
         let args = ["models", "check", folder.as_str(), "--json"];
         self.own("models", &args, None, OWN_PROGRAM_READING).await

@@ -78,7 +78,9 @@ fn todo(code: &str) -> Option<&'static str> {
         "too_long" => "make it shorter",
         "not_confirmed" => "type the serial number, or the name, as `factory-reset` shows it",
         "no_stick" => "mount one below /media, or say where: `bundle --to /media/stick`",
-        "one_package" => "set model.package to the folder of the other one, then `restart`",
+        "nothing_to_take_back" => "`models` lists what is here; `models pin NAME-SEQ` chooses one",
+        "not_there" => "`models` lists what is here",
+        "taken_back" => "publish it under a new number, if it is well; `models` says why it went",
         "no_ota" => {
             "set them in the configuration and put the first root metadata there; then `restart`"
         }

@@ -259,16 +259,21 @@ pub const TABLE: &[Command] = &[
     },
     Command {
         name: "models",
-        about: "the model package that is served; verify reads all of it",
+        about: "the packages; take the last one back, or choose one whatever the ring says",
         forms: &[
             form("list", &[], &[]),
-            form("show", &[], &[]),
-            form("verify", &[], &[]),
-            form("rollback", &[], &[]),
-            form("pin", &[may("seq", "SEQ", What::Number)], &[]),
+            form("show", &[may("package", "NAME-SEQ", What::Word)], &[]),
+            form("verify", &[may("package", "NAME-SEQ", What::Word)], &[]),
+            form("rollback", &[may("reason", "REASON", What::Rest)], &[]),
+            form("pin", &[must("package", "NAME-SEQ", What::Word)], &[]),
+            form("unpin", &[], &[]),
         ],
-        examples: &["models", "models show", "models verify"],
-        nature: Nature::Looks,
+        examples: &[
+            "models",
+            "models verify",
+            "models rollback it answers in German",
+        ],
+        nature: Nature::Changes,
     },
     Command {
         name: "ota",

@@ -177,7 +177,14 @@ impl Dispatch {
     /// The edge answered; one that was computed before says nothing new.
     pub(super) fn hear_answer(&mut self, load: LoadNo, completion: &Completion, doubted: bool) {
         if completion.origin == engine::Origin::Model {
-            self.hear(load, if doubted { Answer::Escalated } else { Answer::Good });
+            self.hear(
+                load,
+                if doubted {
+                    Answer::Escalated
+                } else {
+                    Answer::Good
+                },
+            );
         }
     }
 

@@ -248,7 +248,8 @@ impl Outlets {
         }
         self.broker.extend(effects.broker);
         self.heard.extend(effects.heard);
-        self.heard.forget_beyond(MAX_HEARD, |it| matches!(it, Heard::Answer(..)));
+        self.heard
+            .forget_beyond(MAX_HEARD, |it| matches!(it, Heard::Answer(..)));
         for (session, text) in effects.words {
             if let Some(words) = callers.get(&session).and_then(|it| it.words.as_ref()) {
                 let _ = words.try_send(text); // without room it is in the answer all the same

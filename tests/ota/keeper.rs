@@ -132,7 +132,9 @@ impl Follower {
     }
 
     fn keeper(&self) -> Keeper {
-        let journal = Book::open(disk::Folder::new(self.state())).unwrap().journal();
+        let journal = Book::open(disk::Folder::new(self.state()))
+            .unwrap()
+            .journal();
         Keeper::open(self.site(), &self.state(), &journal, &self.anchor(), 0).unwrap()
     }
 

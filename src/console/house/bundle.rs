@@ -124,7 +124,7 @@ impl House {
         pile.put("memory.json", memory.map(|it| raw(&it)).map_err(said));
         pile.put("check.json", self.check().await.map_err(said));
         let served = status.and_then(|it| it.package.clone());
-        let models = self.models(Models::List, served).await;
+        let models = self.models(Models::List, served, None).await;
         pile.put("models.json", models.map_err(said));
         pile.files
             .push(("config.toml", self.facts.toml.clone().into_bytes()));

@@ -363,10 +363,15 @@ pub(super) fn models(data: &Value) -> String {
             };
             sheet.row("package", format!("{what} in {}", text(&package["folder"])));
         }
-        if list(&data["packages"]).is_empty() {
+        let air = &data["air"];
+        if list(&data["packages"]).is_empty() && air.is_null() {
             sheet.row("do", "set model.package: no package was found");
         }
-        return sheet.text();
+        let mut told = sheet.text();
+        if !air.is_null() {
+            told.push_str(&standings(air));
+        }
+        return told;
     }
     sheet.row(
         "package",
@@ -401,6 +406,53 @@ pub(super) fn models(data: &Value) -> String {
         );
     }
     sheet.text()
+}
+
+/// Where the packages that came over the air stand.
+fn standings(air: &Value) -> String {
+    let course = &air["course"];
+    let mut sheet = Sheet::default();
+    let words = match text(&course["state"]).as_str() {
+        "idle" => "nothing is on its way".into(),
+        state => format!("{} {}", text(&course["package"]), state.replace('_', " ")),
+    };
+    sheet.row("over the air", words);
+    sheet.told("because", &course["reason"]);
+    if let Some(good) = course["good"].as_array() {
+        let (good, most) = (number(&good[0]), number(&good[1]));
+        let minutes = |at: usize| number(&course["served_ms"][at]) / 60_000;
+        sheet.row(
+            "trial",
+            format!(
+                "{good} of {most} good answers, {} of {} minutes, attempt {}",
+                minutes(0),
+                minutes(1),
+                number(&course["attempt"])
+            ),
+        );
+    }
+    sheet.told("pinned", &course["pinned"]);
+    if course["halted"] == true {
+        sheet.row("ring", "halted: nothing new begins");
+    }
+    let rows: Vec<Vec<String>> = list(&air["packages"])
+        .iter()
+        .map(|it| {
+            let gate = it["gate"].as_array().filter(|it| it.len() == 2);
+            let gate = gate.map(|it| format!("gate {} of {}", number(&it[0]), number(&it[1])));
+            let why = it["reason"].as_str().map(clean);
+            vec![
+                text(&it["package"]),
+                text(&it["standing"]).replace('_', " "),
+                why.or(gate).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let mut told = sheet.text();
+    if !rows.is_empty() {
+        told.push_str(&table(&["PACKAGE", "IS", "SAID OF IT"], &rows));
+    }
+    told
 }
 
 pub(super) fn broker(data: &Value) -> String {

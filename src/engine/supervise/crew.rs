@@ -219,10 +219,9 @@ impl Supervisor {
         };
         let is_it = match life.phase {
             Phase::Unloadable { .. } => false,
-            Phase::Unloaded
-            | Phase::Starting { .. }
-            | Phase::Ready(_)
-            | Phase::BackOff { .. } => life.model.is_like(model),
+            Phase::Unloaded | Phase::Starting { .. } | Phase::Ready(_) | Phase::BackOff { .. } => {
+                life.model.is_like(model)
+            }
         };
         if is_it {
             life.model = Arc::clone(model);

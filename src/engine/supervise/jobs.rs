@@ -127,7 +127,9 @@ impl Supervisor {
         }
         for waiter in &piece.waiters {
             let model = &piece.model;
-            let completion = model.book.completion(piece.asked, done.clone(), waiter.origin);
+            let completion = model
+                .book
+                .completion(piece.asked, done.clone(), waiter.origin);
             self.end(waiter.ticket, Ok(completion), model.load);
         }
         self.memo.keep(piece.key, done, now);

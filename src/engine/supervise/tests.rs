@@ -212,7 +212,9 @@ impl Rig {
 
     fn result(&self, ticket: u64) -> Option<&Result<Completion, Fault>> {
         let mut ends = self.events.iter().filter_map(|event| match event {
-            Event::Ended { ticket: it, result, .. } if *it == TicketNo(ticket) => Some(result),
+            Event::Ended {
+                ticket: it, result, ..
+            } if *it == TicketNo(ticket) => Some(result),
             _ => None,
         });
         let result = ends.next();

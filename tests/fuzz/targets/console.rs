@@ -34,7 +34,7 @@ const CODES: [&str; 21] = [
     "not_confirmed",
     "unavailable",
     "failed",
-    "one_package",
+    "taken_back",
     "no_ota",
     "busy",
     "no_stick",
