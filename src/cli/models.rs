@@ -24,6 +24,9 @@ use crate::package::{Answer, Faults, Note, Package};
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+    /// Which appliance, for those that ask one.
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -33,7 +36,7 @@ enum Command {
     /// Make a package from GGUF files and a task file.
     Make(MakeArgs),
     /// Say which package serves, which are here, and why others were taken back.
-    List(Target),
+    List,
     /// Say what the package is that serves, or one that is here.
     Show(OneArgs),
     /// Read every byte of the package that serves, or of one that is here.
@@ -44,19 +47,15 @@ enum Command {
         /// Which.
         #[arg(value_name = "NAME-SEQ")]
         package: String,
-        #[command(flatten)]
-        target: Target,
     },
     /// Let the ring decide again.
-    Unpin(Target),
+    Unpin,
     /// Take back what is on its way, or else what was committed last. It is not tried again, but by
     /// `pin`.
     Rollback {
         /// Why, for the record.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        #[command(flatten)]
-        target: Target,
     },
 }
 
@@ -65,39 +64,29 @@ struct OneArgs {
     /// Which; without, the one that serves.
     #[arg(value_name = "NAME-SEQ")]
     package: Option<String>,
-    #[command(flatten)]
-    target: Target,
 }
 
 impl Args {
     /// What the running appliance is to be asked; none where it is not needed.
     pub fn asked(&self) -> Option<once::Args> {
-        let (words, target) = match &self.command {
+        let mut words = vec!["models"];
+        match &self.command {
             Command::Check(_) | Command::Make(_) => return None,
-            Command::List(target) => (vec!["list"], target),
-            Command::Show(it) => (
-                ["show"].into_iter().chain(it.package.as_deref()).collect(),
-                &it.target,
-            ),
-            Command::Verify(it) => (
-                ["verify"]
-                    .into_iter()
-                    .chain(it.package.as_deref())
-                    .collect(),
-                &it.target,
-            ),
-            Command::Pin { package, target } => (vec!["pin", package.as_str()], target),
-            Command::Unpin(target) => (vec!["unpin"], target),
-            Command::Rollback { reason, target } => (
-                ["rollback"].into_iter().chain(reason.as_deref()).collect(),
-                target,
-            ),
-        };
-        let words = words.into_iter().map(str::to_owned);
+            Command::List => words.push("list"),
+            Command::Show(it) => words.extend(["show"].into_iter().chain(it.package.as_deref())),
+            Command::Verify(it) => {
+                words.extend(["verify"].into_iter().chain(it.package.as_deref()));
+            }
+            Command::Pin { package } => words.extend(["pin", package.as_str()]),
+            Command::Unpin => words.push("unpin"),
+            Command::Rollback { reason } => {
+                words.extend(["rollback"].into_iter().chain(reason.as_deref()));
+            }
+        }
         Some(once::Args {
-            line: ["models".to_owned()].into_iter().chain(words).collect(),
+            line: words.into_iter().map(str::to_owned).collect(),
             reviewer: None,
-            target: target.clone(),
+            target: self.target.clone(),
         })
     }
 }
@@ -107,9 +96,6 @@ struct CheckArgs {
     /// The package's folder.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -135,34 +121,31 @@ struct MakeArgs {
     /// Take the place of the package that is there.
     #[arg(long)]
     replace: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> io::Result<u8> {
     match &args.command {
-        Command::Check(args) => check(args),
-        Command::Make(args) => make_one(args),
-        Command::List(_)
+        Command::Check(it) => check(it, args.target.json),
+        Command::Make(it) => make_one(it, args.target.json),
+        Command::List
         | Command::Show(_)
         | Command::Verify(_)
         | Command::Pin { .. }
-        | Command::Unpin(_)
+        | Command::Unpin
         | Command::Rollback { .. } => Ok(EXIT_USAGE), // see `Args::asked`, which comes first
     }
 }
 
-fn check(args: &CheckArgs) -> io::Result<u8> {
+fn check(args: &CheckArgs, as_json: bool) -> io::Result<u8> {
     let opened = Package::open(&args.folder);
     let opened = opened.and_then(verified);
     match opened {
         Ok(package) => {
             let notes = package.notes();
-            Ok(tell(&package, &notes, args.json))
+            Ok(tell(&package, &notes, as_json))
         }
-        Err(faults) => complain(&faults, args.json),
+        Err(faults) => complain(&faults, as_json),
     }
 }
 
@@ -173,7 +156,7 @@ pub(super) fn verified(package: Package) -> Result<Package, Faults> {
     Ok(package)
 }
 
-fn make_one(args: &MakeArgs) -> io::Result<u8> {
+fn make_one(args: &MakeArgs, as_json: bool) -> io::Result<u8> {
     let order = Order {
         models: args.models.clone(),
         tasks: args.tasks.clone(),
@@ -188,8 +171,8 @@ fn make_one(args: &MakeArgs) -> io::Result<u8> {
         },
     };
     match make(&order) {
-        Ok(Made { package, notes }) => Ok(tell(&package, &notes, args.json)),
-        Err(MakeError::Faults(faults)) => complain(&faults, args.json),
+        Ok(Made { package, notes }) => Ok(tell(&package, &notes, as_json)),
+        Err(MakeError::Faults(faults)) => complain(&faults, as_json),
         Err(MakeError::Order(what)) => {
             writeln!(io::stderr(), "lineside: {what}")?;
             Ok(EXIT_USAGE)
