@@ -17,6 +17,7 @@
 
 mod air;
 mod cloud;
+mod ending;
 mod heat;
 mod inference;
 mod lessons;
@@ -49,6 +50,7 @@ use crate::console::serial;
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
+use crate::governor::memory::Board;
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
 use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
@@ -57,7 +59,7 @@ use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
 use crate::uplink::Briefs;
-use crate::uplink::openai::SetupError;
+use crate::uplink::openai::{self, SetupError};
 
 /// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -87,12 +89,7 @@ pub struct Host {
 /// Runs the appliance until it is told to stop, and says what is to come then.
 pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result<Ending> {
     let Host { stopper, stop, log } = host;
-    let notifier = Notifier::from_env().context("the service manager's socket")?;
-    let upstreams = cloud::settings(&settings)?;
-    make_state_dir(&settings.state_dir)?;
-    let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
-    let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
-    forget_if_asked(&settings)?;
+    let (notifier, upstreams, socket) = ground(&settings).await?;
 
     let mut pulses = Pulses::default();
     let mut pulse = |stage| pulses.stage(stage, ALLOWED_SILENCE, clock.now());
@@ -103,14 +100,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let store = Store::open(&settings, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
     let air = Air::open(&settings, &board, clock)?;
-    let manifest = air.manifest(&settings, &board);
-    let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
-    let dispatch = Dispatch::new(
-        setup(&settings, air.first(), manifest.as_ref()),
-        store.recovered,
-        clock.now(),
-    );
-    let dispatch = dispatch.with(learning);
+    let dispatch = dispatcher(&settings, &air, &board, store.recovered, clock);
 
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
@@ -171,50 +161,37 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         heard: Outlet::new(swaps.heard),
     };
     announce_ready(&notifier, &settings);
-    let dispatching = shell::run(
+    // On the heap: it holds all that is under way.
+    let dispatching = Box::pin(shell::run(
         dispatch,
         inlets,
         outlets,
         clock,
         &dispatch_pulse,
         stop.clone(),
-    );
+    ));
     let limit = settings.drain_timeout.saturating_sub(GOODBYE);
     let end = until_drained(dispatching, stop, limit, &notifier, &ender).await;
     dispatch_pulse.retire();
 
-    governing.close();
-    if let Some(keeping) = keeping {
-        keeping.close();
+    let parts = ending::Parts {
+        governing,
+        keeping,
+        inference,
+        uplink,
+        lessons,
+        line,
+        broker_commands,
+        store: store.thread,
+        serving,
+        at_the_port,
+        watching,
+    };
+    parts.close().await;
+    if let Some(shell::End::Abandoned(who)) = end {
+        bail!("{who} ended unasked");
     }
-    inference.close().await;
-    uplink.close().await;
-    lessons.close().await;
-    line.close(&broker_commands, GOODBYE).await;
-    drop(broker_commands);
-    close_store(store.thread).await;
-    serving.abort();
-    if let Some(port) = &at_the_port {
-        port.abort();
-    }
-    watching.abort();
-    // The socket's file must be gone before a new start looks for it.
-    let _ = serving.await;
-    match end {
-        Some(shell::End::Abandoned(who)) => bail!("{who} ended unasked"),
-        Some(shell::End::Drained) | None => Ok(ender.wish()),
-    }
-}
-
-/// The dispatcher's end has closed the store's channel; its thread makes the last commit.
-async fn close_store(thread: JoinHandle<Result<(), DiskError>>) {
-    let joined = task::spawn_blocking(move || thread.join());
-    match timeout(GOODBYE, joined).await {
-        Ok(Ok(Ok(Ok(())))) => tracing::info!("stopped"),
-        Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "the store ended with a fault"),
-        Ok(Ok(Err(_)) | Err(_)) => tracing::error!("the store's thread did not end well"),
-        Err(_) => tracing::error!("the store did not close in time"),
-    }
+    Ok(ender.wish())
 }
 
 /// The dispatcher's end, or none if the time for the drain ran out.
@@ -241,6 +218,34 @@ async fn until_drained(
         tracing::warn!("not everything was finished in time; the rest waits on the disk");
     }
     end
+}
+
+/// The dispatcher, with what is to serve first.
+fn dispatcher(
+    settings: &Settings,
+    air: &Air,
+    board: &Board,
+    recovered: Recovered,
+    clock: Clock,
+) -> Dispatch {
+    let manifest = air.manifest(settings, board);
+    let now = clock.now();
+    let learning = lessons::resumed(settings, manifest.as_ref(), now.wall);
+    let setup = setup(settings, air.first(), manifest.as_ref());
+    Dispatch::new(setup, recovered, now).with(learning)
+}
+
+/// What is needed before anything else, and fails most plainly.
+async fn ground(
+    settings: &Settings,
+) -> anyhow::Result<(Notifier, openai::Settings, ControlSocket)> {
+    let notifier = Notifier::from_env().context("the service manager's socket")?;
+    let upstreams = cloud::settings(settings)?;
+    make_state_dir(settings.state_dir)?;
+    let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
+    let socket = ControlSocket::open(settings.control_socket, max_line_bytes).await?;
+    forget_if_asked(settings)?;
+    Ok((notifier, upstreams, socket))
 }
 
 /// The technicians' port, where there is one.

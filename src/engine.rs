@@ -171,6 +171,20 @@ pub struct Model {
     pub digest: String,
     /// Version of the prompt.
     pub prompt_version: String,
+    /// How it came to serve, where that is known.
+    pub standing: Option<Standing>,
+}
+
+/// How a model came to serve here: what makes two devices of a fleet differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The variant that was taken for this board.
+    pub variant: String,
+    /// The ring of roll-outs that the device belongs to.
+    pub ring: Option<String>,
+    /// Of its gate on this device: items that were right, and how many there were. None where it was
+    /// set by hand, or has no suite.
+    pub gate: Option<(usize, usize)>,
 }
 
 /// Tokens that an answer cost.

@@ -188,6 +188,13 @@ enum WireModel<'a> {
         seq: u64,
         digest: &'a str,
         prompt_version: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        variant: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ring: Option<&'a str>,
+        /// Of its gate on the device: items that were right, and how many there were.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gate: Option<(usize, usize)>,
     },
     Elsewhere {
         upstream: &'a str,
@@ -373,12 +380,18 @@ impl Source {
 impl<'a> WireModel<'a> {
     fn of(source: &'a Source, model: &'a Model) -> Option<Self> {
         match source {
-            Source::Edge => Some(Self::Here {
-                package: &model.package,
-                seq: model.seq,
-                digest: &model.digest,
-                prompt_version: &model.prompt_version,
-            }),
+            Source::Edge => {
+                let standing = model.standing.as_ref();
+                Some(Self::Here {
+                    package: &model.package,
+                    seq: model.seq,
+                    digest: &model.digest,
+                    prompt_version: &model.prompt_version,
+                    variant: standing.map(|it| it.variant.as_str()),
+                    ring: standing.and_then(|it| it.ring.as_deref()),
+                    gate: standing.and_then(|it| it.gate),
+                })
+            }
             Source::Cloud(elsewhere) => Some(Self::Elsewhere {
                 upstream: &elsewhere.upstream,
                 name: &elsewhere.model,
@@ -438,6 +451,7 @@ mod tests {
                         seq: 7,
                         digest: "sha256:00".into(),
                         prompt_version: "3".into(),
+                        standing: None,
                     },
                     tokens: Tokens {
                         prompt: 9,

@@ -44,6 +44,7 @@ fn learnt(verdicts: usize) -> Learning {
         seq: manifest.seq,
         digest: format!("sha256:{}", variant.file.sha256),
         prompt_version: "1".into(),
+        standing: None,
     };
     let mut learning = Learning::of(manifest, variant);
     for at in 0..verdicts {

@@ -27,12 +27,12 @@ use super::{inference, lessons, plan};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::dispatch::Outfit;
-use crate::engine::LoadNo;
 use crate::engine::order::Book;
 use crate::engine::supervise::{ActiveModel, Succession, Wanted};
+use crate::engine::{LoadNo, Standing};
 use crate::governor::memory::pressure::Replan;
 use crate::governor::memory::{Board, Learned, Plan};
-use crate::package::{Manifest, Package, Variant};
+use crate::package::{Package, Variant};
 use crate::review::Forms;
 use crate::uplink::Briefs;
 
@@ -54,6 +54,8 @@ pub(super) struct Serve {
     pub(super) load: LoadNo,
     /// The package's folder; none is none at all.
     pub(super) folder: Option<PathBuf>,
+    /// What its gate found here: items that were right, and how many there were.
+    pub(super) gate: Option<(usize, usize)>,
     /// On trial: if it cannot be loaded, what serves goes on.
     pub(super) is_trial: bool,
     /// Hears of a load that comes to nothing, or has nothing to load.
@@ -225,7 +227,7 @@ impl Planner {
             succession,
             load: self.serve.load,
         };
-        let outfit = outfit(&self.settings, &found, self.serve.load, self.clock);
+        let outfit = outfit(&self.settings, &found, &self.serve, self.clock);
         self.plan = Some(found.plan);
         Look {
             wanted: Wanted::Model(Arc::new(model)),
@@ -255,30 +257,28 @@ fn found_good(folder: &Path, engine: &config::Engine, board: &Board) -> Result<F
     );
     let (variant, plan) = (chosen.variant.clone(), chosen.plan);
     Ok(Found {
+        package,
         variant,
         plan,
-        package,
     })
 }
 
 /// What goes with it outside the engine.
-fn outfit(settings: &Settings, found: &Found, load: LoadNo, clock: Clock) -> Outfit {
+fn outfit(settings: &Settings, found: &Found, serve: &Serve, clock: Clock) -> Outfit {
     let manifest = plan::as_served(found.package.manifest(), &found.variant, &found.plan);
     Outfit {
-        load,
-        variant: named(&manifest),
+        load: serve.load,
+        package: (manifest.name.clone(), manifest.seq),
+        standing: Standing {
+            variant: found.variant.quantization.clone(),
+            ring: settings.ota.as_ref().and_then(|it| it.ring.clone()),
+            gate: serve.gate,
+        },
         router: inference::router(settings, Some(&manifest)),
         forms: Forms::of(&found.package),
         briefs: Briefs::of(&found.package),
         learning: lessons::resumed(settings, Some(&manifest), clock.now().wall),
     }
-}
-
-/// Package, number and variant in one word.
-pub(super) fn named(manifest: &Manifest) -> String {
-    let variant = manifest.variants.first();
-    let quantization = variant.map_or("", |it| it.quantization.as_str());
-    format!("{}-{} {quantization}", manifest.name, manifest.seq)
 }
 
 #[cfg(test)]
@@ -297,7 +297,6 @@ mod tests {
             host_name: "line-3".into(),
             etc: "/nonexistent".into(),
             packages: Vec::new(),
-            ..config::Surroundings::of_process(None)
         };
         config::load(&around).unwrap()
     }
@@ -338,12 +337,12 @@ mod tests {
         let mut planner = planner(&bundled(), u64::MAX);
         let first = model(planner.look(None).wanted);
         assert_eq!(first.succession, Succession::Beside);
-        let smaller = model(planner.look(Some(Replan::Killed).wanted));
+        let smaller = model(planner.look(Some(Replan::Killed)).wanted);
         assert_eq!(smaller.succession, Succession::InPlace);
         let size = |model: &ActiveModel| (model.options.sequences, model.options.cache_tokens);
         assert!(size(&smaller) < size(&first), "{smaller:?}");
         // It is remembered: enough again is not more than what was killed.
-        let again = model(planner.look(Some(Replan::Whole).wanted));
+        let again = model(planner.look(Some(Replan::Whole)).wanted);
         assert_eq!(size(&again), size(&smaller));
     }
 
@@ -351,9 +350,9 @@ mod tests {
     fn a_plan_that_was_made_smaller_for_a_shortage_is_whole_again_after_it() {
         let mut planner = planner(&bundled(), u64::MAX);
         let first = model(planner.look(None).wanted);
-        let smaller = model(planner.look(Some(Replan::Smaller).wanted));
+        let smaller = model(planner.look(Some(Replan::Smaller)).wanted);
         assert!(smaller.options.cache_tokens < first.options.cache_tokens);
-        let again = model(planner.look(Some(Replan::Whole).wanted));
+        let again = model(planner.look(Some(Replan::Whole)).wanted);
         assert_eq!(again.options, first.options);
     }
 

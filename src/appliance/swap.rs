@@ -19,6 +19,7 @@
 //! nothing is swapped until a restart, and whoever asks is told why.
 
 mod gate;
+mod topic;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -26,10 +27,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{mpsc, watch as latest};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::topic::Topic;
 use self::watch::Watching;
 use super::planner::{self, Planned, Serve};
 use crate::clock::Clock;
@@ -47,14 +48,13 @@ use crate::ota::disk::Folder;
 use crate::ota::floor::{Book, Journal};
 use crate::ota::keeper::STORE;
 use crate::ota::store::{self, PackageId};
+use crate::ota::verdict::Findings;
 use crate::package::Digest;
 
 /// Inputs between two tasks before the sender waits: a few seconds of answers.
 const CHANNEL: usize = 1024;
 /// How often time is told.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a download's progress is told on its topic: each is a message to every subscriber.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// Something happened.
 #[derive(Debug)]
@@ -110,7 +110,10 @@ pub(super) fn open(settings: &Settings, clock: Clock) -> Option<Opened> {
         Ok((_, released)) => {
             let serves = released.effects.iter().find_map(|effect| match effect {
                 Effect::Serve { package, .. } => package.as_ref(),
-                _ => None,
+                Effect::Gate { .. }
+                | Effect::StopGate(_)
+                | Effect::Settle { .. }
+                | Effect::Tell(_) => None,
             });
             if let Some(package) = serves {
                 first = Some(store::folder_in(
@@ -217,13 +220,10 @@ pub(super) async fn start(
     keeper: latest::Receiver<desk::Report>,
     ways: Ways,
 ) -> std::io::Result<()> {
-    let (helm, first) = match opened.helm {
-        Ok(started) => started,
-        Err(_) => {
-            serve_configured(settings, &ways.planner).await;
-            tokio::spawn(super::air::no_course(ways.heard, ways.planner));
-            return Ok(());
-        }
+    let Ok((helm, first)) = opened.helm else {
+        serve_configured(settings, &ways.planner).await;
+        tokio::spawn(super::air::no_course(ways.heard, ways.planner));
+        return Ok(());
     };
     let (planned, mut from_planner) = mpsc::channel(1);
     let pilot = Pilot {
@@ -235,7 +235,6 @@ pub(super) async fn start(
         planned,
         planner: ways.planner,
         probes: ways.probes,
-        rollout: ways.rollout,
         processes: ways.processes,
         needs: ways.needs,
         keeper,
@@ -246,7 +245,8 @@ pub(super) async fn start(
         gate: None,
         watching: None,
         alarm: None,
-        told: None,
+        topic: Topic::new(ways.rollout),
+        logged: None,
         trouble: None,
     };
     let (inputs, mut heard, mut orders) = (inlet.inputs, ways.heard, inlet.order_inbox);
@@ -284,7 +284,6 @@ struct Pilot {
     planned: mpsc::Sender<Planned>,
     planner: mpsc::Sender<planner::Order>,
     probes: mpsc::Sender<Probe>,
-    rollout: latest::Sender<Vec<u8>>,
     processes: latest::Receiver<Processes>,
     needs: Arc<AtomicU64>,
     keeper: latest::Receiver<desk::Report>,
@@ -298,15 +297,10 @@ struct Pilot {
     watching: Option<Watching>,
     /// What the watch found wrong with what serves.
     alarm: Option<String>,
-    told: Option<Told>,
+    topic: Topic,
+    /// What was last logged: state, package and attempt.
+    logged: Option<(&'static str, Option<String>, u8)>,
     trouble: Option<String>,
-}
-
-/// What was last told on the topic.
-struct Told {
-    state: String,
-    payload: Vec<u8>,
-    at: crate::clock::Mono,
 }
 
 impl Pilot {
@@ -410,9 +404,10 @@ impl Pilot {
         let Released { effects, trouble } = released;
         let trouble = trouble.map(|it| it.to_string());
         if trouble != self.trouble {
-            match &trouble {
-                Some(error) => tracing::error!(error, "where packages stand cannot be written"),
-                None => tracing::info!("where packages stand can be written again"),
+            if let Some(error) = &trouble {
+                tracing::error!(error, "where packages stand cannot be written");
+            } else {
+                tracing::info!("where packages stand can be written again");
             }
             self.trouble = trouble;
         }
@@ -463,18 +458,31 @@ impl Pilot {
         let serve = Serve {
             load: LoadNo(no.0),
             folder,
+            gate: package.and_then(|it| self.gate_of(it)),
             is_trial,
             hears: Some(self.planned.clone()),
         };
         let _ = self.planner.blocking_send(planner::Order::Serve(serve)); // it ends with the process
     }
 
-    fn begin_gate(
-        &mut self,
-        no: No,
-        package: Named,
-        serving: Option<crate::ota::verdict::Findings>,
-    ) {
+    /// What the gate of a package found here.
+    fn gate_of(&self, package: &Named) -> Option<(usize, usize)> {
+        let memory = self.helm.course().memory();
+        let candidate = memory
+            .candidate
+            .as_ref()
+            .filter(|it| it.package == *package);
+        let commit = memory
+            .commits
+            .iter()
+            .rev()
+            .find(|it| it.package == *package);
+        let findings = candidate.map(|it| it.findings.as_ref());
+        let findings = findings.or(commit.map(|it| it.findings.as_ref())).flatten();
+        findings.map(Findings::overall).filter(|(_, of)| *of > 0)
+    }
+
+    fn begin_gate(&mut self, no: No, package: Named, serving: Option<Findings>) {
         let stop = Arc::new(AtomicBool::new(false));
         self.gate = Some((no, Arc::clone(&stop)));
         let job = gate::Job {
@@ -510,56 +518,13 @@ impl Pilot {
         }
     }
 
-    /// Has an item of the suite asked again, where it is time and nothing else is under way.
-    fn watch(&mut self) {
-        let Some(every) = self.settings.ota.as_ref().and_then(|it| it.watch_every) else {
-            return;
-        };
-        let course = self.helm.course();
-        let report = course.report();
-        if report.is_loading || report.state == "trial" || self.gate.is_some() {
+    /// Each step once; where it stood at the start is no news.
+    fn log(&mut self, report: &crate::ota::course::Report) {
+        let step = (report.state, report.package.clone(), report.attempt);
+        let before = self.logged.replace(step.clone());
+        if before.is_none_or(|before| before == step) {
             return;
         }
-        if self.watching.is_none() {
-            let commit = course.memory().commits.last();
-            let findings = commit.and_then(|commit| commit.findings.as_ref());
-            let (Some(findings), Some(folder)) = (findings, &self.serving) else {
-                return; // the configuration's package, or one without a suite
-            };
-            let seed = seed(self.settings.name.as_str());
-            self.watching = Watching::of(folder, self.load, findings, every, seed);
-        }
-        let now = self.clock.now().mono;
-        if let Some(watching) = &mut self.watching
-            && let Some((item, request)) = watching.next(now)
-        {
-            let load = watching.load;
-            let probe = Probe {
-                load,
-                item,
-                request,
-            };
-            let _ = self.probes.try_send(probe); // it is asked in another round
-        }
-    }
-
-    /// An item of the watch was answered, or had to give way.
-    fn marked(&mut self, load: LoadNo, item: usize, text: Option<&str>) -> Released {
-        let watching = self.watching.as_mut().filter(|it| it.load == load);
-        let alarm = watching
-            .zip(text)
-            .and_then(|(it, text)| it.on_answer(item, text));
-        let Some(alarm) = alarm else {
-            return self.on(|_| Vec::new());
-        };
-        let why = alarm.to_string();
-        tracing::error!(reason = why, "the package answers worse than at its gate");
-        let released = self.on(|course| course.on_alarm(no(load), &why));
-        self.alarm = Some(why);
-        released
-    }
-
-    fn log(&self, report: &crate::ota::course::Report) {
         let package = report.package.clone().unwrap_or_default();
         let reason = report.reason.clone().unwrap_or_default();
         match report.state {
@@ -572,7 +537,7 @@ impl Pilot {
                     "a package was taken back"
                 );
             }
-            _ => tracing::info!(package, state = report.state, "a package on its way"),
+            state => tracing::info!(package, state, "a package on its way"),
         }
     }
 
@@ -585,39 +550,14 @@ impl Pilot {
         sight
     }
 
-    /// What the topic says, if that is another word than before. A mere step of progress waits.
+    /// What the topic says, if that is another word than before.
     fn show(&mut self) {
         let now = self.clock.now().mono;
-        let state = State {
-            alarm: self.alarm.clone(),
-            ..State::of(&self.helm.course().report(), &self.keeper.borrow())
-        };
-        let key = format!(
-            "{} {:?} {:?} {:?}",
-            state.state, state.package, state.reason, state.alarm
-        );
-        let payload = serde_json::to_vec(&state).unwrap_or_default();
-        let is_due = match &self.told {
-            None => true,
-            Some(told) if told.payload == payload => false,
-            Some(told) => told.state != key || now.since(told.at) >= PROGRESS_EVERY,
-        };
-        if is_due {
-            self.rollout.send_replace(payload.clone());
-            self.told = Some(Told {
-                state: key,
-                payload,
-                at: now,
-            });
-        }
+        let course = self.helm.course().report();
+        let keeper = self.keeper.borrow();
+        self.topic
+            .show(&course, &keeper, self.alarm.as_deref(), now);
     }
-}
-
-/// Another order of the suite on each device.
-fn seed(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 fn no(load: LoadNo) -> No {
@@ -626,110 +566,4 @@ fn no(load: LoadNo) -> No {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// The message on the topic `ota/state`.
-#[derive(Debug, Serialize)]
-struct State {
-    /// As in the course's report; `downloading` and `verifying` while a package comes.
-    state: &'static str,
-    /// How far that is, from 0 to 1.
-    progress: Option<f64>,
-    package: Option<String>,
-    seq: Option<u64>,
-    code: Option<String>,
-    reason: Option<String>,
-    serving: Option<String>,
-    attempt: u8,
-    pinned: Option<String>,
-    halted: bool,
-    /// What the watch found wrong with what serves.
-    alarm: Option<String>,
-    ring: String,
-    place: u16,
-}
-
-impl State {
-    fn of(course: &crate::ota::course::Report, keeper: &desk::Report) -> Self {
-        let coming = keeper.progress.as_ref();
-        let coming = coming.filter(|_| ["downloading", "verifying"].contains(&keeper.state));
-        let rests = ["idle", "committed", "rolled_back", "withdrawn"].contains(&course.state);
-        let mut state = Self {
-            state: course.state,
-            progress: share_of_trial(course),
-            package: course.package.clone(),
-            seq: course.seq,
-            code: course.code.clone(),
-            reason: course.reason.clone(),
-            serving: course.serving.clone(),
-            attempt: course.attempt,
-            pinned: course.pinned.clone(),
-            halted: course.halted,
-            alarm: None,
-            ring: keeper.ring.clone(),
-            place: keeper.place,
-        };
-        if let Some(coming) = coming.filter(|_| rests) {
-            let id = PackageId::parse(&coming.package);
-            state.state = keeper.state;
-            state.progress = share(coming.there_bytes, coming.needed_bytes);
-            state.seq = id.map(|it| it.seq);
-            state.package = Some(coming.package.clone());
-            (state.code, state.reason) = (None, None);
-        }
-        state
-    }
-}
-
-/// The lesser of what was answered and what has passed.
-fn share_of_trial(course: &crate::ota::course::Report) -> Option<f64> {
-    let (good, most) = course.good?;
-    let (served, whole) = course.served_ms?;
-    let answered = share(good.into(), most.into()).unwrap_or(1.0);
-    let passed = share(served, whole).unwrap_or(1.0);
-    Some(answered.min(passed))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
-fn share(part: u64, whole: u64) -> Option<f64> {
-    let share = (part as f64 / whole as f64).min(1.0);
-    (whole > 0).then_some((share * 1000.0).round() / 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ota::course::Report;
-
-    #[test]
-    fn the_topic_tells_of_a_download_only_while_no_package_is_on_its_way_here() {
-        let fetching = desk::Fetching {
-            package: "plant-3".into(),
-            needed_bytes: 1000,
-            there_bytes: 250,
-            reused_bytes: 0,
-            fetched_bytes: 250,
-        };
-        let keeper = desk::Report {
-            ring: "canary".into(),
-            state: "downloading",
-            progress: Some(fetching),
-            ..desk::Report::default()
-        };
-        let mut course = Report {
-            state: "committed",
-            package: Some("plant-2".into()),
-            seq: Some(2),
-            ..Report::default()
-        };
-        let state = State::of(&course, &keeper);
-        assert_eq!((state.state, state.seq), ("downloading", Some(3)));
-        assert_eq!(state.progress, Some(0.25));
-        course.state = "trial";
-        course.good = Some((10, 20));
-        course.served_ms = Some((100, 1000));
-        let state = State::of(&course, &keeper);
-        assert_eq!((state.state, state.seq), ("trial", Some(2)));
-        assert_eq!(state.progress, Some(0.1));
-    }
 }

@@ -12,12 +12,14 @@
 
 use super::{Dispatch, Phase, engine};
 use crate::clock::Now;
-use crate::engine::{Completion, Fault, LoadEnd, LoadNo};
+use crate::engine::{Completion, Fault, LoadEnd, LoadNo, Standing};
 use crate::governor::{Level, Taken};
 use crate::intake::{Code, Request};
 use crate::ota::course::Answer;
+use crate::reply::Source;
 use crate::router::Router;
 use crate::router::confidence::learning::Learning;
+use crate::spool::forms::Draft;
 use crate::ticket::TicketNo;
 use crate::{review, uplink};
 
@@ -29,8 +31,10 @@ const OF_THE_MODEL: [Code; 3] = [Code::OverContext, Code::Schema, Code::UnknownT
 pub struct Outfit {
     /// Of which load.
     pub load: LoadNo,
-    /// Package, number and variant.
-    pub variant: String,
+    /// Package and number.
+    pub package: (String, u64),
+    /// How it came to serve.
+    pub standing: Standing,
     /// Where requests go, and how sure answers must be.
     pub router: Router,
     /// How a person may answer.
@@ -79,7 +83,8 @@ const PROBE: TicketNo = TicketNo(u64::MAX);
 #[derive(Debug, Default)]
 pub(super) struct Worn {
     load: LoadNo,
-    variant: String,
+    package: (String, u64),
+    standing: Standing,
     /// It came before its load served.
     coming: Option<Box<Outfit>>,
     /// The load that serves, where its outfit has not come yet.
@@ -94,7 +99,8 @@ pub(super) struct Worn {
 #[derive(Debug)]
 struct Former {
     load: LoadNo,
-    variant: String,
+    package: (String, u64),
+    standing: Standing,
     router: Router,
     learning: Learning,
 }
@@ -132,21 +138,40 @@ impl Dispatch {
         if outfit.load == self.worn.load {
             return; // planned anew: the model and what was learnt of it are the same
         }
-        let same = |variant: &str| variant == outfit.variant;
+        let same = |package: &(String, u64), standing: &Standing| {
+            *package == outfit.package && standing.variant == outfit.standing.variant
+        };
         let former = self.worn.former.take();
-        let learning = match former.filter(|it| same(&it.variant)) {
+        let learning = match former.filter(|it| same(&it.package, &it.standing)) {
             // What was learnt since it served last was learnt of another.
             Some(former) => former.learning,
-            None if same(&self.worn.variant) => self.learning.clone(),
+            None if same(&self.worn.package, &self.worn.standing) => self.learning.clone(),
             None => outfit.learning,
         };
         self.worn.former = Some(Box::new(Former {
             load: self.worn.load,
-            variant: std::mem::replace(&mut self.worn.variant, outfit.variant),
+            package: std::mem::replace(&mut self.worn.package, outfit.package),
+            standing: std::mem::replace(&mut self.worn.standing, outfit.standing),
             router,
             learning: std::mem::replace(&mut self.learning, learning),
         }));
         self.worn.load = outfit.load;
+    }
+
+    /// An answer of a model says how that came to serve.
+    pub(super) fn tell_standing(&self, draft: &mut Draft) {
+        if draft.source != Source::Edge {
+            return;
+        }
+        let model = &mut draft.completion.model;
+        let is_own =
+            |(package, seq): &(String, u64)| *package == model.package && *seq == model.seq;
+        let former = self.worn.former.as_ref().filter(|it| is_own(&it.package));
+        let standing = match former {
+            _ if is_own(&self.worn.package) => Some(&self.worn.standing),
+            former => former.map(|it| &it.standing),
+        };
+        model.standing = standing.cloned();
     }
 
     /// By whose bars an answer of this load is judged.
@@ -164,12 +189,11 @@ impl Dispatch {
     /// A job ended without an answer: what that says of the model.
     pub(super) fn hear_fault(&mut self, load: LoadNo, fault: &Fault) {
         let answer = match fault {
-            Fault::Busy => return,
             Fault::Crashed => Answer::Failed,
             Fault::Refused { code, .. } if *code == Code::Deadline => Answer::Failed,
             // Other tasks or a smaller context refuse what was answered before.
             Fault::Refused { code, .. } if OF_THE_MODEL.contains(code) => Answer::Refused,
-            Fault::Refused { .. } => return,
+            Fault::Busy | Fault::Refused { .. } => return,
         };
         self.hear(load, answer);
     }

@@ -15,10 +15,11 @@ impl Dispatch {
     pub(super) fn settle_answered(
         &mut self,
         no: TicketNo,
-        draft: Draft,
+        mut draft: Draft,
         first_token: Option<f64>,
         now: Now,
     ) {
+        self.tell_standing(&mut draft);
         let outcome = Outcome::Answered {
             source: draft.source,
             completion: draft.completion,

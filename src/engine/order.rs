@@ -84,6 +84,7 @@ impl Book {
             seq: manifest.seq,
             digest: format!("sha256:{}", variant.file.sha256),
             prompt_version: String::new(),
+            standing: None,
         };
         let mut weights = model.digest.clone();
         let adapter = package.adapter().map(|(path, adapter)| {

@@ -152,6 +152,7 @@ impl World {
                 seq: 1,
                 digest: "sha256:00".into(),
                 prompt_version: "1".into(),
+                standing: None,
             },
             first_token_ms: 1.0,
             ..Completion::default()

@@ -172,6 +172,7 @@ pub(crate) fn completion(text: String) -> Completion {
             seq: 1,
             digest: "sha256:00".into(),
             prompt_version: "1".into(),
+            standing: None,
         },
         first_token_ms: 1.0,
         ..Completion::default()

@@ -18,7 +18,8 @@ fn bundled() -> PathBuf {
 }
 
 impl Variation {
-    /// The bundled package under another number, in the variant that takes the least.
+    /// The bundled package under another number, in the variant that takes the least, with a third of
+    /// its suite: a test has many gates, and bars so low that no rounding decides.
     pub fn new(dir: &Path, seq: u64) -> Self {
         let dir = dir.join(format!("factory-triage-{seq}"));
         let manifest = fs::read_to_string(bundled().join("manifest.toml")).unwrap();
@@ -38,6 +39,17 @@ impl Variation {
             fs::copy(bundled().join(path), made.dir.join(path)).unwrap();
         }
         made.model(&fs::read(bundled().join("factory-triage-2-Q4_K_M.gguf")).unwrap());
+        let mut item = 0;
+        made.suite(|_| {
+            item += 1;
+            item % 3 == 0
+        });
+        let bars = made.bars()["task"].as_array_mut().unwrap();
+        for bar in bars.iter_mut().filter_map(Value::as_table_mut) {
+            let accuracy = bar["accuracy"].as_float().unwrap();
+            bar["accuracy"] = Value::Float(accuracy - 0.15);
+        }
+        made.bars()["calibration_error"] = Value::Float(0.2);
         made
     }
 
@@ -69,7 +81,7 @@ impl Variation {
     }
 
     /// Only the suite's items of which this holds.
-    pub fn suite(&mut self, keep: impl Fn(&serde_json::Value) -> bool) {
+    pub fn suite(&mut self, mut keep: impl FnMut(&serde_json::Value) -> bool) {
         let suite = fs::read_to_string(self.dir.join("gate.jsonl")).unwrap();
         let kept = suite
             .lines()

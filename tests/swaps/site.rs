@@ -42,7 +42,7 @@ fn bundled() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
 }
 
-/// As much as one engine needs with the bundled package, and not two.
+/// As much as one engine needs with such a package, and not two.
 pub(crate) fn budget_for_one() -> u64 {
     let package = Package::open(&bundled()).unwrap();
     let engine = config::Engine::default();
@@ -54,15 +54,18 @@ pub(crate) fn budget_for_one() -> u64 {
 }
 
 impl Site {
-    /// One whose appliance serves the bundled package, with further lines of `[ota]`.
+    /// One whose appliance serves the package with number 2, set by hand, with further lines of
+    /// `[ota]`.
     pub(crate) fn new(more: &str) -> Self {
         let broker = Mosquitto::start(&Setup::default());
         let mut publisher = Publisher::new(&fresh_dir(), Clock::start().now().wall);
         publisher.publish();
+        let made = fresh_dir();
+        let first = Variation::new(&made, 2).package();
         let config = format!(
             "[model]\npackage = \"{}\"\n[ota]\nrepository = \"{}\"\nroot_file = \"{}\"\n\
              ring = \"{RING}\"\n{more}",
-            bundled().display(),
+            first.folder().display(),
             publisher.root().display(),
             publisher.anchor().display()
         );
@@ -70,7 +73,7 @@ impl Site {
             appliance: Appliance::at(broker.port, &config),
             broker,
             publisher,
-            made: fresh_dir(),
+            made,
         }
     }
 

@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::{Pilot, no};
 use crate::clock::Mono;
+use crate::dispatch::Probe;
 use crate::engine::LoadNo;
 use crate::intake::{
     Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream,
 };
+use crate::ota::course::Released;
 use crate::ota::verdict::Findings;
 use crate::ota::watch::{Alarm, Watch};
 use crate::package::{Item, Package, Task};
@@ -82,4 +85,62 @@ fn request(item: &Item) -> Request {
         reply: ReturnAddress::Local,
         content: Digest([0; 16]),
     }
+}
+
+impl Pilot {
+    /// Has an item of the suite asked again, where it is time and nothing else is under way.
+    pub(super) fn watch(&mut self) {
+        let Some(every) = self.settings.ota.as_ref().and_then(|it| it.watch_every) else {
+            return;
+        };
+        let course = self.helm.course();
+        let report = course.report();
+        if report.is_loading || report.state == "trial" || self.gate.is_some() {
+            return;
+        }
+        if self.watching.is_none() {
+            let commit = course.memory().commits.last();
+            let findings = commit.and_then(|commit| commit.findings.as_ref());
+            let (Some(findings), Some(folder)) = (findings, &self.serving) else {
+                return; // the configuration's package, or one without a suite
+            };
+            let seed = seed(self.settings.name.as_str());
+            self.watching = Watching::of(folder, self.load, findings, every, seed);
+        }
+        let now = self.clock.now().mono;
+        if let Some(watching) = &mut self.watching
+            && let Some((item, request)) = watching.next(now)
+        {
+            let load = watching.load;
+            let probe = Probe {
+                load,
+                item,
+                request,
+            };
+            let _ = self.probes.try_send(probe); // it is asked in another round
+        }
+    }
+
+    /// An item of the watch was answered, or had to give way.
+    pub(super) fn marked(&mut self, load: LoadNo, item: usize, text: Option<&str>) -> Released {
+        let watching = self.watching.as_mut().filter(|it| it.load == load);
+        let alarm = watching
+            .zip(text)
+            .and_then(|(it, text)| it.on_answer(item, text));
+        let Some(alarm) = alarm else {
+            return self.on(|_| Vec::new());
+        };
+        let why = alarm.to_string();
+        tracing::error!(reason = why, "the package answers worse than at its gate");
+        let released = self.on(|course| course.on_alarm(no(load), &why));
+        self.alarm = Some(why);
+        released
+    }
+}
+
+/// Another order of the suite on each device.
+fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -22,6 +22,7 @@ use crate::intake::{
 use crate::package::Package;
 use crate::ticket::TicketNo;
 
+mod loads;
 mod random;
 
 /// Two models of one package.

@@ -167,6 +167,7 @@ impl WireDraft {
                     seq: self.model.seq,
                     digest: self.model.digest,
                     prompt_version: self.model.prompt_version,
+                    standing: None,
                 },
                 tokens: Tokens {
                     prompt,

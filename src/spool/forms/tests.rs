@@ -77,6 +77,7 @@ fn draft(source: Source) -> Draft {
                 seq: 7,
                 digest: "sha256:00".into(),
                 prompt_version: "3".into(),
+                standing: None,
             },
             tokens: Tokens {
                 prompt: 9,

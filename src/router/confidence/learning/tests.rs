@@ -22,6 +22,7 @@ fn model(manifest: &Manifest) -> Model {
         seq: manifest.seq,
         digest: format!("sha256:{}", manifest.variants[0].file.sha256),
         prompt_version: "1".into(),
+        standing: None,
     }
 }
 
