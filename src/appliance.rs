@@ -58,8 +58,8 @@ use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
-use crate::uplink::Briefs;
-use crate::uplink::openai::{self, SetupError};
+use crate::uplink::{self, Briefs};
+use crate::uplink::openai::SetupError;
 
 /// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -238,12 +238,12 @@ fn dispatcher(
 /// What is needed before anything else, and fails most plainly.
 async fn ground(
     settings: &Settings,
-) -> anyhow::Result<(Notifier, openai::Settings, ControlSocket)> {
+) -> anyhow::Result<(Notifier, uplink::Settings, ControlSocket)> {
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(settings)?;
-    make_state_dir(settings.state_dir)?;
+    make_state_dir(&settings.state_dir)?;
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
-    let socket = ControlSocket::open(settings.control_socket, max_line_bytes).await?;
+    let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
     forget_if_asked(settings)?;
     Ok((notifier, upstreams, socket))
 }
