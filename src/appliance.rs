@@ -47,6 +47,7 @@ use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
+use crate::safe;
 use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
@@ -85,6 +86,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let Host { stopper, stop, log } = host;
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(&settings)?;
+    keep_secret(&settings);
     make_state_dir(&settings.state_dir)?;
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
@@ -224,6 +226,23 @@ async fn until_drained(
     end
 }
 
+/// A process that has the key of the device leaves no core dump.
+fn keep_secret(settings: &Settings) {
+    if settings.at_rest.device_key.is_none() {
+        return;
+    }
+    if let Err(error) = safe::keep_out_of_dumps() {
+        tracing::warn!(%error, "a core dump of this process would have the key of the device in it");
+    }
+    let swaps = std::fs::read_to_string(settings.roots.procfs.join("swaps"));
+    if swaps.is_ok_and(|swaps| safe::swaps_to_disk(&swaps)) {
+        tracing::warn!(
+            "this machine swaps to a disk, where plain weights may be written: MemorySwapMax=0 in \
+             the unit prevents it"
+        );
+    }
+}
+
 /// The technicians' port, where there is one.
 fn watch_the_port(
     settings: &Settings,
@@ -337,7 +356,8 @@ fn caps(settings: &Settings) -> Caps {
 
 fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {
     let folder = settings.model_package.as_deref();
-    let package = folder.and_then(|folder| package::Package::open(folder).ok());
+    let key = settings.at_rest.device_key.as_ref();
+    let package = folder.and_then(|folder| package::Package::open_with(folder, key).ok());
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),

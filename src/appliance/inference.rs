@@ -21,6 +21,7 @@ use crate::governor::memory::{Board, Learned, Plan};
 use crate::package::{Manifest, Package, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
+use crate::safe::DeviceKey;
 use crate::service::Pulse;
 
 /// Plans asked for and not made yet: the governor asks once, and again when that did not help.
@@ -71,6 +72,7 @@ pub(super) fn start(
         let planner = Planner {
             folder,
             engine: settings.engine.clone(),
+            device_key: settings.at_rest.device_key.clone(),
             board,
             learned: Learned::default(),
             plan: None,
@@ -183,6 +185,7 @@ fn stockroom(folder: PathBuf) -> Option<Stockroom> {
 struct Planner {
     folder: PathBuf,
     engine: config::Engine,
+    device_key: Option<DeviceKey>,
     board: Board,
     /// What kills by the kernel have taught.
     learned: Learned,
@@ -229,7 +232,7 @@ impl Planner {
             once.on_oom(plan);
             board = once.lower(self.board);
         }
-        match active_model(&self.folder, &self.engine, &board) {
+        match active_model(&self.folder, self.device_key.as_ref(), &self.engine, &board) {
             Ok((mut model, plan)) => {
                 if cause.is_some() {
                     model.succession = Succession::InPlace;
@@ -250,11 +253,12 @@ impl Planner {
 /// does not fit is never loaded.
 fn active_model(
     folder: &Path,
+    key: Option<&DeviceKey>,
     engine: &config::Engine,
     board: &Board,
 ) -> Result<(ActiveModel, Plan), String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
+    let package = Package::open_with(&folder, key).map_err(|faults| faults.to_string())?;
     // First what takes no time.
     let chosen = plan::choose(&package, board, engine).map_err(|refused| plan::why(&refused))?;
     package.verify().map_err(|faults| faults.to_string())?;
@@ -284,6 +288,7 @@ mod tests {
         Planner {
             folder: folder.to_owned(),
             engine: config::Engine::default(),
+            device_key: None,
             board: plan::board_with(ram_bytes),
             learned: Learned::default(),
             plan: None,

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 
 use super::plan;
 use crate::clock::{Clock, Now};
-use crate::config::{self, PackageSource, Settings};
-use crate::governor::memory::{self, Board};
+use crate::config::{self, AtRest, Form, PackageSource, Settings};
+use crate::governor::memory::{self, Board, Wishes};
 use crate::ota::desk::{Desk, Order, Outcome, Report, Root};
 use crate::ota::fetch::{RealPulse, Stop, Terms};
 use crate::ota::keeper::{Around, Found, KeepError, Keeper, LAST_RING, Progress, Site, Wish};
@@ -89,6 +89,7 @@ pub(super) fn start(
         rounds: Rounds::new(ota.check_every),
         ota,
         engine: settings.engine.clone(),
+        at_rest: settings.at_rest.clone(),
         board: *board,
         clock,
         keeper: None,
@@ -118,6 +119,7 @@ struct Thread {
     rounds: Rounds,
     ota: config::Ota,
     engine: config::Engine,
+    at_rest: AtRest,
     board: Board,
     clock: Clock,
     /// None until its root and its store could be read.
@@ -175,12 +177,13 @@ impl Thread {
         });
         let mut sources = self.sources(order)?;
         if self.keeper.is_none() {
-            self.keeper = Some(Keeper::open(
+            let keeper = Keeper::open(
                 self.site.clone(),
                 &self.state_dir,
                 &self.ota.root_file,
                 self.headroom_bytes,
-            )?);
+            )?;
+            self.keeper = Some(keeper.lying(self.at_rest.clone()));
         }
         let serving = self.serving();
         let Some(keeper) = &mut self.keeper else {
@@ -195,10 +198,11 @@ impl Thread {
             stop: Arc::clone(&self.stop),
         };
         let (board, engine, say) = (&self.board, &self.engine, &self.say);
+        let form = self.at_rest.form;
         let around = Around {
             sources: &mut sources,
             pulse: &mut pulse,
-            fits: &mut |variant| fits(variant, board, engine),
+            fits: &mut |variant| fits(variant, board, engine, form),
             tell: &mut |progress| told(say, progress),
         };
         keeper.check(&wish, serving.as_ref(), around)
@@ -300,11 +304,16 @@ fn ended(looked: &Result<Found, KeepError>) -> Ended {
 }
 
 /// Whether a variant could be served here.
-fn fits(variant: &VariantHeader, board: &Board, engine: &config::Engine) -> Result<(), String> {
-    let planned = memory::plan(
-        &plan::shape(&variant.header),
-        board,
-        &plan::wishes_of_site(engine),
-    );
+fn fits(
+    variant: &VariantHeader,
+    board: &Board,
+    engine: &config::Engine,
+    form: Form,
+) -> Result<(), String> {
+    let wishes = Wishes {
+        sealed: form == Form::Encrypted,
+        ..plan::wishes_of_site(engine)
+    };
+    let planned = memory::plan(&plan::shape(&variant.header), board, &wishes);
     planned.map(drop).map_err(|refusal| refusal.to_string())
 }

@@ -89,7 +89,7 @@ pub fn why(refused: &[(&Variant, Refusal)]) -> String {
 /// context what the plan allows. None where it cannot be read; the engine says why.
 pub fn served(settings: &Settings, board: &Board) -> Option<Manifest> {
     let folder = settings.model_package.as_deref()?;
-    let Ok(package) = Package::open(folder) else {
+    let Ok(package) = Package::open_with(folder, settings.at_rest.device_key.as_ref()) else {
         return crate::package::manifest_in(folder).ok();
     };
     let mut manifest = package.manifest().clone();
@@ -111,6 +111,7 @@ pub fn wishes(package: &Package, engine: &config::Engine) -> Wishes {
         package_context_tokens: context,
         instructions: u16::try_from(manifest.tasks.len()).unwrap_or(u16::MAX),
         adapter_bytes: manifest.adapter.as_ref().map_or(0, |it| it.file.bytes),
+        sealed: package.is_sealed(),
         ..wishes_of_site(engine)
     }
 }
@@ -131,6 +132,7 @@ pub fn wishes_of_site(engine: &config::Engine) -> Wishes {
         package_context_tokens: u32::MAX,
         instructions: 0,
         adapter_bytes: 0,
+        sealed: false,
         draft: engine.draft_model.as_deref().and_then(draft),
     }
 }

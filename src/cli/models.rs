@@ -12,9 +12,9 @@ use serde::Serialize;
 use super::EXIT_USAGE;
 use super::check::{FaultJson, json};
 use super::progress::Bar;
-use crate::config::EXIT_CODE;
-use crate::package::make::{Existing, Made, MakeError, Order, make};
-use crate::package::{Answer, Faults, Note, Package};
+use crate::config::{self, EXIT_CODE, Surroundings};
+use crate::package::make::{Existing, Made, MakeError, Order, bytes_to_read, make_aloud};
+use crate::package::{self, Answer, Faults, Note, Package};
 
 /// Arguments of `lineside models`.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +36,9 @@ struct CheckArgs {
     /// The package's folder.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// The configuration whose device key opens a package that lies encrypted.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -78,14 +81,26 @@ pub fn command(args: &Args) -> io::Result<u8> {
 }
 
 fn check(args: &CheckArgs) -> io::Result<u8> {
-    let opened = Package::open(&args.folder);
-    let opened = opened.and_then(verified);
-    match opened {
+    match opened(args).and_then(verified) {
         Ok(package) => {
             let notes = package.notes();
             Ok(tell(&package, &notes, args.json))
         }
         Err(faults) => complain(&faults, args.json),
+    }
+}
+
+/// The package; where it lies encrypted, with the key of this device. Else no configuration is looked
+/// at: it may be another device's, or faulty.
+fn opened(args: &CheckArgs) -> Result<Package, Faults> {
+    let plain = Package::open(&args.folder);
+    if plain.is_ok() || !package::lies_sealed(&args.folder) {
+        return plain;
+    }
+    let settings = config::load(&Surroundings::of_process(args.config.as_deref()));
+    match settings.ok().and_then(|it| it.at_rest.device_key) {
+        Some(key) => Package::open_with(&args.folder, Some(&key)),
+        None => plain,
     }
 }
 
@@ -110,7 +125,10 @@ fn make_one(args: &MakeArgs) -> io::Result<u8> {
             Existing::Keep
         },
     };
-    match make(&order) {
+    let mut bar = Bar::new("making the package", bytes_to_read(&order));
+    let made = make_aloud(&order, &mut |bytes| bar.add(bytes));
+    drop(bar);
+    match made {
         Ok(Made { package, notes }) => Ok(tell(&package, &notes, args.json)),
         Err(MakeError::Faults(faults)) => complain(&faults, args.json),
         Err(MakeError::Order(what)) => {

@@ -201,6 +201,8 @@ pub(super) const KEYS: &[Key] = &[
     number_or("ota.max_bytes_per_s", "unlimited", 1000, 4 * GIB - 1, "below, a model never arrives"),
     number("ota.min_bytes_per_s", 1, GIB, "a source that gives less is left for another; a line over a mobile network is slow"),
     key("ota.hours", Kind::Text),
+    key("ota.at_rest", Kind::Word(&["plain", "encrypted"])),
+    key("ota.device_key_file", Kind::SecretPath),
     number("ota.keep_bytes", 0, 1 << 40, "the committed package and the one before it stay in any case"),
     key("console.device", Kind::Path),
     number("console.baud", 9600, 921_600, "the rates that serial adapters share"),
