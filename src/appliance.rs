@@ -53,13 +53,14 @@ use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::governor::memory::Board;
 use crate::package::{self, Manifest};
 use crate::review::{self, Fallback, Forms};
+use crate::safe;
 use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
 use crate::ticket::Window;
-use crate::uplink::{self, Briefs};
 use crate::uplink::openai::SetupError;
+use crate::uplink::{self, Briefs};
 
 /// `EX_UNAVAILABLE`: a socket, a port or the store cannot be had.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -241,11 +242,29 @@ async fn ground(
 ) -> anyhow::Result<(Notifier, uplink::Settings, ControlSocket)> {
     let notifier = Notifier::from_env().context("the service manager's socket")?;
     let upstreams = cloud::settings(settings)?;
+    keep_secret(settings);
     make_state_dir(&settings.state_dir)?;
     let max_line_bytes = settings.link.max_packet_bytes as usize + 1024;
     let socket = ControlSocket::open(&settings.control_socket, max_line_bytes).await?;
     forget_if_asked(settings)?;
     Ok((notifier, upstreams, socket))
+}
+
+/// A process that has the key of the device leaves no core dump.
+fn keep_secret(settings: &Settings) {
+    if settings.at_rest.device_key.is_none() {
+        return;
+    }
+    if let Err(error) = safe::keep_out_of_dumps() {
+        tracing::warn!(%error, "a core dump of this process would have the key of the device in it");
+    }
+    let swaps = std::fs::read_to_string(settings.roots.procfs.join("swaps"));
+    if swaps.is_ok_and(|swaps| safe::swaps_to_disk(&swaps)) {
+        tracing::warn!(
+            "this machine swaps to a disk, where plain weights may be written: MemorySwapMax=0 in \
+             the unit prevents it"
+        );
+    }
 }
 
 /// The technicians' port, where there is one.
@@ -360,7 +379,8 @@ fn caps(settings: &Settings) -> Caps {
 }
 
 fn setup(settings: &Settings, folder: Option<&Path>, manifest: Option<&Manifest>) -> Setup {
-    let package = folder.and_then(|folder| package::Package::open(folder).ok());
+    let key = settings.at_rest.device_key.as_ref();
+    let package = folder.and_then(|folder| package::Package::open_with(folder, key).ok());
     Setup {
         topics: settings.topics.clone(),
         limits: settings.intake.clone(),

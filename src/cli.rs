@@ -18,6 +18,9 @@ pub mod selfcheck;
 pub mod status;
 pub mod trace;
 
+#[cfg(test)]
+mod tests;
+
 pub use reach::{EXIT_USAGE, ReachError, Target};
 
 use std::path::PathBuf;

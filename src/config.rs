@@ -52,9 +52,9 @@ pub use ota::{RING_WANTED, is_ring};
 pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
-    ApplianceName, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry, Expiry,
-    Flow, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity, Proxy, Review,
-    Roots, Settings, SpoolLimits, Trust, Upstream,
+    ApplianceName, AtRest, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry,
+    Expiry, Flow, Form, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity,
+    Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
 };
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).

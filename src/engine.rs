@@ -14,7 +14,7 @@
 //!
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
 //! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side;
-//! [`stockroom`] keeps on the disk what an engine needs for a warm start. Beside all that,
+//! [`handover`] gives it a model that lies sealed on the disk; [`stockroom`] keeps on the disk what an engine needs for a warm start. Beside all that,
 //! [`exam`] has an engine of its own, for whoever asks in bulk.
 
 mod choices;
@@ -25,6 +25,7 @@ pub mod fits;
 mod floor;
 mod foresight;
 mod guess;
+pub mod handover;
 pub mod memo;
 mod native;
 pub mod order;

@@ -54,6 +54,8 @@ pub mod clock;
 
 pub mod fault;
 
+pub mod safe;
+
 pub mod service;
 
 pub mod config;

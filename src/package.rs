@@ -18,6 +18,8 @@
 //!   and its pictures; no path leaves the folder and no link is followed.
 //! - What is held in memory is bounded, whatever lies on the disk.
 //! - A package that opened agrees with itself: tasks, files, curves, bars, suite and model files.
+//! - A model that lies sealed is opened with the key of the device, and nothing plain of it is ever
+//!   written to a disk; see [`SealedFile`].
 //! - Only [`Package::verify`] vouches for the bytes; opening looks at names, sizes and headers.
 //!
 //! How it fails: by [`Faults`], all at once, each with its file and line where there is one.
@@ -40,12 +42,13 @@ mod notes;
 mod page;
 pub mod recalibrate;
 mod risk;
+mod sealed;
 mod sheet;
 mod task;
 mod write;
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 pub use calibration::{Calibration, MAX_POINTS, Method};
@@ -60,8 +63,12 @@ pub use gate::{Gate, Item};
 pub use gguf::Header;
 pub use manifest::*;
 pub use risk::{MAX_TARGETS, RiskPoints};
+pub use sealed::{SealedFile, sealed_path};
 pub use sheet::{FIGURES, Sheet, TaskFile, UNLISTED, manifest as read_manifest};
 pub use task::{Answer, Task, Template, Wording};
+
+use crate::safe::DeviceKey;
+use sealed::{Plain, Sealed};
 
 /// Where the frame of free prompts stands; no task has an empty name.
 const PLAIN: &str = "";
@@ -70,6 +77,8 @@ pub const MANIFEST: &str = "manifest.toml";
 
 /// What is wrong with a folder whose manifest cannot be read.
 const NO_PACKAGE: &str = "this is no model package: its manifest cannot be used";
+/// What would open a file that lies sealed.
+const WANTED_KEY: &str = "ota.device_key_file with the key of the device that fetched it";
 
 /// A package that agrees with itself.
 #[derive(Clone, Debug)]
@@ -84,6 +93,8 @@ pub struct Package {
     gate: Option<Gate>,
     /// Grammars, schemas and the suite, as they were read.
     texts: BTreeMap<FilePath, String>,
+    /// What lies encrypted.
+    sealed: Sealed,
 }
 
 /// The rule that an answer keeps to, as an engine needs it.
@@ -102,6 +113,11 @@ pub enum Rule<'a> {
 impl Package {
     /// Opens the package in a folder: reads everything but the models' weights.
     pub fn open(folder: &Path) -> Result<Self, Faults> {
+        Self::open_with(folder, None)
+    }
+
+    /// The same where its models may lie sealed with this device's key.
+    pub fn open_with(folder: &Path, key: Option<&DeviceKey>) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let file = folder.join(MANIFEST);
         let sheet = match folder::text(&file, MAX_MANIFEST_BYTES) {
@@ -111,12 +127,24 @@ impl Package {
                 return Err(faults);
             }
         };
-        let found = folder::contents(folder, &mut faults);
+        let mut found = folder::contents(folder, &mut faults);
+        let closed = sealed::lift(&mut found, &sheet.manifest);
         folder::compare(folder, &found, &listed(&sheet.manifest), &mut faults);
-
+        let sealed = match key {
+            Some(key) => Sealed::new(folder, &closed, key),
+            None => Sealed::default(),
+        };
+        if key.is_none() {
+            for file in &closed {
+                let at = sealed_path(&folder.join(file.path.as_str()));
+                faults.of_file(&at, "this file is encrypted", WANTED_KEY);
+                found.remove(file.path.as_str());
+            }
+        }
         let mut opening = Opening {
             folder,
             sheet: &sheet,
+            sealed: &sealed,
             faults,
         };
         // What is not there was said to be missing; it is not said again.
@@ -136,6 +164,7 @@ impl Package {
                 frames,
                 gate,
                 texts,
+                sealed,
             }),
             Some(_) | None => Err(opening.faults),
         }
@@ -151,7 +180,8 @@ impl Package {
     pub fn verify_aloud(&self, on_bytes: &mut dyn FnMut(u64)) -> Result<(), Faults> {
         let mut faults = Faults::default();
         let listed = listed(&self.manifest);
-        folder::verify(&self.folder, &listed, &mut faults, on_bytes);
+        let open = |file: &Listed| self.sealed.open(&self.folder, &file.path);
+        folder::verify(&self.folder, &listed, open, &mut faults, on_bytes);
         for file in listed {
             let held = self.texts.get(&file.path);
             if held.is_some_and(|text| Digest::of(text.as_bytes()) != file.sha256) {
@@ -190,13 +220,29 @@ impl Package {
 
     /// The file of a variant.
     pub fn model_path(&self, variant: &Variant) -> PathBuf {
-        self.folder.join(variant.file.path.as_str())
+        self.sealed.place(&self.folder, &variant.file.path)
+    }
+
+    /// The file of a variant, if it lies sealed.
+    pub fn sealed_model(&self, variant: &Variant) -> Option<&SealedFile> {
+        self.sealed.get(&variant.file.path)
+    }
+
+    /// The file of its adapter, if that lies sealed.
+    pub fn sealed_adapter(&self) -> Option<&SealedFile> {
+        self.sealed.get(&self.manifest.adapter.as_ref()?.file.path)
+    }
+
+    /// Whether any of its files lies sealed.
+    pub fn is_sealed(&self) -> bool {
+        !self.sealed.is_empty()
     }
 
     /// The file of its adapter, and how much of it counts.
     pub fn adapter(&self) -> Option<(PathBuf, &Adapter)> {
         let adapter = self.manifest.adapter.as_ref()?;
-        Some((self.folder.join(adapter.file.path.as_str()), adapter))
+        let path = self.sealed.place(&self.folder, &adapter.file.path);
+        Some((path, adapter))
     }
 
     /// How its model is spoken to.
@@ -273,6 +319,15 @@ pub fn manifest_in(folder: &Path) -> Result<Manifest, Faults> {
     Ok(sheet::manifest(&text, &file)?.manifest)
 }
 
+/// Whether any model of the package in a folder lies sealed.
+pub fn lies_sealed(folder: &Path) -> bool {
+    let manifest = manifest_in(folder);
+    manifest.is_ok_and(|manifest| {
+        sealed::sealable(&manifest)
+            .any(|file| sealed_path(&folder.join(file.path.as_str())).exists())
+    })
+}
+
 /// The manifest of a package that has only one of its variants, as text: what lies on a device
 /// that took that one.
 pub fn narrowed(manifest: &Manifest, quantization: &str) -> String {
@@ -295,6 +350,7 @@ fn listed(manifest: &Manifest) -> Vec<&Listed> {
 struct Opening<'a> {
     folder: &'a Path,
     sheet: &'a Sheet,
+    sealed: &'a Sealed,
     faults: Faults,
 }
 
@@ -306,8 +362,9 @@ impl<'a> Opening<'a> {
             if !there(&variant.file.path) {
                 continue;
             }
-            let path = self.folder.join(variant.file.path.as_str());
-            match header(&path) {
+            let path = self.sealed.place(self.folder, &variant.file.path);
+            let opened = self.open(&variant.file.path);
+            match opened.map_err(Into::into).and_then(header) {
                 Ok(header) => {
                     self.hold_against_runtime(&path, &header);
                     headers.push((variant, header));
@@ -330,13 +387,19 @@ impl<'a> Opening<'a> {
         if !there(&adapter.file.path) {
             return;
         }
-        let at = self.folder.join(adapter.file.path.as_str());
+        let at = self.sealed.place(self.folder, &adapter.file.path);
         let models = manifest.variants.iter().map(|variant| &variant.file.path);
-        let models = models.filter(|path| there(path));
-        let models: Vec<_> = models.map(|path| self.folder.join(path.as_str())).collect();
-        if let Err((value, wanted)) = adapter::fits(&at, &manifest.runtime.architecture, &models) {
+        let models: Vec<_> = models.filter(|path| there(path)).collect();
+        let open = |path: &FilePath| self.sealed.open(self.folder, path);
+        let architecture = &manifest.runtime.architecture;
+        let fits = adapter::fits(&adapter.file.path, architecture, &models, open);
+        if let Err((value, wanted)) = fits {
             self.faults.of_file(&at, value, &wanted);
         }
+    }
+
+    fn open(&self, path: &FilePath) -> io::Result<(Plain, u64)> {
+        self.sealed.open(self.folder, path)
     }
 
     fn hold_against_runtime(&mut self, path: &Path, header: &Header) {
@@ -489,10 +552,15 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// Reads the header of a model file.
-fn header(path: &Path) -> Result<Header, gguf::GgufError> {
+/// Reads the header of a model file that lies plain.
+fn header_in(path: &Path) -> Result<Header, gguf::GgufError> {
     let file = folder::open(path)?;
     let bytes = file.metadata()?.len();
+    header((Plain::AsItIs(file), bytes))
+}
+
+/// Reads the header of a model file.
+fn header((file, bytes): (Plain, u64)) -> Result<Header, gguf::GgufError> {
     gguf::read(BufReader::new(file), bytes)
 }
 

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
 
+#[path = "ota/at_rest.rs"]
+mod at_rest;
 #[path = "support/cloud.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod cloud;

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use appliance::{Appliance, fresh_dir};
 use pty::Pty;
+use rustix::process::{Pid, Signal};
+use rustix::termios::{InputModes, LocalModes};
 use schema::Schema;
 use serde_json::{Value, json};
 
@@ -257,6 +259,229 @@ fn the_words_of_an_answer_come_one_by_one_and_make_the_whole() {
         1,
         "it is shown once: {screen}"
     );
+}
+
+/// A break is what a laptop sends when it is plugged in, and what some programs send to wake a
+/// console. A pty has none; but of a line the kernel makes of it what the port is set to, and as it is
+/// set here (`n_tty_receive_break`) that is one byte of zero.
+#[test]
+fn a_break_on_the_line_costs_nothing() {
+    let mut pty = Pty::open();
+    let _appliance = started(&pty);
+    pty.until("PIN: ");
+    let settings = pty.settings();
+    let marks = InputModes::IGNBRK | InputModes::BRKINT | InputModes::PARMRK;
+    assert!(
+        !settings.input_modes.intersects(marks),
+        "a break is one NUL"
+    );
+    assert!(
+        !settings.local_modes.contains(LocalModes::ISIG),
+        "and no signal"
+    );
+
+    pty.type_(b"\0");
+    let (first, rest) = PIN.as_bytes().split_at(3);
+    pty.type_(&[first, b"\0\0", rest, b"\0\r"].concat());
+    pty.until("line-3> ");
+    pty.type_(b"\0\0\0sta\0tus\0\r\0");
+    let screen = pty.until("line-3> ");
+    assert!(screen.contains("state       offline"), "{screen}");
+    // In the middle of a letter, of an arrow key, of a quoted word.
+    pty.type_(b"ask \xc3\0\xa4 '\0hums'\x1b\0[D\0\r");
+    let screen = pty.until("line-3> ");
+    assert!(screen.contains("engine_unavailable"), "{screen}");
+    pty.type_(b"help\r");
+    pty.until("--More--");
+    pty.type_(b"\0\0q");
+    pty.until("line-3> ");
+    pty.type_(b"mode json\n");
+    pty.line();
+    pty.type_(b"\0{\"cmd\":\0\"queues\"}\0\n");
+    let told: Value = serde_json::from_str(&pty.line()).unwrap();
+    assert_eq!(told["ok"], true, "{told}");
+    // Nothing more was answered than was asked.
+    pty.type_(b"mode text\n");
+    let screen = pty.until("line-3> ");
+    assert!(!screen.contains("error"), "{screen}");
+}
+
+#[test]
+fn states_are_in_colour_for_those_who_ask_and_for_nobody_else() {
+    const RED: &str = "\u{1b}[31moffline\u{1b}[0m";
+    let mut pty = Pty::open();
+    let appliance = started(&pty);
+    logged_in(&mut pty);
+    pty.type_(b"status\r");
+    let screen = pty.until("line-3> ");
+    assert!(
+        screen.contains("offline") && !screen.contains("\u{1b}[3"),
+        "{screen}"
+    );
+    pty.type_(b"mode color\r");
+    pty.until("line-3> ");
+    pty.type_(b"status\r");
+    let screen = pty.until("line-3> ");
+    assert!(screen.contains(RED), "{screen}");
+    pty.type_(b"mode text\r");
+    pty.until("line-3> ");
+    pty.type_(b"status\r");
+    assert!(!pty.until("line-3> ").contains("\u{1b}[3"));
+    // The next one who logs in has not asked.
+    pty.type_(b"mode color\rexit\r");
+    logged_in(&mut pty);
+    pty.type_(b"status\r");
+    assert!(!pty.until("line-3> ").contains("\u{1b}[3"));
+    for (name, args) in [("status", vec![]), ("do", vec!["status"])] {
+        let told = |more: &[&str]| {
+            let told = appliance.told(name, &[more, args.as_slice()].concat());
+            String::from_utf8(told.stdout).unwrap()
+        };
+        assert!(!told(&[]).contains('\u{1b}'), "{name}");
+        let (plain, painted) = (told(&[]), told(&["--color"]));
+        assert!(painted.contains(RED), "{name}: {painted}");
+        assert_eq!(
+            painted.replace(RED, "offline").lines().next(),
+            plain.lines().next()
+        );
+    }
+}
+
+/// The engine of an appliance.
+fn engine(appliance: &Appliance) -> Option<Pid> {
+    let service = appliance.pid().as_raw_nonzero();
+    let tasks = fs::read_dir(format!("/proc/{service}/task"))
+        .unwrap()
+        .flatten();
+    let children = tasks.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
+    let all: Vec<i32> = children
+        .collect::<Vec<_>>()
+        .join(" ")
+        .split_whitespace()
+        .filter_map(|no| no.parse().ok())
+        .collect();
+    let is_engine = |no: &i32| {
+        let line = fs::read(format!("/proc/{no}/cmdline")).unwrap_or_default();
+        line.ends_with(b"\0engine\0")
+    };
+    Pid::from_raw(all.into_iter().find(is_engine)?)
+}
+
+/// What a person is promised, and what a machine may take more that tests in parallel, without
+/// optimisation: without it this measures the machine. What hangs takes longer in any case.
+const SECOND: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(3);
+
+#[test]
+fn with_broker_network_and_engine_dead_every_command_answers_within_a_second() {
+    let pty = Pty::open();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage");
+    let mut appliance = appliance_at(
+        &pty,
+        &format!(
+            "[model]\npackage = \"{}\"\n[cloud]\nurl = \"http://127.0.0.1:9/v1/chat/completions\"\n\
+             model = \"m\"\napi_key_file = \"KEY\"\naccepts = [\"public\"]\n",
+            folder.display()
+        ),
+    );
+    let key = appliance.dir.join("key");
+    fs::write(&key, "a key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let fragment = appliance.dir.join("conf.d/more.toml");
+    let text = fs::read_to_string(&fragment).unwrap();
+    fs::write(&fragment, text.replace("KEY", &key.display().to_string())).unwrap();
+    appliance.launch();
+    appliance.until(|status| status["engine"] == "ready");
+    appliance.told("do", &["ask --id known --task triage spindle hums"]);
+    // All that there is; what reads a whole model, ends the process, or forgets everything, has its
+    // own tests.
+    let lines = [
+        "help",
+        "status",
+        "queues",
+        "thermals",
+        "memory",
+        "requests",
+        "trace known",
+        "trace none",
+        "explain --classification public hello",
+        "review",
+        "review show 9f4e02",
+        "review take --as anna 9f4e02",
+        "review approve 9f4e02",
+        "learned",
+        "models",
+        "models show",
+        "models rollback",
+        "ota",
+        "ota check",
+        "ota cancel",
+        "broker",
+        "uplink",
+        "config show",
+        "check",
+        "logs --last 5",
+        "bundle --to nowhere",
+        "maintenance",
+        "maintenance off",
+        "factory-reset",
+        // As long as the request itself may take.
+        "ask --deadline-ms 500 --classification public hello",
+    ];
+    let mut worst = (Duration::ZERO, "");
+    for blow in [Signal::STOP, Signal::KILL] {
+        // The supervisor ends an engine that is silent and starts another: each command meets it
+        // just struck.
+        for line in lines {
+            if let Some(engine) = engine(&appliance) {
+                let _ = rustix::process::kill_process(engine, blow); // it may be gone already
+            }
+            let begun = std::time::Instant::now();
+            let told = appliance.told("do", &[line]);
+            let took = begun.elapsed();
+            assert!(took < SECOND + SLACK, "{line}: {took:?}");
+            worst = worst.max((took, line));
+            let text = [told.stdout.as_slice(), &told.stderr].concat();
+            let text = String::from_utf8(text).unwrap();
+            assert!(
+                !text.is_empty() && !text.contains("no_answer"),
+                "{line}: {text}"
+            );
+            match line {
+                "status" => assert!(text.contains("no broker: `broker` says why"), "{text}"),
+                "broker" => assert!(text.contains("check the cable"), "{text}"),
+                "check" => assert!(text.contains("fail  broker"), "{text}"),
+                _ => {}
+            }
+        }
+    }
+    eprintln!("the slowest: {} in {:?}", worst.1, worst.0);
+    // In the end it is said what is dead.
+    appliance.until(|status| status["engine_crashes"].as_u64() > Some(1));
+    let told = appliance.told("do", &["status"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains("failed"), "{text}");
+}
+
+#[test]
+fn a_service_that_is_stopped_altogether_is_told_and_not_waited_for_for_ever() {
+    let pty = Pty::open();
+    let appliance = started(&pty);
+    appliance.signal(Signal::STOP);
+    for name in ["status", "do"] {
+        let args: &[&str] = if name == "do" { &["queues"] } else { &[] };
+        let told = appliance.told(name, args);
+        let text = String::from_utf8(told.stderr).unwrap();
+        assert!(
+            text.contains("says nothing: it is stuck or stopped"),
+            "{name}: {text}"
+        );
+        assert!(
+            text.contains("systemctl restart lineside"),
+            "{name}: {text}"
+        );
+    }
+    appliance.signal(Signal::CONT);
 }
 
 #[test]

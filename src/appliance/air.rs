@@ -77,7 +77,7 @@ impl Air {
 
     /// Its manifest, as it is served on this board.
     pub(super) fn manifest(&self, settings: &Settings, board: &Board) -> Option<Manifest> {
-        plan::served(self.first()?, board, &settings.engine)
+        plan::served(self.first()?, board, settings)
     }
 
     /// Lets serve what is to serve.

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use super::plan;
 use super::swap::{Holding, Looked};
 use crate::clock::{Clock, Now};
-use crate::config::{self, PackageSource, Settings};
-use crate::governor::memory::{self, Board};
+use crate::config::{self, AtRest, Form, PackageSource, Settings};
+use crate::governor::memory::{self, Board, Wishes};
 use crate::ota::course::{Named, Ring};
 use crate::ota::desk::{Desk, Order, Outcome, Report, Root};
 use crate::ota::disk;
@@ -102,6 +102,7 @@ pub(super) fn start(
         rounds: Rounds::new(ota.check_every),
         ota,
         engine: settings.engine.clone(),
+        at_rest: settings.at_rest.clone(),
         board: *board,
         clock,
         keeper: None,
@@ -133,6 +134,7 @@ struct Thread {
     rounds: Rounds,
     ota: config::Ota,
     engine: config::Engine,
+    at_rest: AtRest,
     board: Board,
     clock: Clock,
     /// None until its root and its store could be read.
@@ -199,13 +201,14 @@ impl Thread {
                 self.ties.journal = Some(Book::open(disk::Folder::new(&self.state_dir))?.journal());
             }
             if let Some(journal) = &self.ties.journal {
-                self.keeper = Some(Keeper::open(
+                let keeper = Keeper::open(
                     self.site.clone(),
                     &self.state_dir,
                     journal,
                     &self.ota.root_file,
                     self.headroom_bytes,
-                )?);
+                )?;
+                self.keeper = Some(keeper.lying(self.at_rest.clone()));
             }
         }
         let configured = self.configured();
@@ -221,7 +224,7 @@ impl Thread {
             stop: Arc::clone(&self.stop),
         };
         let (board, engine, say) = (&self.board, &self.engine, &self.say);
-        let holding = &self.ties.holding;
+        let (holding, form) = (&self.ties.holding, self.at_rest.form);
         let around = Around {
             sources: &mut sources,
             pulse: &mut pulse,
@@ -235,7 +238,7 @@ impl Thread {
                 let own = holding.taken_back.iter().find(|(it, _)| *it == digest);
                 own.map(|(_, why)| why.clone())
             },
-            fits: &mut |variant| fits(variant, board, engine),
+            fits: &mut |variant| fits(variant, board, engine, form),
             tell: &mut |progress| told(say, progress),
         };
         let looked = keeper.check(&wish, around);
@@ -382,11 +385,16 @@ fn ended(looked: &Result<Found, KeepError>) -> Ended {
 }
 
 /// Whether a variant could be served here.
-fn fits(variant: &VariantHeader, board: &Board, engine: &config::Engine) -> Result<(), String> {
-    let planned = memory::plan(
-        &plan::shape(&variant.header),
-        board,
-        &plan::wishes_of_site(engine),
-    );
+fn fits(
+    variant: &VariantHeader,
+    board: &Board,
+    engine: &config::Engine,
+    form: Form,
+) -> Result<(), String> {
+    let wishes = Wishes {
+        sealed: form == Form::Encrypted,
+        ..plan::wishes_of_site(engine)
+    };
+    let planned = memory::plan(&plan::shape(&variant.header), board, &wishes);
     planned.map(drop).map_err(|refusal| refusal.to_string())
 }

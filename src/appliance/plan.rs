@@ -98,11 +98,11 @@ pub fn folder(settings: &Settings) -> Option<PathBuf> {
 
 /// The manifest of a folder as it is served on this board; see [`as_served`]. None where it cannot be
 /// read; the engine says why.
-pub fn served(folder: &Path, board: &Board, engine: &config::Engine) -> Option<Manifest> {
-    let Ok(package) = Package::open(folder) else {
+pub fn served(folder: &Path, board: &Board, settings: &Settings) -> Option<Manifest> {
+    let Ok(package) = Package::open_with(folder, settings.at_rest.device_key.as_ref()) else {
         return crate::package::manifest_in(folder).ok();
     };
-    Some(match choose(&package, board, engine) {
+    Some(match choose(&package, board, &settings.engine) {
         Ok(chosen) => as_served(package.manifest(), chosen.variant, &chosen.plan),
         Err(_) => package.manifest().clone(),
     })
@@ -126,6 +126,7 @@ pub fn wishes(package: &Package, engine: &config::Engine) -> Wishes {
         package_context_tokens: context,
         instructions: u16::try_from(manifest.tasks.len()).unwrap_or(u16::MAX),
         adapter_bytes: manifest.adapter.as_ref().map_or(0, |it| it.file.bytes),
+        sealed: package.is_sealed(),
         ..wishes_of_site(engine)
     }
 }
@@ -146,6 +147,7 @@ pub fn wishes_of_site(engine: &config::Engine) -> Wishes {
         package_context_tokens: u32::MAX,
         instructions: 0,
         adapter_bytes: 0,
+        sealed: false,
         draft: engine.draft_model.as_deref().and_then(draft),
     }
 }

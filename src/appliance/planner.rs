@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{inference, lessons, plan};
 use crate::clock::Clock;
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::dispatch::Outfit;
 use crate::engine::order::Book;
 use crate::engine::supervise::{ActiveModel, Succession, Wanted};
@@ -201,7 +201,7 @@ impl Planner {
             self.plan = None;
             return nothing("no model package is set".into());
         };
-        match found_good(&folder, &self.settings.engine, &board) {
+        match found_good(&folder, &self.settings, &board) {
             Ok(found) => self.dress(found, cause, &board),
             Err(why) => {
                 let path = folder.display();
@@ -244,11 +244,13 @@ struct Found {
 }
 
 /// One that does not fit is never loaded.
-fn found_good(folder: &Path, engine: &config::Engine, board: &Board) -> Result<Found, String> {
+fn found_good(folder: &Path, settings: &Settings, board: &Board) -> Result<Found, String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let package = Package::open(&folder).map_err(|faults| faults.to_string())?;
+    let key = settings.at_rest.device_key.as_ref();
+    let package = Package::open_with(&folder, key).map_err(|faults| faults.to_string())?;
     // First what takes no time.
-    let chosen = plan::choose(&package, board, engine).map_err(|refused| plan::why(&refused))?;
+    let chosen = plan::choose(&package, board, &settings.engine);
+    let chosen = chosen.map_err(|refused| plan::why(&refused))?;
     package.verify().map_err(|faults| faults.to_string())?;
     tracing::info!(
         path = %folder.display(),
@@ -284,6 +286,7 @@ fn outfit(settings: &Settings, found: &Found, serve: &Serve, clock: Clock) -> Ou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     fn bundled() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")

@@ -491,6 +491,7 @@ impl Pilot {
             before: self.serving.clone(),
             recorded: serving,
             engine: self.settings.engine.clone(),
+            key: self.settings.at_rest.device_key.clone(),
             board: self.board,
             needs: self.needs.load(Ordering::Relaxed),
             planner: self.planner.clone(),

@@ -24,6 +24,9 @@ pub struct Args {
     /// Your name, for verdicts. Without: the name of your login.
     #[arg(long = "as", value_name = "NAME")]
     pub reviewer: Option<String>,
+    /// Show states in colour.
+    #[arg(long)]
+    pub color: bool,
     /// Which appliance.
     #[command(flatten)]
     pub target: Target,
@@ -71,6 +74,9 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
         rows,
         columns,
     });
+    if args.color {
+        session = session.coloured();
+    }
     let raw = Raw::enter();
     let terminal = join(keys(), Shown);
     let clock = Clock::start();

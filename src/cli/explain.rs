@@ -170,7 +170,7 @@ fn topic(args: &Args, settings: &Settings) -> String {
 fn router(settings: &Settings) -> (Router, Weights) {
     let (board, _) = plan::board(settings);
     let manifest =
-        plan::folder(settings).and_then(|folder| plan::served(&folder, &board, &settings.engine));
+        plan::folder(settings).and_then(|folder| plan::served(&folder, &board, settings));
     let weights = match &manifest {
         Some(manifest) if manifest.estimate.is_some() => Weights::Package,
         Some(_) | None => Weights::Usual,

@@ -15,9 +15,9 @@ use super::check::{FaultJson, json};
 use super::once;
 use super::progress::Bar;
 use super::reach::Target;
-use crate::config::EXIT_CODE;
-use crate::package::make::{Existing, Made, MakeError, Order, make};
-use crate::package::{Answer, Faults, Note, Package};
+use crate::config::{self, EXIT_CODE, Surroundings};
+use crate::package::make::{Existing, Made, MakeError, Order, bytes_to_read, make_aloud};
+use crate::package::{self, Answer, Faults, Note, Package};
 
 /// Arguments of `lineside models`.
 #[derive(Clone, Debug, clap::Args)]
@@ -85,8 +85,8 @@ impl Args {
         }
         Some(once::Args {
             line: words.into_iter().map(str::to_owned).collect(),
-            reviewer: None,
             target: self.target.clone(),
+            ..once::Args::default()
         })
     }
 }
@@ -126,7 +126,7 @@ struct MakeArgs {
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> io::Result<u8> {
     match &args.command {
-        Command::Check(it) => check(it, args.target.json),
+        Command::Check(it) => check(it, args.target.config.as_deref(), args.target.json),
         Command::Make(it) => make_one(it, args.target.json),
         Command::List
         | Command::Show(_)
@@ -137,15 +137,27 @@ pub fn command(args: &Args) -> io::Result<u8> {
     }
 }
 
-fn check(args: &CheckArgs, as_json: bool) -> io::Result<u8> {
-    let opened = Package::open(&args.folder);
-    let opened = opened.and_then(verified);
-    match opened {
+fn check(args: &CheckArgs, config: Option<&Path>, as_json: bool) -> io::Result<u8> {
+    match opened(args, config).and_then(verified) {
         Ok(package) => {
             let notes = package.notes();
             Ok(tell(&package, &notes, as_json))
         }
         Err(faults) => complain(&faults, as_json),
+    }
+}
+
+/// The package; where it lies encrypted, with the key of this device. Else no configuration is looked
+/// at: it may be another device's, or faulty.
+fn opened(args: &CheckArgs, config: Option<&Path>) -> Result<Package, Faults> {
+    let plain = Package::open(&args.folder);
+    if plain.is_ok() || !package::lies_sealed(&args.folder) {
+        return plain;
+    }
+    let settings = config::load(&Surroundings::of_process(config));
+    match settings.ok().and_then(|it| it.at_rest.device_key) {
+        Some(key) => Package::open_with(&args.folder, Some(&key)),
+        None => plain,
     }
 }
 
@@ -170,7 +182,10 @@ fn make_one(args: &MakeArgs, as_json: bool) -> io::Result<u8> {
             Existing::Keep
         },
     };
-    match make(&order) {
+    let mut bar = Bar::new("making the package", bytes_to_read(&order));
+    let made = make_aloud(&order, &mut |bytes| bar.add(bytes));
+    drop(bar);
+    match made {
         Ok(Made { package, notes }) => Ok(tell(&package, &notes, as_json)),
         Err(MakeError::Faults(faults)) => complain(&faults, as_json),
         Err(MakeError::Order(what)) => {

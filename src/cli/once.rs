@@ -23,6 +23,9 @@ pub struct Args {
     /// Your name, for verdicts. Without: the name of your login.
     #[arg(long = "as", value_name = "NAME")]
     pub reviewer: Option<String>,
+    /// Show states in colour.
+    #[arg(long)]
+    pub color: bool,
     /// Which appliance.
     #[command(flatten)]
     pub target: Target,
@@ -134,7 +137,15 @@ fn tell(args: &Args, command: &str, call: &Value, told: &Value) {
             }
         };
         let lines = pages::fold(&page, COLUMNS);
-        lines.into_iter().map(|line| line + "\n").collect()
+        let lines = lines.into_iter();
+        let painted = |line: String| {
+            if args.color {
+                pages::paint(&line).into_owned()
+            } else {
+                line
+            }
+        };
+        lines.map(|line| painted(line) + "\n").collect()
     };
     // A reader that hung up is no fault of the appliance.
     let _ = if args.target.json || told["ok"] == true {

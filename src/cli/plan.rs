@@ -170,7 +170,8 @@ impl Told {
             }
         };
         let variants = if path.is_dir() {
-            let package = Package::open(path).map_err(|faults| faults.to_string())?;
+            let package = Package::open_with(path, settings.at_rest.device_key.as_ref())
+                .map_err(|faults| faults.to_string())?;
             let wishes = plan::wishes(&package, &engine);
             let all = package.variants();
             all.map(|(variant, header)| {

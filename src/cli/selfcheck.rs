@@ -396,7 +396,7 @@ pub fn model_package(settings: &Settings) -> Item {
             .todo("unpack the package there, or set model.package");
     }
     let all = format!("lineside models check {}", folder.display());
-    match Package::open(folder) {
+    match Package::open_with(folder, settings.at_rest.device_key.as_ref()) {
         Ok(package) => {
             let item = Item::new(name, State::Ok, headline(&package));
             match package.notes().len() {

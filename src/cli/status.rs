@@ -7,11 +7,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::reach::{ReachError, Target};
-use crate::console::client;
+use crate::console::{client, pages};
 
 /// Arguments of `lineside status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
+    /// Show states in colour.
+    #[arg(long)]
+    pub color: bool,
     /// Which appliance.
     #[command(flatten)]
     pub target: Target,
@@ -88,6 +91,10 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
     // A reader that hung up is no fault of the appliance.
     let _ = if args.target.json {
         writeln!(out, "{data}")
+    } else if args.color {
+        let told = report.told();
+        told.lines()
+            .try_for_each(|line| writeln!(out, "{}", pages::paint(line)))
     } else {
         write!(out, "{}", report.told())
     };

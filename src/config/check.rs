@@ -109,6 +109,7 @@ impl Checker<'_> {
         let review = tiers::review(self, &file.review);
         let confidence = tiers::confidence(self, &file.confidence);
         let ota = ota::check(self, &file.ota);
+        let at_rest = ota::at_rest(self, &file.ota);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -136,6 +137,7 @@ impl Checker<'_> {
             review: review?,
             confidence,
             ota: ota?,
+            at_rest: at_rest?,
             console: console?,
             memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,

@@ -201,6 +201,8 @@ pub(super) const KEYS: &[Key] = &[
     number_or("ota.max_bytes_per_s", "unlimited", 1000, 4 * GIB - 1, "below, a model never arrives"),
     number("ota.min_bytes_per_s", 1, GIB, "a source that gives less is left for another; a line over a mobile network is slow"),
     key("ota.hours", Kind::Text),
+    key("ota.at_rest", Kind::Word(&["plain", "encrypted"])),
+    key("ota.device_key_file", Kind::SecretPath),
     number("ota.keep_bytes", 0, 1 << 40, "the committed package and the one before it stay in any case"),
     number("ota.trial_requests", 1, 1_000_000, "a package that answered nothing has shown nothing"),
     number("ota.trial_s", 0, 30 * DAY_S, "a trial that never ends keeps the next package away"),

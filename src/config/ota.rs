@@ -1,18 +1,24 @@
 //! Packages over the air: the rules about `[ota]`.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::check::Checker;
 use super::file::NumberOr;
-use super::settings::{OnAlarm, Ota, PackageSource};
+use super::settings::{AtRest, Form, OnAlarm, Ota, PackageSource};
 use super::{keys, secret, tiers};
 use crate::router::Window;
+use crate::safe::{DeviceKey, KEY_BYTES};
 
 /// The most sources: a server, its mirrors, a stick, and room.
 const MAX_SOURCES: usize = 8;
+/// Bytes of a file with a device key: two digits for each byte, the end of a line, and one more that
+/// shows a longer one.
+const MAX_KEY_FILE_BYTES: usize = 2 * KEY_BYTES + 3;
 
 /// The section as it is written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -27,11 +33,59 @@ pub(super) struct Section {
     pub(super) max_bytes_per_s: NumberOr,
     pub(super) min_bytes_per_s: u64,
     pub(super) hours: Option<String>,
+    pub(super) at_rest: String,
+    pub(super) device_key_file: Option<String>,
     pub(super) keep_bytes: u64,
     pub(super) trial_requests: u32,
     pub(super) trial_s: u64,
     pub(super) watch_every_s: NumberOr,
     pub(super) on_alarm: String,
+}
+
+/// How models lie. Without a repository, too: what came from one may be served still.
+pub(super) fn at_rest(checker: &mut Checker<'_>, section: &Section) -> Option<AtRest> {
+    const KEY: &str = "ota.device_key_file";
+    let form = match section.at_rest.as_str() {
+        "encrypted" => Form::Encrypted,
+        _ => Form::Plain,
+    };
+    let Some(given) = section.device_key_file.as_deref() else {
+        let wanted = "a file with this device's key: models are encrypted with it";
+        checker.rule(form == Form::Plain, [KEY, "ota.at_rest"], wanted);
+        return Some(AtRest::default());
+    };
+    let path = checker.file_path(KEY, Some(given))?;
+    match device_key(&path) {
+        Ok(key) => Some(AtRest {
+            form,
+            device_key: Some(key),
+        }),
+        Err(wanted) => {
+            checker.fault(KEY, wanted);
+            None
+        }
+    }
+}
+
+/// The key in a file; the fault says what would be right and quotes nothing.
+fn device_key(path: &Path) -> Result<DeviceKey, String> {
+    let file = secret::open_private(path)?;
+    let mut content = Zeroizing::new([0; MAX_KEY_FILE_BYTES]);
+    let mut length = 0;
+    loop {
+        // Into a buffer of our own, which is wiped.
+        match (&file).read(&mut content[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("a file that can be read ({error})")),
+        }
+    }
+    DeviceKey::read(&content[..length]).ok_or_else(|| {
+        "a file with 32 bytes that nobody can guess, or with 64 hexadecimal digits: \
+         openssl rand -hex 32"
+            .into()
+    })
 }
 
 /// What becomes of it; the inner `None` is no OTA, the outer one a fault.

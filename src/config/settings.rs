@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::intake::{GateLimits, Limits, Topics};
 use crate::router::{Accepts, Policy, Window};
+use crate::safe::DeviceKey;
 use crate::service::{Destination, Levels};
 
 use super::pin::Pin;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub confidence: Confidence,
     /// Where packages come from over the air, if they do.
     pub ota: Option<Ota>,
+    /// How models lie on the disk.
+    pub at_rest: AtRest,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
     /// Bytes of memory that service and engine may take together; absent: what the machine has.
@@ -447,6 +450,25 @@ pub enum OnAlarm {
     Tell,
     /// The package before it serves, too.
     RollBack,
+}
+
+/// How models lie on the disk, and what opens them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AtRest {
+    /// How those lie that come from now on.
+    pub form: Form,
+    /// What opens the encrypted ones; always there where they are to be.
+    pub device_key: Option<DeviceKey>,
+}
+
+/// The form of a file on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    #[default]
+    Plain,
+    /// With a key of this device.
+    Encrypted,
 }
 
 /// Where packages come from.

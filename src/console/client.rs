@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 /// Why a command got no data.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +21,14 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// It takes the line and says nothing: the whole process is stopped or stuck.
+    #[error(
+        "the appliance at {path} says nothing: it is stuck or stopped; `systemctl restart lineside`"
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
     },
     /// The connection broke, or what came was not an answer.
     #[error("the appliance hung up or did not speak the protocol: {0}")]
@@ -50,7 +60,7 @@ impl ClientError {
     pub fn code(&self) -> &str {
         match self {
             Self::Unreachable { .. } => "unreachable",
-            Self::Broken(_) => "no_answer",
+            Self::Silent { .. } | Self::Broken(_) => "no_answer",
             Self::Refused { code, .. } => code,
         }
     }
@@ -78,8 +88,43 @@ pub fn words_of(part: &[u8]) -> Option<String> {
     Some(part.part.text)
 }
 
+/// How long the whole process may say nothing where a command is answered within a second: long enough
+/// for a machine that does something else, too.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Commands that take as long as a request, a model or a disk does.
+const LONG: [&[u8]; 7] = [
+    b"\"ask\"",
+    b"\"models\"",
+    b"\"check\"",
+    b"\"explain\"",
+    b"\"bundle\"",
+    b"\"restart\"",
+    b"\"factory-reset\"",
+];
+
+/// Whether a line is answered within a second by an appliance that lives.
+fn is_quick(line: &[u8]) -> bool {
+    let names = |long: &&[u8]| line.windows(long.len()).any(|it| it == *long);
+    !LONG.iter().any(names)
+}
+
 /// Sends one line, passes on the parts of its answer, and gives the line that answers it.
 pub async fn exchange_aloud(
+    socket: &Path,
+    line: &[u8],
+    on_part: impl FnMut(&[u8]),
+) -> Result<Vec<u8>, ClientError> {
+    let exchanging = exchange_at_leisure(socket, line, on_part);
+    if !is_quick(line) {
+        return exchanging.await;
+    }
+    let silent = |_| ClientError::Silent {
+        path: socket.into(),
+    };
+    timeout(SILENCE, exchanging).await.map_err(silent)?
+}
+
+async fn exchange_at_leisure(
     socket: &Path,
     line: &[u8],
     mut on_part: impl FnMut(&[u8]),

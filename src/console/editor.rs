@@ -201,6 +201,9 @@ impl Editor {
 
     /// Takes one byte; what the terminal is to show goes to `out`.
     pub fn on_byte(&mut self, byte: u8, out: &mut Vec<u8>) -> Option<Typed> {
+        if byte == 0 {
+            return None; // a break: it may come in the middle of a letter or of an arrow key
+        }
         let after_return = std::mem::take(&mut self.after_return);
         match self.sequence {
             _ if byte < 0x20 || byte == 0x7f => self.sequence = Sequence::Plain,
@@ -353,7 +356,7 @@ impl Editor {
                 out.extend_from_slice(b"\r\n");
                 self.redraw(out);
             }
-            _ => {} // a break condition arrives as NUL; the others mean nothing here
+            _ => {} // the others mean nothing here
         }
     }
 

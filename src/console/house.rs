@@ -421,12 +421,7 @@ impl House {
             .stderr(Stdio::piped())
             .env_remove("NOTIFY_SOCKET")
             .kill_on_drop(true);
-        if let Some(file) = self
-            .facts
-            .config_file
-            .as_deref()
-            .filter(|_| name != "models")
-        {
+        if let Some(file) = self.facts.config_file.as_deref() {
             command.arg("--config").arg(file);
         }
         let running = async {

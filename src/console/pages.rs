@@ -1,13 +1,15 @@
 //! What people read: the JSON of an answer as plain text.
 //!
 //! Purpose: one page for each command, made from nothing but the answer that a program would get,
-//! so both are told the same. Plain words, no colours, lines that fit the screen.
+//! so both are told the same. Plain words, lines that fit the screen, and no colours but for
+//! those who ask ([`paint`]).
 //!
 //! Invariant: texts of devices come from anywhere; what would move the cursor or colour the screen
 //! is shown as a mark ([`clean`]).
 
 mod answers;
 mod board;
+mod colour;
 mod heat;
 mod layout;
 pub mod packages;
@@ -15,6 +17,7 @@ mod people;
 #[cfg(test)]
 mod tests;
 
+pub use colour::paint;
 pub use layout::{clean, fold, moment, span};
 
 use serde_json::Value;
@@ -70,6 +73,9 @@ fn todo(code: &str) -> Option<&'static str> {
     Some(match code {
         "no_answer" => {
             "the service is busy, ending, or stuck; try again, then `logs`, then `restart`"
+        }
+        "no_store" => {
+            "try again; `queues` and `check` tell of the disk; then `restart`: what was taken is kept"
         }
         "unreachable" => "start it: `systemctl start lineside`, or `lineside run`",
         "held" => "ask that person to release it, or wait until the time is over",

@@ -157,6 +157,10 @@ pub struct Session {
     login: Login,
     editor: Editor,
     mode: Mode,
+    /// Whether states are shown in colour; only where somebody asked.
+    colour: bool,
+    /// The same at the beginning of a login.
+    coloured: bool,
     pages: bool,
     state: State,
     ahead: VecDeque<u8>,
@@ -174,6 +178,8 @@ impl Session {
             login: Login::new(manner.door),
             editor: Editor::new(manner.columns),
             mode: Mode::Text,
+            colour: false,
+            coloured: false,
             pages: true,
             state: State::Closed,
             ahead: VecDeque::new(),
@@ -182,6 +188,16 @@ impl Session {
             last_key: Mono::default(),
             out: Vec::new(),
             manner,
+        }
+    }
+
+    /// The same with states in colour from the beginning.
+    #[must_use]
+    pub fn coloured(self) -> Self {
+        Self {
+            colour: true,
+            coloured: true,
+            ..self
         }
     }
 

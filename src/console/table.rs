@@ -371,10 +371,14 @@ pub const TABLE: &[Command] = &[
     },
     Command {
         name: "mode",
-        about: "json: one JSON object a line, no echo, no paging; text: for people",
+        about: "json: one JSON object a line, no echo, no paging; text: for people; color: the same with states in colour",
         forms: &[form(
             "",
-            &[must("mode", "MODE", What::OneOf(&["json", "text"]))],
+            &[must(
+                "mode",
+                "MODE",
+                What::OneOf(&["json", "text", "color"]),
+            )],
             &[],
         )],
         examples: &["mode json"],

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::handover::Sealed;
 use super::order::Book;
 use super::process::{Launch, environment};
 use super::protocol::{
@@ -130,6 +131,15 @@ pub fn options(context_tokens: u32) -> Options {
 impl Sitting {
     /// Starts an engine and waits until it has loaded.
     pub fn open(launch: &Launch, load: Load) -> Result<Self, ExamError> {
+        Self::open_sealed(launch, load, &Sealed::default())
+    }
+
+    /// The same with a model that lies sealed, or parts of it: what [`Book::sealed`] gives.
+    pub fn open_sealed(launch: &Launch, load: Load, sealed: &Sealed) -> Result<Self, ExamError> {
+        let opened = sealed.open().map_err(|error| {
+            let why = format!("{}: {error}", load.model);
+            ExamError::Unloadable(why)
+        })?;
         let (ours, theirs) = UnixStream::pair().map_err(ExamError::Start)?;
         ours.set_read_timeout(Some(LOAD_LIMIT))
             .map_err(ExamError::Start)?;
@@ -143,6 +153,7 @@ impl Sitting {
             .stderr(Stdio::null()) // it may quote what it was given
             .spawn()
             .map_err(ExamError::Start)?;
+        opened.hand_over(&ours).map_err(ExamError::Start)?;
         let seats = usize::from(load.options.sequences);
         let most = (2 * seats).min(load.options.queue.into()).max(1);
         let mut sitting = Self {

@@ -219,7 +219,7 @@ impl<'m> Floor<'m> {
             ToEngine::RestorePrefix(piece) => self.restore_prefix(&piece, now),
             // A second model in the same process would be a defect of the service; it hears
             // nothing of it and does without. The end is seen by whoever reads the socket.
-            ToEngine::Load(_) | ToEngine::Shutdown => {}
+            ToEngine::Load(_) | ToEngine::Shutdown | ToEngine::Files { .. } => {}
         }
     }
 

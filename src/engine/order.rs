@@ -16,6 +16,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use super::exam::Question;
+use super::handover::Sealed;
 use super::memo::Key;
 use super::protocol::{Ask, Done, Failure, Instruction, Load, Options, Rule, Work, WorkNo};
 use super::{Choice, Completion, Fault, Form, Model, Origin, Tokens};
@@ -38,6 +39,8 @@ pub struct Book {
     file: PathBuf,
     /// What goes on top of the file, and how much of it counts.
     adapter: Option<(PathBuf, f32)>,
+    /// Those of the two that lie sealed.
+    sealed: Sealed,
     /// The digests of both: with the options, all that a computed token depends on.
     weights: String,
     instructions: Vec<Instruction>,
@@ -95,6 +98,10 @@ impl Book {
         });
         let mut book = Self {
             file: package.model_path(variant),
+            sealed: Sealed {
+                model: package.sealed_model(variant).cloned(),
+                adapter: package.sealed_adapter().cloned(),
+            },
             adapter,
             weights,
             model,
@@ -156,6 +163,11 @@ impl Book {
     /// here serves whoever has the same.
     pub fn weights(&self) -> &str {
         &self.weights
+    }
+
+    /// What of it lies sealed: whoever starts an engine opens it and hands it over.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
     }
 
     /// What the engine loads.

@@ -21,18 +21,16 @@
 
 mod environment;
 mod running;
+mod start;
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, ChildStderr, Command as Program};
+use tokio::process::ChildStderr;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
@@ -40,6 +38,9 @@ use tokio::time::{sleep_until, timeout};
 pub use environment::{ENVIRONMENT, environment};
 pub use running::{Processes, Running};
 
+use start::{Process, lead, lead_sealed, start};
+
+use super::handover::{Opened, Sealed};
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
 use super::stockroom::Stockroom;
 use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
@@ -120,6 +121,8 @@ struct Line {
 #[derive(Debug)]
 enum Input {
     Frame(FromEngine),
+    /// It runs only now, because what it loads had to be opened first.
+    Began(Running),
     /// Not from itself, but from the stockroom.
     Delivery(Delivery),
     Exit(Parted),
@@ -244,6 +247,11 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
             }
             supervisor.on_frame(child, frame, now);
         }
+        Input::Began(running) => {
+            if let Some(line) = crew.lines.get_mut(&child) {
+                line.running = Some(running);
+            }
+        }
         Input::Delivery(delivery) => supervisor.on_delivery(child, delivery, now),
         Input::Exit(parted) => {
             crew.lines.remove(&child);
@@ -281,9 +289,12 @@ impl Crew {
                 | ToEngine::Evict { .. }
                 | ToEngine::SavePrefix { .. }
                 | ToEngine::RestorePrefix(_)
+                | ToEngine::Files { .. }
                 | ToEngine::Shutdown => None,
             });
-            self.spawn(child, model);
+            let sealed = effects.sealed.iter().find(|(to, _)| *to == child);
+            let sealed = sealed.map(|(_, sealed)| sealed.clone()).unwrap_or_default();
+            self.spawn(child, model, sealed);
         }
         for (child, frame) in effects.frames {
             self.send(child, frame);
@@ -321,25 +332,29 @@ impl Crew {
         }
     }
 
-    fn spawn(&mut self, child: ChildNo, model: Option<&Path>) {
+    fn spawn(&mut self, child: ChildNo, model: Option<&Path>, sealed: Sealed) {
         let (outgoing, frames) = mpsc::channel(OUTGOING);
         let (restored, pieces) = mpsc::channel(RESTORED);
         let (hold, held) = oneshot::channel();
-        let started = start(&self.launch, environment(model));
-        let pid = started.as_ref().ok().and_then(|it| it.child.id());
-        let running = pid.map(|pid| Running { pid, threads: None });
+        let frames = Outgoing { frames, pieces };
         let inputs = self.inputs.clone();
-        tokio::spawn(async move {
-            let parted = match started {
-                Ok(process) => {
-                    let frames = Outgoing { frames, pieces };
-                    tend(child, process, frames, held, &inputs).await
-                }
-                Err(error) => format!("it could not be started: {error}").into(),
-            };
-            // Without anybody to hear it, the end is everybody's.
-            let _ = inputs.send((child, Input::Exit(parted))).await;
-        });
+        let mut running = None;
+        if sealed.is_empty() {
+            let started = start(&self.launch, environment(model), Opened::default());
+            running = started.as_ref().ok().and_then(Process::running);
+            tokio::spawn(async move {
+                let parted = lead(child, started, frames, held, &inputs).await;
+                // Without anybody to hear it, the end is everybody's.
+                let _ = inputs.send((child, Input::Exit(parted))).await;
+            });
+        } else {
+            let (launch, environment) = (self.launch.clone(), environment(model));
+            tokio::spawn(async move {
+                let parted =
+                    lead_sealed(child, (launch, environment), sealed, frames, held, &inputs).await;
+                let _ = inputs.send((child, Input::Exit(parted))).await; // the same
+            });
+        }
         let line = Line {
             outgoing,
             restored,
@@ -387,34 +402,6 @@ impl Crew {
             let _ = line.hold.send("it does not read what it is told"); // or it is gone already
         }
     }
-}
-
-/// A process and this side of its socket.
-struct Process {
-    child: Child,
-    socket: UnixStream,
-}
-
-fn start(
-    launch: &Launch,
-    environment: impl Iterator<Item = (&'static str, &'static str)>,
-) -> io::Result<Process> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let child = Program::new(&launch.program)
-        .arg0(NAME) // for those who look for it in a list of processes
-        .args(&launch.arguments)
-        .env_clear()
-        .envs(environment)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok(Process {
-        child,
-        socket: UnixStream::from_std(ours)?,
-    })
 }
 
 /// What is to be said to a process: frames in their order, and pieces in the gaps.

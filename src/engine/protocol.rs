@@ -71,6 +71,14 @@ pub enum ToEngine {
     RestorePrefix(Piece),
     /// Finish nothing, end now.
     Shutdown,
+    /// These come along as open files, and are loaded instead of what [`Load`] names. Before
+    /// anything else, or never.
+    Files {
+        /// The model.
+        model: bool,
+        /// Its adapter, behind it.
+        adapter: bool,
+    },
 }
 
 /// What the engine says.

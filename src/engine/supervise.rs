@@ -51,6 +51,7 @@ pub use life::{FIRST_PAUSE, LOAD_LIMIT, MAX_PAUSE, MIN_SILENCE, RETRY_UNLOADABLE
 
 use self::life::{Life, Overdue, Phase};
 use self::pieces::{Left, Pieces, Place};
+use super::handover::Sealed;
 use super::memo::{self, Key, Memo};
 use super::order::Book;
 use super::protocol::{Allowance, FromEngine, Options, Piece, ToEngine};
@@ -129,6 +130,8 @@ impl ActiveModel {
 pub struct Effects {
     /// Processes to start.
     pub spawn: Vec<ChildNo>,
+    /// What of their models lies sealed, and is to be opened for them.
+    pub sealed: Vec<(ChildNo, Sealed)>,
     /// What to say to them, in this order.
     pub frames: Vec<(ChildNo, ToEngine)>,
     /// Processes to end at once.

@@ -14,6 +14,8 @@
 //! Signs of life come from the computing loop itself, at least every [`BEAT`] and a pass, so that
 //! a model that hangs is silent.
 //!
+//! No process of the kind leaves a core dump: weights and requests were in it.
+//!
 //! How it fails: what cannot be loaded is told (`Unloadable`) and ends the process; a bad frame
 //! ends it too. Whatever native code does to this process, the service goes on.
 
@@ -34,6 +36,7 @@ use super::constraint::{Compiler, Pieces, Vocabulary};
 use super::floor::Floor;
 use super::foresight::{Foresight, TALKS};
 use super::guess::MAX_GUESSED;
+use super::handover::{self, Opened};
 use super::native::{Adapter, Brake, Context, Shape};
 use super::protocol::{
     self, Facts, Flash, FrameError, FromEngine, KvType, Load, Mapping, Options, ToEngine,
@@ -41,6 +44,7 @@ use super::protocol::{
 use super::trial::{self, Effort};
 use super::wording::Wording;
 use crate::clock::Clock;
+use crate::safe;
 
 /// Between two signs of life.
 pub const BEAT: Duration = Duration::from_millis(100);
@@ -88,16 +92,17 @@ fn serve() -> Result<(), End> {
     // A kernel that runs out of memory is to take this process, which is started again, and not
     // the service. Where it cannot be told, it most often takes the largest, which is this one too.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    safe::no_core()?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let mut listening = socket.try_clone()?;
+    let listening = socket.try_clone()?;
     let mut wire = Wire(socket);
-    let Some(ToEngine::Load(load)) = protocol::read::<ToEngine>(&mut listening)? else {
+    let Some((load, opened)) = handover::receive(&listening)? else {
         return Ok(()); // the service changed its mind
     };
     let brake = Brake::default();
     let inbox = listen(listening, brake.clone())?;
     send_logs_to_tracing(LogOptions::default().with_logs_enabled(false));
-    match run(*load, &inbox, &mut wire, &brake, clock) {
+    match run((load, opened), &inbox, &mut wire, &brake, clock) {
         Ok(()) => Ok(()),
         Err(Stop::Socket(error)) => Err(error.into()),
         Err(Stop::Unloadable(why)) => {
@@ -168,7 +173,7 @@ impl From<FrameError> for Stop {
 }
 
 fn run(
-    load: Load,
+    (load, mut opened): (Load, Opened),
     inbox: &Receiver<ToEngine>,
     wire: &mut Wire,
     brake: &Brake,
@@ -181,6 +186,7 @@ fn run(
     let backend = LlamaBackend::init().map_err(|error| Stop::Unloadable(error.to_string()))?;
     // One model for the whole life of this process; its end gives the memory back.
     let model: &'static LlamaModel = Box::leak(Box::new(open(&backend, &load.model, &options)?));
+    opened.close_model();
     // What such a model has read it cannot forget in part, so a wrong guess would stay.
     options.without.guesses |= model.is_recurrent() || model.is_hybrid();
     let wording = Wording::new(model).ok_or_else(|| unloadable("the model has no end token"))?;
@@ -198,6 +204,7 @@ fn run(
     if let Some((path, scale)) = &load.adapter {
         adapt(&mut context, path, *scale)?;
     }
+    drop(opened);
     let scratch = shape.sequences - 1;
     let tried = match options.threads {
         Some(threads) => vec![threads.max(1)],

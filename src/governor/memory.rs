@@ -84,6 +84,8 @@ pub struct Wishes {
     pub instructions: u16,
     /// Bytes of files that are loaded beside the model: an adapter.
     pub adapter_bytes: u64,
+    /// Whether model and adapter lie sealed: they are in memory as files, too, while they are loaded.
+    pub sealed: bool,
     /// A small model that guesses ahead.
     pub draft: Option<Shape>,
 }

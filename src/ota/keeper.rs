@@ -37,6 +37,7 @@ use super::source::Source;
 use super::store::{self, Ground, Keep, PackageId, Store, StoreError};
 use super::tuf::{self, Client, Limits, TufError};
 use super::update::{self, LeftOut, Means, State, UpdateError, VariantHeader};
+use crate::config::AtRest;
 use crate::package::{Digest, Package};
 
 /// Bytes of the first root: what the client reads of one at most.
@@ -277,6 +278,15 @@ impl<D: Disk + Clone, G: Ground> Keeper<D, G> {
             store,
             refused: None,
         })
+    }
+
+    /// The same, with models that lie so from now on.
+    #[must_use]
+    pub fn lying(self, at_rest: AtRest) -> Self {
+        Self {
+            store: self.store.lying(at_rest),
+            ..self
+        }
     }
 
     /// The version of the root that is trusted, and when it expires.

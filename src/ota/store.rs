@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  models/objects/sha256/ab/HASH         whole and verified
+//!         objects/sha256/ab/HASH.sealed  the same encrypted, for this device alone; see [`seal`]
 //!         objects/sha256/ab/HASH.root    by which chunks, where there was more than one
 //!         incoming/HASH.ROOT.part        on its way; its length says how far
 //!         packages/NAME/SEQ/manifest.json
@@ -30,6 +31,7 @@
 mod collect;
 mod ground;
 mod part;
+mod seal;
 mod stage;
 
 use std::fs::{self, File};
@@ -38,15 +40,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
 
 pub use collect::{Collected, Keep};
 pub use ground::{Disk, Ground, Op};
 pub use part::{Part, Put};
 pub use stage::{PackageId, Parcel, StageError, folder_in, packages_in, signed_in};
 
+use super::manifest::Manifest;
 use super::object::{Assembly, Object, Verdict};
-use crate::package::Digest;
+use crate::config::AtRest;
+use crate::package::{Digest, Faults, Package};
+use crate::safe::ENDING;
 use ground::Hand;
+use seal::Sealing;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 1 << 17;
@@ -68,6 +75,7 @@ pub struct Store<G = Disk> {
     root: PathBuf,
     hand: Hand<G>,
     headroom_bytes: u64,
+    sealing: Sealing,
     /// Held as long as the store is.
     _lock: File,
 }
@@ -148,8 +156,28 @@ impl<G: Ground> Store<G> {
             root: root.to_owned(),
             hand,
             headroom_bytes,
+            sealing: Sealing::default(),
             _lock: lock,
         })
+    }
+
+    /// The same, with models that lie so from now on, and with what opens those that do already.
+    #[must_use]
+    pub fn lying(self, at_rest: AtRest) -> Self {
+        Self {
+            sealing: Sealing::new(at_rest),
+            ..self
+        }
+    }
+
+    /// From now on the models of this package count as such.
+    pub fn note(&mut self, manifest: &Manifest) {
+        self.sealing.note(manifest);
+    }
+
+    /// Opens a package, with the key of the device where there is one.
+    fn open_package(&self, folder: &Path) -> Result<Package, Faults> {
+        Package::open_with(folder, self.sealing.key())
     }
 
     /// Its folder.
@@ -159,7 +187,22 @@ impl<G: Ground> Store<G> {
 
     /// Where an object lies, if it is there.
     pub fn object_file(&self, object: &Object) -> PathBuf {
-        self.root.join(object_path(object.sha256()))
+        let mut path = object_path(object.sha256());
+        path.push_str(self.ending(object));
+        self.root.join(path)
+    }
+
+    /// What the names of an object's files have behind its digest.
+    fn ending(&self, object: &Object) -> &'static str {
+        match self.sealing.key_of(object) {
+            Some(_) => ENDING,
+            None => "",
+        }
+    }
+
+    /// Reads the plain bytes of an object, or of what there is of it: in this file, where it lies.
+    pub fn reader(&self, object: &Object, file: &Path) -> io::Result<Box<dyn io::Read>> {
+        seal::reader(file, object, self.sealing.key_of(object))
     }
 
     fn root_file(&self, object: &Object) -> PathBuf {
@@ -169,7 +212,8 @@ impl<G: Ground> Store<G> {
     }
 
     fn part_file(&self, object: &Object) -> PathBuf {
-        let name = format!("{}.{}.part", object.sha256(), object.root());
+        let ending = self.ending(object);
+        let name = format!("{}.{}{ending}.part", object.sha256(), object.root());
         self.root.join("incoming").join(name)
     }
 
@@ -183,12 +227,23 @@ impl<G: Ground> Store<G> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(StoreError::at(&path)(e)),
         };
-        if bytes == object.bytes() && self.is_vouched_for(object)? {
+        let key = self.sealing.key_of(object);
+        // One that was sealed with another key is none.
+        let opens = key.map_or(Ok(true), |key| seal::is_ours(&path, object, key));
+        let opens = opens.map_err(StoreError::at(&path))?;
+        let whole = bytes == seal::file_bytes(object, key);
+        if whole && opens && self.is_vouched_for(object)? {
             return Ok(true);
         }
-        let sha256 = digest(&path).map_err(StoreError::at(&path))?;
-        if sha256 == object.sha256() {
-            return Err(StoreError::Clash(sha256));
+        if opens {
+            let read = self.reader(object, &path).and_then(digest_of);
+            match read {
+                Ok(sha256) if sha256 == object.sha256() => return Err(StoreError::Clash(sha256)),
+                Ok(_) => {}
+                // Damaged where it is sealed.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {}
+                Err(e) => return Err(StoreError::at(&path)(e)),
+            }
         }
         self.hand.remove(&path).map_err(StoreError::at(&path))?;
         Ok(false)
@@ -216,12 +271,17 @@ impl<G: Ground> Store<G> {
     pub fn is_sound(&self, object: &Object) -> Result<bool, StoreError> {
         let path = self.object_file(object);
         let mut assembly = Assembly::begin(object.clone());
-        let mut file = crate::package::open_plain(&path).map_err(StoreError::at(&path))?;
-        let mut piece = vec![0; PIECE_BYTES];
+        let file = self.reader(object, &path);
+        let mut file = match file {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(false),
+            file => file.map_err(StoreError::at(&path))?,
+        };
+        let mut piece = Zeroizing::new(vec![0; PIECE_BYTES]);
         loop {
             let read = match file.read(&mut piece) {
                 Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(false),
                 Err(e) => return Err(StoreError::at(&path)(e)),
             };
             let mut bytes = &piece[..read];
@@ -244,14 +304,16 @@ impl<G: Ground> Store<G> {
     /// Begins an object, or goes on with it.
     pub fn part(&mut self, object: &Object) -> Result<Part, StoreError> {
         let path = self.part_file(object);
-        let part = Part::open(&mut self.hand, path.clone(), object);
+        let key = self.sealing.key_of(object);
+        let part = Part::open(&mut self.hand, path.clone(), object, key);
         part.map_err(StoreError::at(&path))
     }
 
     /// Bytes of an object that are on the disk already.
     pub fn begun_bytes(&self, object: &Object) -> u64 {
         let about = fs::symlink_metadata(self.part_file(object));
-        about.map_or(0, |about| about.len().min(object.bytes()))
+        let key = self.sealing.key_of(object);
+        about.map_or(0, |about| seal::there(object, key, about.len()))
     }
 
     /// Puts bytes into an object.
@@ -316,9 +378,12 @@ fn hold(lock: &File) -> Result<(), ()> {
 
 /// The digest of a whole file.
 fn digest(path: &Path) -> io::Result<Digest> {
-    let mut file = crate::package::open_plain(path)?;
+    digest_of(crate::package::open_plain(path)?)
+}
+
+fn digest_of(mut file: impl io::Read) -> io::Result<Digest> {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = Zeroizing::new(vec![0; PIECE_BYTES]);
     loop {
         match file.read(&mut piece) {
             Ok(0) => return Ok(Digest::finished(&context.finish())),

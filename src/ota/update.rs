@@ -265,6 +265,7 @@ pub fn update<G: Ground, P: Pulse>(
         paths: &target.paths(),
     })?;
     let manifest = read_manifest(fetcher.store(), target, &signed)?;
+    fetcher.store().note(&manifest);
     let id = PackageId {
         name: manifest.name.clone(),
         seq: manifest.seq,
@@ -406,7 +407,8 @@ fn header<'f, G: Ground, P: Pulse>(
         let begin = |fetcher: &mut Fetcher<'f, G, P>| fetcher.beginning(wanted, verified + 1);
         let (file, more) = room.make(fetcher, begin)?;
         verified = more;
-        let begun = package::open_plain(&file).map_err(StoreError::at(&file))?;
+        let begun = fetcher.store().reader(object, &file);
+        let begun = begun.map_err(StoreError::at(&file))?;
         match gguf::read(BufReader::new(begun.take(verified)), object.bytes()) {
             Ok(header) => break header,
             Err(GgufError::Truncated { needed, .. })

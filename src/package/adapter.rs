@@ -10,12 +10,10 @@
 //! llama.cpp looks at this too, but ends its process over some of what it finds, and passes over
 //! some. So an adapter comes to it only if everything here holds.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read};
 
-use super::folder;
 use super::gguf::{self, AdapterHeader, GgufError, Tensor, Tensors};
+use super::manifest::FilePath;
 
 /// The greatest rank: those in use have 4 to 256.
 const MAX_RANK: u64 = 1024;
@@ -28,8 +26,18 @@ const HALVES: [&str; 2] = [".lora_a", ".lora_b"];
 /// What is wrong, and what would be right.
 type Misfit = (String, String);
 
-/// Holds an adapter against the model files that it is to change.
-pub(super) fn fits(path: &Path, architecture: &str, models: &[PathBuf]) -> Result<(), Misfit> {
+/// Holds an adapter against the model files that it is to change. `open` gives a file's bytes, and
+/// how many there are.
+pub(super) fn fits<R: Read>(
+    path: &FilePath,
+    architecture: &str,
+    models: &[&FilePath],
+    open: impl Fn(&FilePath) -> io::Result<(R, u64)>,
+) -> Result<(), Misfit> {
+    let open = |path: &FilePath| {
+        let (file, bytes) = open(path)?;
+        Ok::<_, GgufError>((BufReader::new(file), bytes))
+    };
     let adapter = open(path)
         .and_then(|(file, bytes)| gguf::read_adapter(file, bytes))
         .map_err(|error| {
@@ -44,18 +52,13 @@ pub(super) fn fits(path: &Path, architecture: &str, models: &[PathBuf]) -> Resul
         else {
             continue;
         };
-        let name = model.file_name().unwrap_or_default().to_string_lossy();
+        let name = model.as_str();
+        let name = name.rsplit('/').next().unwrap_or(name);
         for pair in &pairs {
-            pair.fits(&tensors, &name)?;
+            pair.fits(&tensors, name)?;
         }
     }
     Ok(())
-}
-
-fn open(path: &Path) -> Result<(BufReader<File>, u64), GgufError> {
-    let file = folder::open(path)?;
-    let bytes = file.metadata()?.len();
-    Ok((BufReader::new(file), bytes))
 }
 
 fn is_one(adapter: &AdapterHeader, architecture: &str) -> Result<(), Misfit> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 use super::faults::Faults;
 use super::manifest::{Digest, Listed, MAX_FILES, MAX_PATH_PARTS, MAX_VARIANTS};
@@ -142,15 +143,18 @@ pub(super) fn text(path: &Path, max_bytes: u64) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "a file in UTF-8".into())
 }
 
-/// Size and digest of a file, piece by piece.
-pub(super) fn digest(path: &Path) -> io::Result<(u64, Digest)> {
-    digest_aloud(path, &mut |_| {})
+/// Size and digest of a file, piece by piece; tells how many bytes more were read.
+pub(super) fn digest_aloud(
+    path: &Path,
+    on_bytes: &mut dyn FnMut(u64),
+) -> io::Result<(u64, Digest)> {
+    digest_of(open(path)?, on_bytes)
 }
 
-fn digest_aloud(path: &Path, on_bytes: &mut dyn FnMut(u64)) -> io::Result<(u64, Digest)> {
-    let mut file = open(path)?;
+fn digest_of(mut file: impl Read, on_bytes: &mut dyn FnMut(u64)) -> io::Result<(u64, Digest)> {
     let mut context = Context::new(&SHA256);
-    let mut piece = vec![0; PIECE_BYTES];
+    // It may be the plain text of what lies sealed.
+    let mut piece = Zeroizing::new(vec![0; PIECE_BYTES]);
     let mut bytes = 0;
     loop {
         match file.read(&mut piece) {
@@ -167,16 +171,18 @@ fn digest_aloud(path: &Path, on_bytes: &mut dyn FnMut(u64)) -> io::Result<(u64, 
     Ok((bytes, Digest::finished(&context.finish())))
 }
 
-/// Hashes every listed file; the faults say which are not what the manifest says.
-pub(super) fn verify(
+/// Hashes every listed file; the faults say which are not what the manifest says. `open` gives a
+/// file's bytes, and how many there are.
+pub(super) fn verify<R: Read>(
     folder: &Path,
     listed: &[&Listed],
+    open: impl Fn(&Listed) -> io::Result<(R, u64)>,
     faults: &mut Faults,
     on_bytes: &mut dyn FnMut(u64),
 ) {
     for file in listed {
         let at: PathBuf = folder.join(file.path.as_str());
-        match digest_aloud(&at, on_bytes) {
+        match open(file).and_then(|(bytes, _)| digest_of(bytes, on_bytes)) {
             Err(e) => {
                 let wanted = format!("a file that can be read ({e})");
                 faults.of_file(&at, "this file cannot be used", &wanted);

@@ -93,6 +93,18 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> MakeError {
 
 /// Makes a package.
 pub fn make(order: &Order) -> Result<Made, MakeError> {
+    make_aloud(order, &mut |_| {})
+}
+
+/// Bytes that making it reads at most: each file to be hashed, and once more to be verified.
+pub fn bytes_to_read(order: &Order) -> u64 {
+    let files = order.models.iter().chain(&order.gate);
+    let bytes = files.map(|file| fs::metadata(file).map_or(0, |about| about.len()));
+    bytes.fold(0, u64::saturating_add).saturating_mul(2)
+}
+
+/// The same; tells how many bytes more were read, piece by piece.
+pub fn make_aloud(order: &Order, on_bytes: &mut dyn FnMut(u64)) -> Result<Made, MakeError> {
     let place = Place::of(order)?;
     let models = models(&order.models)?;
     let suite = FilePath::parse(SUITE).expect("a plain name is a path");
@@ -102,19 +114,19 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
     let mut stage = Stage::new(&order.out)?;
     let variants = (models.iter())
         .map(|model| {
-            let file = stage.take(&model.source, &model.path, Way::Link)?;
+            let file = stage.take(&model.source, &model.path, Way::Link, on_bytes)?;
             let quantization = model.quantization.clone();
             Ok(Variant { file, quantization })
         })
         .collect::<Result<Vec<_>, MakeError>>()?;
     let mut files = Vec::new();
     for (source, path) in &sources {
-        files.push(stage.take(source, path, Way::Copy)?);
+        files.push(stage.take(source, path, Way::Copy, on_bytes)?);
     }
     let adapter = (said.adapter.as_ref())
         .map(|(path, scale)| {
             let source = order.tasks.with_file_name(path.as_str());
-            let file = stage.take(&source, path, Way::Link)?;
+            let file = stage.take(&source, path, Way::Link, on_bytes)?;
             let scale = *scale;
             Ok::<_, MakeError>(Adapter { file, scale })
         })
@@ -133,7 +145,8 @@ pub fn make(order: &Order) -> Result<Made, MakeError> {
         .origins
         .push((stage.folder.join(MANIFEST), order.tasks.clone()));
 
-    let made = Package::open(&stage.folder).and_then(|package| package.verify().map(|()| package));
+    let made = Package::open(&stage.folder);
+    let made = made.and_then(|package| package.verify_aloud(on_bytes).map(|()| package));
     let package = made.map_err(|faults| stage.named_by_origin(faults))?;
     notes.extend(package.notes());
     stage.publish(&order.out, place.replaces)?;
@@ -230,7 +243,7 @@ fn models(sources: &[PathBuf]) -> Result<Vec<Model>, MakeError> {
         };
         // Caches of models are full of links; what they lead to is what is meant.
         let file = fs::canonicalize(source).unwrap_or_else(|_| source.clone());
-        match super::header(&file) {
+        match super::header_in(&file) {
             Ok(header) => models.push(Model {
                 source: file,
                 path,
@@ -399,8 +412,14 @@ impl Stage {
         Ok(Self { folder, origins })
     }
 
-    /// Takes a file in, makes it durable, and says what is to be listed.
-    fn take(&mut self, source: &Path, path: &FilePath, way: Way) -> Result<Listed, MakeError> {
+    /// Takes a file in, makes it durable, and says what is to be listed. Tells how much it reads.
+    fn take(
+        &mut self,
+        source: &Path,
+        path: &FilePath,
+        way: Way,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Listed, MakeError> {
         let target = self.folder.join(path.as_str());
         self.origins.push((target.clone(), source.to_owned()));
         if let Some(above) = target.parent() {
@@ -417,7 +436,7 @@ impl Stage {
         }
         let synced = File::open(&target).and_then(|file| file.sync_all());
         synced.map_err(at(&target))?;
-        let (bytes, sha256) = folder::digest(&target).map_err(at(&target))?;
+        let (bytes, sha256) = folder::digest_aloud(&target, on_bytes).map_err(at(&target))?;
         Ok(Listed {
             path: path.clone(),
             bytes,

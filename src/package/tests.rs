@@ -11,6 +11,7 @@ mod manifest;
 mod model;
 mod notes;
 mod recalibrate;
+mod sealed;
 mod tasks;
 
 use std::fmt::Write as _;

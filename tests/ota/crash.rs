@@ -6,11 +6,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use lineside::config::{AtRest, Form};
 use lineside::ota::store::{Op, PackageId, Store};
 use lineside::ota::update::UpdateError;
 use lineside::package::Package;
 
-use crate::plant::{Asking, CHUNK, Device, Release, Repository, sound};
+use crate::at_rest::nothing_plain;
+use crate::plant::{Asking, CHUNK, Device, Release, Repository, key, sound};
 use crate::support::TempDir;
 use crate::support::mount::Mount;
 
@@ -101,7 +103,8 @@ fn live(
         ask: |op: Op<'_>| fate.borrow_mut().before(op),
         free_bytes: u64::MAX,
     };
-    let lived = Store::on(ground, &device.root(), 0).is_ok_and(|mut store| {
+    let lived = Store::on(ground, &device.root(), 0).is_ok_and(|store| {
+        let mut store = store.lying(device.at_rest.clone());
         let sources = vec![repository.source()];
         match device.update_into(&mut store, release, sources) {
             Ok(staged) => store.point(&staged.id).is_ok(),
@@ -118,12 +121,15 @@ fn live(
 fn nothing_is_half(device: &Device) {
     let store = device.store();
     for id in store.packages().unwrap() {
-        let package = Package::open(&store.package_folder(&id)).unwrap();
+        let package = Package::open_with(&store.package_folder(&id), Some(&key())).unwrap();
         package.verify().unwrap();
     }
     let current = device.root().join("current");
     if current.symlink_metadata().is_ok() {
-        Package::open(&current.canonicalize().unwrap()).unwrap();
+        Package::open_with(&current.canonicalize().unwrap(), Some(&key())).unwrap();
+    }
+    if device.at_rest.form == Form::Encrypted {
+        nothing_plain(&device.root());
     }
     let objects = device.root().join("objects/sha256");
     for folder in fs::read_dir(objects).unwrap() {
@@ -141,13 +147,22 @@ fn nothing_is_half(device: &Device) {
 
 #[test]
 fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
+    crash_everywhere(&AtRest::default());
+}
+
+#[test]
+fn nor_does_one_where_models_lie_encrypted_or_a_plain_byte_of_them_on_the_disk() {
+    crash_everywhere(&Device::sealing().at_rest);
+}
+
+fn crash_everywhere(at_rest: &AtRest) {
     // Memory for a disk, where that can be had: losses are made here, and syncs are many.
     let disk = TempDir::new("ota-crash");
     let _memory = Mount::tmpfs(disk.path(), 32 << 20).ok();
     let repository = Repository::new();
     let (first, second) = (repository.release(1, "a"), repository.release(2, "b"));
     for loss in [Loss::None, Loss::Gone, Loss::Zeroed] {
-        let mut device = Device::in_folder(disk.path());
+        let mut device = Device::lying_in(disk.path(), at_rest);
         device.recovers(&first, &repository);
         let id = |seq| PackageId {
             name: "plant".into(),
@@ -173,11 +188,11 @@ fn a_crash_before_any_operation_loses_nothing_and_leaves_nothing_half() {
             assert!(operations < 1000, "it never gets anywhere");
         }
         // And from nothing, with a break at each operation of a whole life.
-        let mut whole = Device::in_folder(disk.path());
+        let mut whole = Device::lying_in(disk.path(), at_rest);
         let (lived, all) = live(&mut whole, &repository, &second, usize::MAX, Loss::None);
         assert!(lived);
         for operations in 0..all {
-            let mut device = Device::in_folder(disk.path());
+            let mut device = Device::lying_in(disk.path(), at_rest);
             let (lived, _) = live(&mut device, &repository, &second, operations, loss);
             assert!(!lived);
             nothing_is_half(&device);

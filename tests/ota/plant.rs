@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lineside::clock::{Mono, Now, Wall};
+use lineside::config::{AtRest, Form};
 use lineside::ota::fetch::{Pulse, Terms};
 use lineside::ota::manifest::Manifest;
 use lineside::ota::object::MIN_CHUNK_BYTES;
@@ -15,6 +16,7 @@ use lineside::ota::store::{Disk, Ground, PackageId, Store, object_path};
 use lineside::ota::update::{Means, Staged, State, Target, UpdateError, VariantHeader, update};
 use lineside::package::Package;
 use lineside::package::make::{Existing, Order, make};
+use lineside::safe::DeviceKey;
 
 use crate::gguf::TinyGguf;
 use crate::support::TempDir;
@@ -204,6 +206,13 @@ pub(crate) struct Device {
     pub(crate) states: Vec<State>,
     /// Packages that must stay.
     pub(crate) keep: Vec<PackageId>,
+    /// How its models lie.
+    pub(crate) at_rest: AtRest,
+}
+
+/// The key of a device whose models lie encrypted.
+pub(crate) fn key() -> DeviceKey {
+    DeviceKey::read(&[7; 32]).unwrap()
 }
 
 impl Device {
@@ -217,6 +226,19 @@ impl Device {
             too_large: Vec::new(),
             states: Vec::new(),
             keep: Vec::new(),
+            at_rest: AtRest::default(),
+        }
+    }
+
+    /// A device whose models lie encrypted.
+    pub(crate) fn sealing() -> Self {
+        let at_rest = AtRest {
+            form: Form::Encrypted,
+            device_key: Some(key()),
+        };
+        Self {
+            at_rest,
+            ..Self::new()
         }
     }
 
@@ -231,12 +253,22 @@ impl Device {
         }
     }
 
+    /// The same, with models that lie so.
+    pub(crate) fn lying_in(folder: &Path, at_rest: &AtRest) -> Self {
+        Self {
+            at_rest: at_rest.clone(),
+            ..Self::in_folder(folder)
+        }
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.root.clone()
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.root(), 0).unwrap()
+        Store::open(&self.root(), 0)
+            .unwrap()
+            .lying(self.at_rest.clone())
     }
 
     pub(crate) fn update(
@@ -285,7 +317,7 @@ impl Device {
 
 /// A package whose every byte is what it should be.
 pub(crate) fn sound(staged: &Staged) {
-    let package = Package::open(&staged.folder).unwrap();
+    let package = Package::open_with(&staged.folder, Some(&key())).unwrap();
     package.verify().unwrap();
     assert_eq!(package.variants().count(), 1);
 }

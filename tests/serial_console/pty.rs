@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, tcgetattr};
 
 use super::appliance::{PATIENCE, fresh_dir};
 
@@ -93,6 +94,11 @@ impl Pty {
         while let Ok(count @ 1..) = master.read(&mut buffer) {
             self.seen += &String::from_utf8_lossy(&buffer[..count]);
         }
+    }
+
+    /// How the port is set, as the service opened it.
+    pub fn settings(&self) -> Termios {
+        tcgetattr(self.master.as_ref().unwrap()).unwrap()
     }
 
     /// Reads until these words, and gives all up to them.

@@ -23,7 +23,7 @@ const TIERS: &[(&[&str], &str)] = &[
     ),
     (&["engine", "intake"], "define Job and Request"),
     (&["package", "governor", "config", "service"], "stand alone"),
-    (&["clock", "fault"], "know nobody"),
+    (&["clock", "fault", "safe"], "know nobody"),
 ];
 
 /// Arrows that run up or sideways all the same.

@@ -51,6 +51,7 @@ const COMMON: &[(&str, &str)] = &[
     ("ring", "digests of requests, packages and keys"),
     ("rustix", "the operating system, safely"),
     ("fastrand", "jitter"),
+    ("zeroize", "whoever holds a secret wipes it"),
 ];
 
 /// Faults of one file.

@@ -8,6 +8,7 @@
 //! | verify | every chunk of a large object held against its digest |
 //! | fetch | from a folder into the store: read, hash, write, force out, name |
 //! | serve | the same from a server on this machine, over HTTP |
+//! | seal | the same from a folder, where models lie encrypted; and opened into memory, as for an engine |
 //! | memory | the most that verify and fetch take beside what the process has before |
 //! | resume | bytes that are read and hashed again after a break within a chunk |
 //!
@@ -29,11 +30,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lineside::clock::Clock;
+use lineside::config::{AtRest, Form};
 use lineside::ota::fetch::{Fetcher, Pulse as _, RealPulse, Stop, Tally, Terms, Wanted};
+use lineside::ota::manifest::{File as ManifestFile, Manifest};
 use lineside::ota::object::{CHUNK_BYTES, Object};
 use lineside::ota::release::cut;
 use lineside::ota::source::{Folder, Http, HttpSettings, Source};
 use lineside::ota::store::{Store, object_path};
+use lineside::package::FilePath;
+use lineside::safe::{DeviceKey, ENDING, Reader, in_memory};
 use ring::digest::{Context, SHA256};
 use serde_json::json;
 
@@ -84,6 +89,16 @@ fn main() -> Result<(), Fault> {
     row("  a second", mib(fetched.server.per_s));
     row("  memory (goal <= 10 MB)", mb(fetched.server.memory));
     row(
+        "fetch and encrypt, against hash",
+        format!("{:.2}", fetched.sealed.ratio),
+    );
+    row("  a second", mib(fetched.sealed.per_s));
+    row("  memory (goal <= 10 MB)", mb(fetched.sealed.memory));
+    row(
+        "open into memory, against hash",
+        format!("{:.2}", fetched.open_ratio),
+    );
+    row(
         "write and force out alone, against hash",
         format!("{:.2}", fetched.write_ratio),
     );
@@ -98,6 +113,8 @@ fn main() -> Result<(), Fault> {
         "verify": figure(&verified),
         "fetch_folder": figure(&fetched.folder),
         "fetch_server": figure(&fetched.server),
+        "fetch_sealed": figure(&fetched.sealed),
+        "open_ratio_to_hash": fetched.open_ratio,
         "write_ratio_to_hash": fetched.write_ratio,
         "resume": {"reread_bytes": resumed.reread, "fetched_twice_bytes": resumed.twice},
     });
@@ -221,6 +238,8 @@ fn verify(dir: &Path, bytes: u64, rounds: usize) -> Result<Figure, Fault> {
 struct Fetched {
     folder: Figure,
     server: Figure,
+    sealed: Figure,
+    open_ratio: f64,
     write_ratio: f64,
 }
 
@@ -229,8 +248,8 @@ fn fetch(dir: &Path, bytes: u64, rounds: usize) -> Result<Fetched, Fault> {
     let object = repository(&root, bytes, false)?;
     let from = root.join(object_path(object.sha256()));
     let url = serve(root.clone())?;
-    let mut figures = [(Vec::new(), Vec::new(), 0), (Vec::new(), Vec::new(), 0)];
-    let mut writes = Vec::new();
+    let mut figures = [const { (Vec::new(), Vec::new(), 0) }; 3];
+    let (mut writes, mut opens) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let (plain, ()) = timed(|| hash(&from))?;
         let (write, ()) = timed(|| write_alone(&from, &dir.join("copy")))?;
@@ -238,19 +257,27 @@ fn fetch(dir: &Path, bytes: u64, rounds: usize) -> Result<Fetched, Fault> {
         for (which, (ratios, speeds, memory)) in figures.iter_mut().enumerate() {
             let device = dir.join("device");
             let source: Box<dyn Source> = match which {
-                0 => Box::new(Folder::new(root.clone())),
-                _ => Box::new(Http::new(&url, &HttpSettings::default())?),
+                1 => Box::new(Http::new(&url, &HttpSettings::default())?),
+                _ => Box::new(Folder::new(root.clone())),
+            };
+            let at_rest = if which == 2 {
+                sealing()
+            } else {
+                AtRest::default()
             };
             let (took, (weight, tally)) =
-                timed(|| weighed(|| bring(&device, &object, source, u64::MAX)))?;
+                timed(|| weighed(|| bring(&device, &object, source, u64::MAX, &at_rest)))?;
             assert_eq!(tally.fetched_bytes, bytes);
             ratios.push(plain / took);
             speeds.push(bytes as f64 / took);
             *memory = weight.max(*memory);
+            if which == 2 {
+                opens.push(plain / open(&device, &object)?);
+            }
             fs::remove_dir_all(&device)?;
         }
     }
-    let [folder, server] = figures.map(|(ratios, speeds, memory)| Figure {
+    let [folder, server, sealed] = figures.map(|(ratios, speeds, memory)| Figure {
         ratio: median(ratios),
         per_s: median(speeds),
         memory,
@@ -259,7 +286,43 @@ fn fetch(dir: &Path, bytes: u64, rounds: usize) -> Result<Fetched, Fault> {
     Ok(Fetched {
         folder,
         server,
+        sealed,
+        open_ratio: median(opens),
         write_ratio,
+    })
+}
+
+/// A device whose models lie encrypted.
+fn sealing() -> AtRest {
+    AtRest {
+        form: Form::Encrypted,
+        device_key: DeviceKey::read(&[7; 32]),
+    }
+}
+
+/// Seconds to open what was fetched into memory.
+fn open(device: &Path, object: &Object) -> Result<f64, Fault> {
+    let path = device
+        .join("models")
+        .join(object_path(object.sha256()) + ENDING);
+    let key = sealing().device_key.ok_or("a key")?;
+    let (took, _memory) = timed(|| {
+        let sealed = Reader::open(File::open(&path)?, &key, object.sha256().0)?;
+        Ok(in_memory(sealed)?)
+    })?;
+    Ok(took)
+}
+
+/// A manifest of which this object is the model.
+fn manifest(object: &Object) -> Result<Manifest, Fault> {
+    let path = FilePath::parse("model.gguf").ok_or("a path")?;
+    let object = object.clone();
+    Ok(Manifest {
+        name: "bench".into(),
+        seq: 1,
+        sheet: object.clone(),
+        variants: Vec::new(),
+        files: vec![ManifestFile { path, object }],
     })
 }
 
@@ -287,8 +350,11 @@ fn bring(
     object: &Object,
     source: Box<dyn Source>,
     break_after: u64,
+    at_rest: &AtRest,
 ) -> Result<Tally, Fault> {
-    let mut store = Store::open(&device.join("models"), 0)?;
+    let store = Store::open(&device.join("models"), 0)?;
+    let mut store = store.lying(at_rest.clone());
+    store.note(&manifest(object)?);
     let mut sources = [source];
     let stop = Arc::new(AtomicBool::new(false));
     let mut pulse = RealPulse {
@@ -333,7 +399,8 @@ fn resume(dir: &Path, bytes: u64) -> Result<Resumed, Fault> {
     let object = cut(&path, CHUNK_BYTES)?;
     let device = dir.join("device");
     let source = || Box::new(Folder::new(root.clone())) as Box<dyn Source>;
-    let first = bring(&device, &object, source(), bytes / 2)?;
+    let plain = AtRest::default();
+    let first = bring(&device, &object, source(), bytes / 2, &plain)?;
     let begun = fs::read_dir(device.join("models/incoming"))?;
     let begun = begun.last().ok_or("a part")??.path();
     let there = fs::metadata(&begun)?.len();
@@ -343,7 +410,7 @@ fn resume(dir: &Path, bytes: u64) -> Result<Resumed, Fault> {
     rest.seek(SeekFrom::Start(there))?;
     let mut part = fs::OpenOptions::new().append(true).open(&begun)?;
     std::io::copy(&mut rest.take(torn - there), &mut part)?;
-    let second = bring(&device, &object, source(), u64::MAX)?;
+    let second = bring(&device, &object, source(), u64::MAX, &plain)?;
     let fetched = first.fetched_bytes + (torn - there) + second.fetched_bytes;
     fs::remove_dir_all(&device)?;
     Ok(Resumed {

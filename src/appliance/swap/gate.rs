@@ -25,6 +25,7 @@ use crate::ota::course::{GateEnd, Named};
 use crate::ota::gate::{self, Paper};
 use crate::ota::verdict::{self, Demands, Findings, Verdict};
 use crate::package::{Package, Variant};
+use crate::safe::DeviceKey;
 
 /// How long the engine that rests may take to end.
 const PARTING: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub(super) struct Job {
     /// What the gate of what serves found, should it not come through this suite.
     pub(super) recorded: Option<Findings>,
     pub(super) engine: config::Engine,
+    /// Opens what lies encrypted.
+    pub(super) key: Option<DeviceKey>,
     pub(super) board: Board,
     /// Bytes that what serves needs.
     pub(super) needs: u64,
@@ -51,7 +54,7 @@ pub(super) struct Job {
 impl Job {
     /// Runs it; may take minutes.
     pub(super) fn run(&self) -> GateEnd {
-        let package = match whole(&self.folder) {
+        let package = match whole(&self.folder, self.key.as_ref()) {
             Ok(package) => package,
             Err(why) => return GateEnd::Broken(why),
         };
@@ -119,7 +122,7 @@ impl Job {
 
     /// What serves, on the candidate's items.
     fn before_on(&self, paper: &Paper<'_>, launch: &Launch) -> Result<Option<Findings>, ExamError> {
-        let Some(package) = self.before.as_deref().and_then(|it| Package::open(it).ok()) else {
+        let Some(package) = self.before_package() else {
             return Ok(None);
         };
         let chosen = plan::choose(&package, &self.board, &self.engine);
@@ -132,6 +135,10 @@ impl Job {
             gate: paper.gate,
         };
         gate::examine(before, launch, &self.stop).map(Some)
+    }
+
+    fn before_package(&self) -> Option<Package> {
+        Package::open_with(self.before.as_deref()?, self.key.as_ref()).ok()
     }
 
     /// Whether there is memory for both engines.
@@ -171,8 +178,8 @@ impl Drop for Rest<'_> {
 }
 
 /// A package whose every byte is what it was.
-fn whole(folder: &Path) -> Result<Package, String> {
-    let package = Package::open(folder).map_err(|faults| faults.to_string())?;
+fn whole(folder: &Path, key: Option<&DeviceKey>) -> Result<Package, String> {
+    let package = Package::open_with(folder, key).map_err(|faults| faults.to_string())?;
     package.verify().map_err(|faults| faults.to_string())?;
     Ok(package)
 }

@@ -16,6 +16,7 @@ use crate::ota::course::Released;
 use crate::ota::verdict::Findings;
 use crate::ota::watch::{Alarm, Watch};
 use crate::package::{Item, Package, Task};
+use crate::safe::DeviceKey;
 
 /// How long an item may take; nobody waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -36,8 +37,9 @@ impl Watching {
         recorded: &Findings,
         every: Duration,
         seed: u64,
+        key: Option<&DeviceKey>,
     ) -> Option<Self> {
-        let package = Package::open(folder).ok()?;
+        let package = Package::open_with(folder, key).ok()?;
         let items = package.gate()?.items.clone();
         let suite = items.iter().map(|item| item.task.as_str());
         Some(Self {
@@ -104,8 +106,9 @@ impl Pilot {
             let (Some(findings), Some(folder)) = (findings, &self.serving) else {
                 return; // the configuration's package, or one without a suite
             };
+            let key = self.settings.at_rest.device_key.as_ref();
             let seed = seed(self.settings.name.as_str());
-            self.watching = Watching::of(folder, self.load, findings, every, seed);
+            self.watching = Watching::of(folder, self.load, findings, every, seed, key);
         }
         let now = self.clock.now().mono;
         if let Some(watching) = &mut self.watching

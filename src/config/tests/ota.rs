@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::router::Window;
+use crate::safe::DeviceKey;
 
 /// A folder with a root in it, and the section's beginning.
 fn with_root(more: &str) -> Folder {
@@ -89,4 +90,41 @@ fn a_repository_needs_a_root_that_can_be_read() {
     let faults = with_root("repository = '/a'\nring = 'a b'\nhours = '25:00-01:00'\n").faults();
     assert!(faults.contains("ota.ring"), "{faults}");
     assert!(faults.contains("two times of day"), "{faults}");
+}
+
+#[test]
+fn models_lie_plain_unless_a_key_of_the_device_seals_them() {
+    let folder = Folder::new();
+    let hex = "0f".repeat(32);
+    folder.write("key", &format!("{hex}\n"), 0o600);
+    folder.write("open", &hex, 0o644);
+    folder.write("short", "0f0f", 0o600);
+    let of = |text: &str| {
+        folder.write("config.toml", &format!("[ota]\n{text}\n"), 0o644);
+        folder.load()
+    };
+    assert_eq!(of("").unwrap().at_rest, AtRest::default());
+    let sealed = of("at_rest = 'encrypted'\ndevice_key_file = 'key'").unwrap();
+    assert_eq!(sealed.at_rest.form, Form::Encrypted);
+    assert_eq!(sealed.at_rest.device_key, DeviceKey::read(hex.as_bytes()));
+    assert!(!format!("{:?}", sealed.at_rest).contains("0f0f"));
+    assert!(!sealed.effective_toml().contains("0f0f"));
+    // What lies sealed is opened on, after what comes is to lie plain.
+    let back = of("device_key_file = 'key'").unwrap().at_rest;
+    assert_eq!((back.form, back.device_key.is_some()), (Form::Plain, true));
+    for (text, wanted) in [
+        ("at_rest = 'encrypted'", "a file with this device's key"),
+        ("device_key_file = 'short'", "openssl rand -hex 32"),
+        ("device_key_file = 'open'", "chmod 640"),
+        ("device_key_file = 'none'", "a file that can be read"),
+        (
+            "device_key_file = 'credential:device-key'",
+            "LoadCredential=device-key",
+        ),
+        ("at_rest = 'sealed'", "encrypted"),
+    ] {
+        let faults = of(text).unwrap_err().to_string();
+        assert!(faults.contains(wanted), "{faults}");
+        assert!(!faults.contains("0f0f"), "{faults}");
+    }
 }

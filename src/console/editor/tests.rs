@@ -343,3 +343,8 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_break_in_the_middle_of_a_letter_or_of_an_arrow_key_costs_nothing() {
+    assert_eq!(lines(b"\0a\xc3\0\xa4c\x1b\0[\0Db\0\r\0"), ["a\u{e4}bc"]);
+}

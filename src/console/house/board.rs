@@ -18,7 +18,7 @@ use crate::governor::memory::room;
 use crate::governor::sysfs::{Reader, Readings, Roots, Thermometer};
 
 /// How long the drivers may take: a slow bus needs milliseconds for each sensor.
-const PATIENCE: Duration = Duration::from_millis(800);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the sensors say.
 #[derive(Debug, Default, PartialEq, Serialize)]

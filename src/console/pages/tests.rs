@@ -77,6 +77,31 @@ fn no_command_is_without_a_transcript() {
     }
 }
 
+/// Forms that no fixture shows: of one package nothing can be chosen.
+const WITHOUT: [(&str, &str); 2] = [("models", "rollback"), ("models", "pin")];
+
+#[test]
+fn no_form_of_a_command_is_without_one() {
+    let calls: Vec<_> = fixtures()
+        .iter()
+        .map(|it| {
+            words::understand(it["line"].as_str().unwrap())
+                .unwrap()
+                .unwrap()
+        })
+        .collect();
+    for command in TABLE.iter().filter(|it| it.nature != Nature::Session) {
+        for form in command.forms {
+            let shown = calls.iter().any(|call| {
+                let action = call.json["action"].as_str().unwrap_or_default();
+                call.command == command.name && action == form.action
+            });
+            let excused = WITHOUT.contains(&(command.name, form.action));
+            assert!(shown || excused, "{} {}", command.name, form.action);
+        }
+    }
+}
+
 #[test]
 fn a_person_is_told_the_facts_that_a_program_is() {
     for fixture in fixtures() {
@@ -119,5 +144,7 @@ fn a_refusal_says_what_to_do() {
         page.starts_with("error       the appliance did not answer (no_answer)\ndo "),
         "{page}"
     );
+    let page = refusal("no_store", "the store does not answer");
+    assert!(page.contains("`check` tell of the disk"), "{page}");
     assert!(!refusal("syntax", "x").contains("do "));
 }

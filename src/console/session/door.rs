@@ -64,6 +64,7 @@ impl Session {
         self.editor.reset();
         self.editor.forget();
         self.mode = Mode::Text;
+        self.colour = self.coloured;
         self.pages = true;
         self.ahead.clear();
         self.dropping = false;

@@ -76,7 +76,11 @@ impl Session {
             }
             ("mode", Some("text")) => {
                 self.well(&json!({"mode": "text"}));
-                self.mode = Mode::Text;
+                (self.mode, self.colour) = (Mode::Text, false);
+            }
+            ("mode", Some("color")) => {
+                self.well(&json!({"mode": "color"}));
+                (self.mode, self.colour) = (Mode::Text, true);
             }
             ("page", Some(word @ ("on" | "off"))) => {
                 self.pages = word == "on";
@@ -84,7 +88,7 @@ impl Session {
             }
             _ => {
                 self.audit(command, "missing_argument");
-                let what = format!("{command} is one of two words; see help {command}");
+                let what = format!("{command} takes one of a few words; see help {command}");
                 self.refuse("missing_argument", &what);
                 self.prompt();
                 return;
@@ -169,7 +173,7 @@ impl Session {
 
     /// Shows a page, screen by screen.
     fn page(&mut self, text: &str) {
-        let lines = pages::fold(text, self.manner.columns - 1);
+        let lines = self.lines(text);
         let rows = self.pages.then_some(self.manner.rows);
         let mut out = Vec::new();
         let pager = Pager::begin(lines, rows, &mut out);
@@ -181,6 +185,21 @@ impl Session {
         }
     }
 
+    /// The lines of a page, as this screen shows them.
+    fn lines(&self, text: &str) -> Vec<String> {
+        let lines = pages::fold(text, self.manner.columns - 1).into_iter();
+        // Painted behind the fold: what colours a word has no width.
+        lines
+            .map(|line| {
+                if self.colour {
+                    pages::paint(&line).into_owned()
+                } else {
+                    line
+                }
+            })
+            .collect()
+    }
+
     /// A refusal by the session itself.
     pub(super) fn refuse(&mut self, code: &str, message: &str) {
         match self.mode {
@@ -188,8 +207,7 @@ impl Session {
                 self.put(&json!({"ok": false, "error": {"code": code, "message": message}}));
             }
             Mode::Text => {
-                let page = pages::refusal(code, message);
-                for line in pages::fold(&page, self.manner.columns - 1) {
+                for line in self.lines(&pages::refusal(code, message)) {
                     self.say(&line);
                 }
             }

@@ -14,7 +14,9 @@ pub const ENVIRONMENT: [(&str, &str); 2] = [("GOMP_SPINCOUNT", "1000"), ("GGML_N
 const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 
 /// What an engine for this model is started with.
-pub fn environment(model: Option<&Path>) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn environment(
+    model: Option<&Path>,
+) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
     let bytes = model.and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
     let is_large = bytes.is_some_and(|bytes| bytes >= HUGE_PAGES_FROM_BYTES);
     ENVIRONMENT

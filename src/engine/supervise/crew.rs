@@ -25,7 +25,11 @@ impl Supervisor {
                 Beginnings::Forgotten => Vec::new(),
             };
             life.start(child, keys.clone(), now);
+            let sealed = model.book.sealed().clone();
             self.out.spawn.push(child);
+            if !sealed.is_empty() {
+                self.out.sealed.push((child, sealed));
+            }
             self.out
                 .frames
                 .push((child, ToEngine::Load(Box::new(load))));

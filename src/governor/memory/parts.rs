@@ -72,6 +72,9 @@ pub struct Parts {
     pub beside_bytes: u64,
     /// A model that guesses ahead, with all its parts.
     pub draft_bytes: u64,
+    /// A sealed model's file, opened in memory: as far as it goes beyond what the room is taken for
+    /// once the model is loaded and the file closed.
+    pub sealed_bytes: u64,
     /// In a graphics processor's memory; not part of the rest.
     pub graphics_bytes: u64,
 }
@@ -84,7 +87,7 @@ impl Parts {
     }
 
     /// Each with its name, for people.
-    pub fn list(&self) -> [(&'static str, u64); 12] {
+    pub fn list(&self) -> [(&'static str, u64); 13] {
         [
             ("weights", self.weight_bytes),
             ("output", self.output_copy_bytes),
@@ -98,6 +101,7 @@ impl Parts {
             ("base", self.base_bytes),
             ("adapter", self.beside_bytes),
             ("draft", self.draft_bytes),
+            ("sealed", self.sealed_bytes),
         ]
     }
 }
@@ -112,7 +116,25 @@ pub fn of(shape: &Shape, run: &Run, wishes: &Wishes) -> Parts {
         draft_bytes: draft.unwrap_or_default(),
         ..parts
     };
-    on_graphics(shape, run, parts)
+    let mut parts = on_graphics(shape, run, parts);
+    if wishes.sealed {
+        parts.sealed_bytes = sealed(shape, wishes, &parts);
+    }
+    parts
+}
+
+/// The file is as large as weights, vocabulary and adapter together. What is taken only after it was
+/// closed has its room; the cells of the cache, and what is computed, come later still.
+fn sealed(shape: &Shape, wishes: &Wishes, parts: &Parts) -> u64 {
+    let file = (shape.weight_bytes)
+        .saturating_add(shape.vocabulary_bytes)
+        .saturating_add(wishes.adapter_bytes);
+    let later = (parts.cache_bytes)
+        .saturating_add(parts.compute_bytes)
+        .saturating_add(parts.scratch_bytes)
+        .saturating_add(parts.rules_bytes)
+        .saturating_add(parts.draft_bytes);
+    file.saturating_sub(later)
 }
 
 /// A model in memory, without what our engine adds.

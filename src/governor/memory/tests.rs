@@ -347,3 +347,30 @@ fn a_draft_model_and_an_adapter_count() {
     let both = parts.beside_bytes + parts.draft_bytes;
     assert_eq!(parts.engine_bytes(), alone.engine_bytes() + both);
 }
+
+#[test]
+fn a_sealed_model_has_room_as_a_file_while_it_is_loaded() {
+    let sealed = Wishes {
+        sealed: true,
+        ..wishes()
+    };
+    let least = |wishes: &Wishes| {
+        let fits = |mib: &u64| plan(&shape(), &board(mib * MIB), wishes).is_ok();
+        (1..4096).find(fits).unwrap()
+    };
+    // On the least board the cache is small, and weights and file are there at once.
+    let (plain, twice) = (least(&wishes()), least(&sealed));
+    assert!(plain < twice, "{plain} {twice}");
+    assert!(twice * MIB > 2 * shape().weight_bytes, "{twice}");
+    let parts = planned(twice * MIB, &sealed).parts;
+    let file = shape().weight_bytes + shape().vocabulary_bytes;
+    let later = parts.cache_bytes + parts.compute_bytes + parts.scratch_bytes + parts.rules_bytes;
+    assert!(parts.sealed_bytes + later >= file, "{parts:?}");
+    // On a large one the cache takes the room that the file had.
+    let parts = planned(64 * GIB, &sealed).parts;
+    let whole = planned(64 * GIB, &wishes()).parts;
+    assert_eq!(
+        parts.engine_bytes() - parts.sealed_bytes,
+        whole.engine_bytes()
+    );
+}

@@ -11,7 +11,9 @@ use super::super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::super::object::Object;
 use super::ground::Ground;
 use super::stage::{SIGNED, names_in};
-use super::{PackageId, Store, StoreError};
+use super::{PackageId, Store, StoreError, seal};
+use crate::config::Form;
+use crate::safe::ENDING;
 
 /// What stays, whatever it takes.
 #[derive(Clone, Debug, Default)]
@@ -110,14 +112,19 @@ impl<G: Ground> Store<G> {
 
     /// Names of files that stay.
     fn wanted(&self, there: &[Weighed], keep: &Keep) -> Result<BTreeSet<String>, StoreError> {
-        let mut wanted = BTreeSet::new();
+        let (mut wanted, mut unsealed) = (BTreeSet::new(), Vec::new());
         for object in &keep.objects {
-            wanted.insert(format!("{}.{}.part", object.sha256(), object.root()));
+            for ending in ["", ENDING] {
+                let name = format!("{}.{}{ending}.part", object.sha256(), object.root());
+                wanted.insert(name);
+            }
         }
         let mut want = |object: &Object| {
-            let hash = object.sha256().to_string();
-            wanted.insert(format!("{hash}.root"));
-            wanted.insert(hash);
+            let hash = object.sha256();
+            for ending in ["", ENDING] {
+                wanted.insert(format!("{hash}{ending}.root"));
+                wanted.insert(format!("{hash}{ending}"));
+            }
         };
         keep.objects.iter().for_each(&mut want);
         for Weighed { id, .. } in there {
@@ -138,7 +145,16 @@ impl<G: Ground> Store<G> {
                 models
                     .chain(&manifest.files)
                     .for_each(|it| want(&it.object));
+                if self.sealing.form() == Form::Encrypted {
+                    let models = seal::secret_objects(&manifest);
+                    unsealed.extend(models.map(|it| it.sha256().to_string()));
+                }
             }
+        }
+        // What lies plain goes where it is to lie sealed; a package that has it keeps its own link.
+        for hash in unsealed {
+            wanted.remove(&format!("{hash}.root"));
+            wanted.remove(&hash);
         }
         Ok(wanted)
     }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::object::{Assembly, Object, Reread, Verdict};
 use super::ground::{Ground, Hand};
+use super::seal::Sealer;
+use crate::safe::{DeviceKey, Reader};
 
 /// Bytes that are read again at a time.
 const PIECE_BYTES: usize = 1 << 16;
@@ -21,6 +23,8 @@ pub struct Part {
     file: File,
     assembly: Assembly,
     reread_bytes: u64,
+    /// Where it lies encrypted.
+    sealer: Option<Sealer>,
 }
 
 /// What became of bytes that were put in.
@@ -47,7 +51,11 @@ impl Part {
         hand: &mut Hand<G>,
         path: PathBuf,
         object: &Object,
+        key: Option<&DeviceKey>,
     ) -> io::Result<Self> {
+        if let Some(key) = key {
+            return Self::open_sealed(hand, path, object, key);
+        }
         let file = hand.open(&path)?;
         let there = file.metadata()?.len();
         let (mut assembly, Reread { from, to }) = Assembly::resume(object.clone(), there);
@@ -77,6 +85,42 @@ impl Part {
             file,
             assembly,
             reread_bytes: at - from,
+            sealer: None,
+        })
+    }
+
+    /// The same where it lies encrypted. What does not open is nothing: the object begins anew.
+    fn open_sealed<G: Ground>(
+        hand: &mut Hand<G>,
+        path: PathBuf,
+        object: &Object,
+        key: &DeviceKey,
+    ) -> io::Result<Self> {
+        let file = hand.open(&path)?;
+        let there = file.metadata()?.len();
+        if let Some((sealer, reader)) = Sealer::resume(&file, object, key)? {
+            let plain = reader.header().plain_bytes(there);
+            let (assembly, reread) = Assembly::resume(object.clone(), plain);
+            if let Some(assembly) = reread_sealed(hand, (&file, &path), reader, assembly, reread)? {
+                if sealer.place(assembly.at()) != there {
+                    hand.cut(&file, &path, sealer.place(assembly.at()))?;
+                }
+                return Ok(Self {
+                    path,
+                    file,
+                    assembly,
+                    reread_bytes: reread.to - reread.from,
+                    sealer: Some(sealer),
+                });
+            }
+        }
+        let sealer = Sealer::begin(hand, &file, &path, object, key)?;
+        Ok(Self {
+            path,
+            file,
+            assembly: Assembly::begin(object.clone()),
+            reread_bytes: 0,
+            sealer: Some(sealer),
         })
     }
 
@@ -104,9 +148,16 @@ impl Part {
     pub(super) fn put<G: Ground>(&mut self, hand: &mut Hand<G>, bytes: &[u8]) -> io::Result<Put> {
         let at = self.assembly.at();
         let room = usize::try_from(self.assembly.lacks()).unwrap_or(usize::MAX);
+        let room = match &self.sealer {
+            Some(sealer) => room.min(sealer.lacks(at)),
+            None => room,
+        };
         let bytes = &bytes[..room.min(bytes.len())];
         // Hashed only after it was written: a disk that is full leaves both at the same place.
-        hand.write_at(&self.file, &self.path, at, bytes)?;
+        match &mut self.sealer {
+            Some(sealer) => sealer.put(hand, (&self.file, &self.path), at, bytes)?,
+            None => hand.write_at(&self.file, &self.path, at, bytes)?,
+        }
         let (taken, verdict) = self.assembly.take(bytes);
         match verdict {
             None => Ok(Put::Taken(taken)),
@@ -115,7 +166,9 @@ impl Part {
                 Ok(Put::Good(taken))
             }
             Some(Verdict::Bad { from, origin }) => {
-                hand.cut(&self.file, &self.path, from)?;
+                let sealer = self.sealer.as_ref();
+                let from_file = sealer.map_or(from, |sealer| sealer.place(from));
+                hand.cut(&self.file, &self.path, from_file)?;
                 let bad = Put::Bad {
                     taken,
                     from,
@@ -125,4 +178,29 @@ impl Part {
             }
         }
     }
+}
+
+/// Hashes again what is known only as far as it was sealed; none if it does not open.
+fn reread_sealed<G: Ground>(
+    hand: &mut Hand<G>,
+    (file, path): (&File, &Path),
+    mut reader: Reader,
+    mut assembly: Assembly,
+    reread: Reread,
+) -> io::Result<Option<Assembly>> {
+    let frame_bytes = reader.header().frame_bytes();
+    while assembly.at() < reread.to {
+        let at = assembly.at();
+        let frame = match reader.frame(at / frame_bytes) {
+            Ok(frame) => frame,
+            Err(error) if error.is_of_the_disk() => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        match assembly.take(frame).1 {
+            Some(Verdict::Good) => hand.sync_file(file, path)?,
+            Some(Verdict::Bad { .. }) => break,
+            None => {}
+        }
+    }
+    Ok(Some(assembly))
 }

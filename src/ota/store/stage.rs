@@ -125,7 +125,7 @@ impl<G: Ground> Store<G> {
     pub fn here(&self, id: &PackageId, signed: &[u8; 32]) -> Option<Package> {
         let place = self.package_root(id);
         let found = super::digest(&place.join(SIGNED)).ok()?;
-        let package = || Package::open(&place.join(SERVED)).ok();
+        let package = || self.open_package(&place.join(SERVED)).ok();
         (found.0 == *signed).then(package).flatten()
     }
 
@@ -136,7 +136,7 @@ impl<G: Ground> Store<G> {
         if place.symlink_metadata().is_ok() {
             let signed = place.join(SIGNED);
             let same = super::digest(&signed).is_ok_and(|it| it == parcel.signed.sha256());
-            match Package::open(&place.join(SERVED)) {
+            match self.open_package(&place.join(SERVED)) {
                 Ok(package) if same => return Ok(package),
                 Ok(_) => return Err(StageError::Taken(parcel.id.clone())),
                 // What cannot be opened serves nobody, whatever it was.
@@ -151,7 +151,7 @@ impl<G: Ground> Store<G> {
         let gone = self.hand.remove_folder(&making);
         gone.map_err(StoreError::at(&making))?;
         let made = self.fill(&making, parcel);
-        let opened = made.and_then(|()| Ok(Package::open(&making.join(SERVED))?));
+        let opened = made.and_then(|()| Ok(self.open_package(&making.join(SERVED))?));
         if let Err(error) = opened {
             // Best effort: what is left is cleared away before the next attempt.
             let _ = self.hand.remove_folder(&making);
@@ -161,7 +161,7 @@ impl<G: Ground> Store<G> {
         named.map_err(StoreError::at(&place))?;
         let synced = self.hand.sync_folder(&above);
         synced.map_err(StoreError::at(&above))?;
-        Ok(Package::open(&place.join(SERVED))?)
+        Ok(self.open_package(&place.join(SERVED))?)
     }
 
     fn fill(&mut self, making: &Path, parcel: &Parcel<'_>) -> Result<(), StageError> {
@@ -170,8 +170,12 @@ impl<G: Ground> Store<G> {
         let mut folders = vec![making.to_owned(), served.clone()];
         let signed = (making.join(SIGNED), parcel.signed);
         let files = parcel.files.iter();
-        let files = files.map(|(path, object)| (served.join(path.as_str()), *object));
-        for (to, object) in files.chain([signed]) {
+        let files = files.map(|(path, object)| {
+            let name = format!("{}{}", path.as_str(), self.ending(object));
+            (served.join(name), *object)
+        });
+        let files: Vec<_> = files.collect();
+        for (to, object) in files.into_iter().chain([signed]) {
             let folder = to.parent().unwrap_or(&served);
             self.hand.folder(folder).map_err(StoreError::at(folder))?;
             if !folders.iter().any(|known| known == folder) {

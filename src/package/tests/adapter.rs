@@ -15,7 +15,7 @@ fn model() -> TinyGguf {
 }
 
 /// An adapter of these tensors.
-fn lora(tensors: &[(&str, [u64; 2])]) -> TinyGguf {
+pub(super) fn lora(tensors: &[(&str, [u64; 2])]) -> TinyGguf {
     let mut lora = TinyGguf {
         version: 3,
         pairs: Vec::new(),
@@ -35,12 +35,12 @@ fn lora(tensors: &[(&str, [u64; 2])]) -> TinyGguf {
         .text("adapter.type", "lora")
 }
 
-const PAIR: [(&str, [u64; 2]); 2] = [
+pub(super) const PAIR: [(&str, [u64; 2]); 2] = [
     ("blk.0.attn_q.weight.lora_a", [8, 2]),
     ("blk.0.attn_q.weight.lora_b", [2, 4]),
 ];
 
-fn bench(lora: &TinyGguf, scale: &str) -> Bench {
+pub(super) fn bench(lora: &TinyGguf, scale: &str) -> Bench {
     let bench = Bench::new();
     bench.write("tiny.gguf", &model().bytes());
     bench.write("lora.gguf", &lora.bytes());

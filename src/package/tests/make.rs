@@ -1,6 +1,6 @@
 //! Packages that are made of a model and a task file.
 
-use super::super::make::{Existing, MakeError, Order, make};
+use super::super::make::{Existing, MakeError, Order, bytes_to_read, make, make_aloud};
 use super::*;
 
 /// What an author has: a model, a grammar, a suite and a task file, beside each other.
@@ -159,4 +159,16 @@ fn a_file_that_the_author_names_and_does_not_have_is_a_fault() {
     order.models.push(bench.0.join("nowhere.gguf"));
     let told = make(&order).unwrap_err().to_string();
     assert!(told.contains("nowhere.gguf: cannot be read"), "{told}");
+}
+
+#[test]
+fn whoever_waits_is_told_of_every_byte_that_is_read() {
+    let bench = Bench::new();
+    let order = order(&bench);
+    let (most, mut told) = (bytes_to_read(&order), 0);
+    make_aloud(&order, &mut |bytes| told += bytes).unwrap();
+    let model = fs::metadata(bench.0.join("tiny.gguf")).unwrap().len();
+    assert!(told >= 2 * model, "hashed and verified: {told}");
+    // Grammars are small, and not counted before.
+    assert!(most > 2 * model && told < most + 2000, "{told} of {most}");
 }

@@ -116,6 +116,7 @@ impl Sim {
                 ToEngine::Allow(_)
                 | ToEngine::Evict { .. }
                 | ToEngine::RestorePrefix(_)
+                | ToEngine::Files { .. }
                 | ToEngine::Shutdown => panic!("{frame:?}"),
             }
         }

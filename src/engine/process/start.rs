@@ -1,0 +1,94 @@
+//! How a process begins: what it loads is opened where it lies sealed, and handed over first.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command as Program};
+use tokio::sync::oneshot;
+
+use super::Running;
+use super::{ChildNo, Input, Inputs, Launch, NAME, Outgoing, Parted, tend};
+use crate::engine::handover::{Opened, Sealed};
+
+/// How one ended that was let go of before it ran.
+const LET_GO: &str = "it was let go of before it was started";
+
+/// A process and this side of its socket.
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) socket: UnixStream,
+}
+
+impl Process {
+    pub(super) fn running(&self) -> Option<Running> {
+        let pid = self.child.id()?;
+        Some(Running { pid, threads: None })
+    }
+}
+
+/// What lies sealed is opened beside everything else; then it is a process like any other.
+pub(super) async fn lead_sealed(
+    no: ChildNo,
+    (launch, environment): (
+        Launch,
+        impl Iterator<Item = (&'static str, &'static str)> + Send + 'static,
+    ),
+    sealed: Sealed,
+    frames: Outgoing,
+    mut held: oneshot::Receiver<&'static str>,
+    inputs: &Inputs,
+) -> Parted {
+    let opening = tokio::task::spawn_blocking(move || sealed.open());
+    let opened = tokio::select! {
+        opened = opening => opened,
+        why = &mut held => return why.unwrap_or(LET_GO).to_owned().into(),
+    };
+    let started = match opened {
+        Ok(Ok(opened)) => start(&launch, environment, opened),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => Err(io::Error::other(error)),
+    };
+    if let Some(running) = started.as_ref().ok().and_then(Process::running) {
+        let _ = inputs.send((no, Input::Began(running))).await; // nobody is left to hear it
+    }
+    lead(no, started, frames, held, inputs).await
+}
+
+pub(super) async fn lead(
+    no: ChildNo,
+    started: io::Result<Process>,
+    frames: Outgoing,
+    held: oneshot::Receiver<&'static str>,
+    inputs: &Inputs,
+) -> Parted {
+    match started {
+        Ok(process) => tend(no, process, frames, held, inputs).await,
+        Err(error) => format!("it could not be started: {error}").into(),
+    }
+}
+
+pub(super) fn start(
+    launch: &Launch,
+    environment: impl Iterator<Item = (&'static str, &'static str)>,
+    opened: Opened,
+) -> io::Result<Process> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    opened.hand_over(&ours)?;
+    ours.set_nonblocking(true)?;
+    let child = Program::new(&launch.program)
+        .arg0(NAME) // for those who look for it in a list of processes
+        .args(&launch.arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(Process {
+        child,
+        socket: UnixStream::from_std(ours)?,
+    })
+}
