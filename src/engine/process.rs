@@ -40,11 +40,13 @@ use tokio::time::{sleep_until, timeout};
 pub use environment::{ENVIRONMENT, environment};
 pub use running::{Processes, Running};
 
+use super::cage::Guard;
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
 use super::stockroom::Stockroom;
 use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
+use crate::service::EngineGroup;
 
 /// What it is called among processes.
 const NAME: &str = "lineside";
@@ -92,6 +94,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// What it is called with.
     pub arguments: Vec<String>,
+    /// The control group that its processes are moved into, if there is one.
+    pub group: Option<EngineGroup>,
 }
 
 impl Default for Launch {
@@ -100,6 +104,7 @@ impl Default for Launch {
         Self {
             program: "/proc/self/exe".into(),
             arguments: vec![SUBCOMMAND.into()],
+            group: None,
         }
     }
 }
@@ -242,6 +247,9 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
             if let FromEngine::Beat(beat) = &frame {
                 crew.note_threads(child, beat.threads);
             }
+            if let FromEngine::Ready(facts) = &frame {
+                complain(&facts.unguarded);
+            }
             supervisor.on_frame(child, frame, now);
         }
         Input::Delivery(delivery) => supervisor.on_delivery(child, delivery, now),
@@ -250,6 +258,17 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
             crew.killed += u32::from(parted.killed);
             supervisor.on_exit(child, &parted.why, now);
         }
+    }
+}
+
+/// What a kernel lacks is never passed over in silence.
+fn complain(unguarded: &[Guard]) {
+    if !unguarded.is_empty() {
+        let missing: Vec<_> = unguarded.iter().map(|guard| guard.word()).collect();
+        tracing::warn!(
+            reason = missing.join(", "),
+            "this kernel does not have every guard around the engine"
+        );
     }
 }
 
@@ -411,6 +430,12 @@ fn start(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
+    // It waits to be told what to load, so it has taken nothing yet.
+    if let (Some(group), Some(pid)) = (&launch.group, child.id())
+        && let Err(error) = group.admit(pid)
+    {
+        tracing::warn!(pid, %error, "an engine process stays in the service's own group");
+    }
     Ok(Process {
         child,
         socket: UnixStream::from_std(ours)?,
@@ -531,7 +556,11 @@ fn is_sigkill(status: ExitStatus) -> bool {
 
 fn told(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
+    const SIGSYS: i32 = rustix::process::Signal::SYS.as_raw();
     match (status.code(), status.signal()) {
+        (None, Some(SIGSYS)) => "its cage ended it: it made a system call that it may not make, \
+             which the kernel's log names"
+            .into(),
         (Some(code), _) => format!("it ended with code {code}"),
         (None, Some(signal)) => format!("it was ended by signal {signal}"),
         (None, None) => "it ended".into(),

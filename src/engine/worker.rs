@@ -14,6 +14,8 @@
 //! Signs of life come from the computing loop itself, at least every [`BEAT`] and a pass, so that
 //! a model that hangs is silent.
 //!
+//! As soon as it knows what to load, it closes the [`cage`] around itself.
+//!
 //! How it fails: what cannot be loaded is told (`Unloadable`) and ends the process; a bad frame
 //! ends it too. Whatever native code does to this process, the service goes on.
 
@@ -30,6 +32,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 
+use super::cage::{self, Gear, Guard};
 use super::constraint::{Compiler, Pieces, Vocabulary};
 use super::floor::Floor;
 use super::foresight::{Foresight, TALKS};
@@ -48,9 +51,6 @@ pub const BEAT: Duration = Duration::from_millis(100);
 const INBOX: usize = 1024;
 /// Messages taken between two passes: a burst must not hold up those who write.
 const MAX_MESSAGES_A_PASS: usize = 64;
-/// What the kernel adds to this process's size in thousandths of all memory when it looks for
-/// whom to kill: more than any other process of a board can have.
-const OOM_SCORE: &str = "900";
 /// `EX_UNAVAILABLE`: the model cannot be loaded.
 const EXIT_UNLOADABLE: u8 = 69;
 /// `EX_PROTOCOL`: what came over the socket was no message.
@@ -85,19 +85,18 @@ impl From<std::io::Error> for End {
 
 fn serve() -> Result<(), End> {
     let clock = Clock::start();
-    // A kernel that runs out of memory is to take this process, which is started again, and not
-    // the service. Where it cannot be told, it most often takes the largest, which is this one too.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut listening = socket.try_clone()?;
     let mut wire = Wire(socket);
     let Some(ToEngine::Load(load)) = protocol::read::<ToEngine>(&mut listening)? else {
         return Ok(()); // the service changed its mind
     };
+    // From here on there may be foreign hands in this process, and threads.
+    let unguarded = cage::close(&readable(&load), Gear::BUILT);
     let brake = Brake::default();
     let inbox = listen(listening, brake.clone())?;
     send_logs_to_tracing(LogOptions::default().with_logs_enabled(false));
-    match run(*load, &inbox, &mut wire, &brake, clock) {
+    match run(*load, unguarded, &inbox, &mut wire, &brake, clock) {
         Ok(()) => Ok(()),
         Err(Stop::Socket(error)) => Err(error.into()),
         Err(Stop::Unloadable(why)) => {
@@ -105,6 +104,16 @@ fn serve() -> Result<(), End> {
             Err(End::Unloadable)
         }
     }
+}
+
+/// The files that this engine was started for.
+fn readable(load: &Load) -> Vec<&Path> {
+    let adapter = load.adapter.as_ref().map(|(path, _)| path);
+    [Some(&load.model), adapter, load.draft.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(Path::new)
+        .collect()
 }
 
 /// The way to the service.
@@ -169,6 +178,7 @@ impl From<FrameError> for Stop {
 
 fn run(
     load: Load,
+    unguarded: Vec<Guard>,
     inbox: &Receiver<ToEngine>,
     wire: &mut Wire,
     brake: &Brake,
@@ -222,6 +232,7 @@ fn run(
         #[expect(clippy::cast_possible_truncation, reason = "a rate needs no exactness")]
         tokens_per_s: pace.tokens_per_s() as f32,
         load_ms: u32::try_from(clock.now().mono.since(started).as_millis()).unwrap_or(u32::MAX),
+        unguarded,
     };
     let mut floor = Floor::new(
         context,
