@@ -80,6 +80,8 @@ impl Board {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("ca.pem"), &authority).unwrap();
         fs::write(folder.join("ca.key"), key.serialize_pem()).unwrap();
+        // Without extensions it would be a certificate of the oldest form, which TLS here refuses.
+        fs::write(folder.join("extensions"), "basicConstraints=CA:FALSE\n").unwrap();
         let signed = openssl(&[
             "x509",
             "-req",
@@ -91,6 +93,8 @@ impl Board {
             self.at("device.csr").to_str().unwrap(),
             "-CA",
             folder.join("ca.pem").to_str().unwrap(),
+            "-extfile",
+            folder.join("extensions").to_str().unwrap(),
             "-CAkey",
             folder.join("ca.key").to_str().unwrap(),
         ]);
