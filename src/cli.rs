@@ -12,6 +12,7 @@ pub mod ota;
 pub mod pin;
 pub mod plan;
 mod progress;
+pub mod provision;
 mod reach;
 pub mod review;
 pub mod selfcheck;
@@ -61,6 +62,9 @@ pub enum Command {
     Do(once::Args),
     /// Make the file that the serial console's PIN is checked against, from standard input.
     Pin(pin::Args),
+    /// Make this board's name, key and request for a certificate, once; take a certificate that was
+    /// brought.
+    Provision(provision::Args),
     /// Look at model packages, or make one.
     Models(models::Args),
     /// Look for packages over the air, or say what came.

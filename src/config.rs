@@ -127,6 +127,29 @@ pub fn load(around: &Surroundings) -> Result<Settings, Faults> {
     check::check(layers, around, faults)
 }
 
+/// What `lineside provision` needs to know.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The name that the site gave, if it did.
+    pub name: Option<ApplianceName>,
+    /// Where everything lies that outlives a restart.
+    pub state_dir: PathBuf,
+    /// Where sysfs is.
+    pub sysfs: PathBuf,
+    /// Where procfs is.
+    pub procfs: PathBuf,
+}
+
+/// The folder of the appliance's identity, below the state directory.
+pub const IDENTITY: &str = "identity";
+
+/// Reads only that, and checks nothing else of the settings.
+pub fn home(around: &Surroundings) -> Result<Home, Faults> {
+    let mut faults = Faults::default();
+    let layers = layers::Layers::read(around, &mut faults);
+    check::home(layers, around, faults)
+}
+
 /// Checks documents as if they were the site's files, lowest first; looks for no others.
 pub fn load_documents(documents: &[Document], around: &Surroundings) -> Result<Settings, Faults> {
     let mut faults = Faults::default();

@@ -14,9 +14,11 @@
 //!
 //! [`order`] turns a request into work and what was computed into an answer, [`memo`] computes
 //! nothing twice, [`supervise`] decides, [`process`] carries out, [`worker`] is the other side;
-//! [`handover`] gives it a model that lies sealed on the disk; [`stockroom`] keeps on the disk what an engine needs for a warm start. Beside all that,
+//! [`handover`] gives it a model that lies sealed on the disk; [`stockroom`] keeps on the disk what
+//! an engine needs for a warm start; [`cage`] is what the other side cannot get out of. Beside all that,
 //! [`exam`] has an engine of its own, for whoever asks in bulk.
 
+pub mod cage;
 mod choices;
 pub mod constraint;
 mod desk;
@@ -101,6 +103,8 @@ pub struct Report {
     pub package: Option<String>,
     /// How often its process ended without being asked to.
     pub crashes: u64,
+    /// What this kernel lacks of the cage around its process.
+    pub unguarded: Vec<cage::Guard>,
 }
 
 /// A finished answer.

@@ -2,7 +2,8 @@
 //!
 //! Purpose: everything that ties the process to its host. [`Notifier`] speaks with the service
 //! manager, [`Watchdog`] feeds it as long as every stage gets on with its work, [`install`]
-//! sets up the log, and [`Signals`] turns SIGTERM into a [`Stop`] that all tasks watch.
+//! sets up the log, [`Signals`] turns SIGTERM into a [`Stop`] that all tasks watch, and
+//! [`EngineGroup`] keeps the memory of the engines apart.
 //!
 //! Invariants:
 //!
@@ -17,11 +18,13 @@
 //! lines go to standard error.
 
 mod drain;
+mod groups;
 mod log;
 mod notify;
 mod watchdog;
 
 pub use drain::{HardStop, Signals, Stop, Stopper};
+pub use groups::{EngineGroup, GroupError};
 pub use log::{
     Destination, FIELDS, Flushed, Levels, LevelsFault, LogError, LogGuard, LogSettings, LogTail,
     TailLine, install,

@@ -204,6 +204,7 @@ fn engine_program() -> Launch {
     Launch {
         program: env!("CARGO_BIN_EXE_lineside").into(),
         arguments: vec![SUBCOMMAND.into()],
+        ..Launch::default()
     }
 }
 

@@ -56,6 +56,7 @@ fn sit(load: Load) -> Result<Sitting, ExamError> {
     let launch = Launch {
         program: env!("CARGO_BIN_EXE_lineside").into(),
         arguments: vec![SUBCOMMAND.into()],
+        ..Launch::default()
     };
     Sitting::open(&launch, load)
 }

@@ -124,6 +124,7 @@ fn playing(part: &str) -> Launch {
     Launch {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), line],
+        ..Launch::default()
     }
 }
 
@@ -398,6 +399,7 @@ async fn a_program_that_cannot_be_started_is_a_reason_and_no_end() {
     let launch = Launch {
         program: "/nonexistent/lineside".into(),
         arguments: Vec::new(),
+        ..Launch::default()
     };
     let mut house = House::open(launch, bundled());
     while house.event().await != Event::State(State::Absent) {}
@@ -524,6 +526,7 @@ fn real_within(kb: u64) -> Launch {
     Launch {
         program: "/bin/sh".into(),
         arguments: ["-c", &line, program, "engine"].map(str::to_owned).into(),
+        ..Launch::default()
     }
 }
 

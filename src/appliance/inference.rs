@@ -1,6 +1,6 @@
 //! The engine: how it is run, and its task.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -23,7 +23,7 @@ use crate::governor::memory::pressure::Replan;
 use crate::package::{Manifest, Task};
 use crate::router::confidence::thresholds::{Aim, Thresholds};
 use crate::router::{Bars, Estimator, Router, TaskBar};
-use crate::service::Pulse;
+use crate::service::{EngineGroup, Pulse};
 
 /// Plans asked for and not made yet: the governor asks once, and again when that did not help.
 const REPLANS: usize = 4;
@@ -105,9 +105,10 @@ pub(super) fn start(
         stockroom,
         processes,
     };
+    let launch = launch(settings);
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
-        process::run(supervisor, Launch::default(), ends, clock, beat).await;
+        process::run(supervisor, launch, ends, clock, beat).await;
         pulse.retire();
     });
     let reins = Reins {
@@ -118,6 +119,26 @@ pub(super) fn start(
         needs,
     };
     (Inference { task }, reins)
+}
+
+/// How engines are started: in a control group of their own, where this service may divide its own.
+pub(super) fn launch(settings: &Settings) -> Launch {
+    let (procfs, sysfs) = (Path::new("/proc"), Path::new("/sys"));
+    // Groups that stand in files for others to read are not to be divided.
+    let is_real = settings.roots.procfs == procfs && settings.roots.sysfs == sysfs;
+    let divided = if is_real {
+        EngineGroup::divide(procfs, sysfs)
+    } else {
+        Ok(None)
+    };
+    let group = divided.unwrap_or_else(|error| {
+        tracing::warn!(%error, "engines share the service's control group");
+        None
+    });
+    Launch {
+        group,
+        ..Launch::default()
+    }
 }
 
 /// The router, with what a package says of its requests.

@@ -81,6 +81,33 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// Whether a certificate belongs to its key; nobody's signature is looked at.
+pub fn is_pair(identity: &Identity) -> Result<(), TlsError> {
+    let Identity {
+        cert_file,
+        key_file,
+    } = identity;
+    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_client_auth_cert(
+            certificates("client certificate", cert_file)?,
+            key(key_file)?,
+        )
+        .map(drop)
+        .map_err(|why| TlsError::Identity {
+            cert: cert_file.clone(),
+            key: key_file.clone(),
+            why,
+        })
+}
+
+/// The bytes of a private key in PEM.
+pub fn key_der(path: &Path) -> Result<Vec<u8>, TlsError> {
+    Ok(key(path)?.secret_der().to_vec())
+}
+
 /// Whether at the bottom of an error lies a peer whose certificate does not convince.
 pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
     // What an I/O error wraps is not its source.

@@ -27,6 +27,8 @@ struct Report {
     engine_why: Option<String>,
     package: Option<String>,
     engine_crashes: u64,
+    #[serde(default)]
+    engine_unguarded: Vec<String>,
     store: String,
     open: u64,
     running: u64,
@@ -127,6 +129,9 @@ impl Report {
         };
         line("state", self.state.clone());
         line("engine", self.engine());
+        if !self.engine_unguarded.is_empty() {
+            line("unguarded", self.engine_unguarded.join(", "));
+        }
         line("store", self.store.clone());
         line("heat", self.governor.told());
         line(

@@ -19,7 +19,9 @@ use super::settings::{
     ApplianceName, Console, Entry, Flow, HeatLimit, Log, Parity, Roots, Settings, SpoolLimits,
     is_level,
 };
-use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
+use super::{
+    Home, IDENTITY, Surroundings, admission, engine, keys, link, ota, route, secret, tiers,
+};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -78,6 +80,33 @@ pub(super) fn control_socket(
     }
 }
 
+/// Only what `lineside provision` needs: it runs before there is anything else to check.
+pub(super) fn home(layers: Layers, around: &Surroundings, faults: Faults) -> Result<Home, Faults> {
+    let given = |key| layers.text(key).map(PathBuf::from);
+    let (state, sysfs, procfs) = (
+        given("appliance.state_dir"),
+        given("governor.sysfs_root"),
+        given("governor.procfs_root"),
+    );
+    let name = layers.text("appliance.name");
+    let mut checker = Checker {
+        layers,
+        around,
+        faults,
+    };
+    let name = name.and_then(|name| checker.given_name(&name));
+    let state_dir = checker.state_dir(state.as_deref());
+    match state_dir {
+        Some(state_dir) if checker.faults.0.is_empty() => Ok(Home {
+            name,
+            state_dir,
+            sysfs: sysfs.unwrap_or_else(|| "/sys".into()),
+            procfs: procfs.unwrap_or_else(|| "/proc".into()),
+        }),
+        Some(_) | None => Err(checker.faults.sorted()),
+    }
+}
+
 /// The layers, and the faults so far.
 pub(super) struct Checker<'a> {
     pub(super) layers: Layers,
@@ -87,7 +116,8 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     fn settings(&mut self, file: &File) -> Option<Settings> {
-        let name = self.name(&file.appliance);
+        let state_dir = self.state_dir(file.appliance.state_dir.as_deref());
+        let name = self.name(&file.appliance, state_dir.as_deref());
         let prefix = self.prefix(&file.broker.prefix);
         let pool = self.pool(file.broker.pool.as_deref());
         // Rules about topics need a name even where the given one is faulty.
@@ -96,7 +126,6 @@ impl Checker<'_> {
             appliance: name.as_ref().map_or("x", ApplianceName::as_str).to_owned(),
             pool: pool.clone().flatten(),
         };
-        let state_dir = self.state_dir(file.appliance.state_dir.as_deref());
         let link = link::check(self, &file.broker, &topics.appliance);
         let intake = admission::limits(self, file, &topics);
         let gate = admission::gate(self, &file.intake);
@@ -227,13 +256,30 @@ impl Checker<'_> {
         }
     }
 
-    fn name(&mut self, appliance: &file::Appliance) -> Option<ApplianceName> {
+    fn name(
+        &mut self,
+        appliance: &file::Appliance,
+        state_dir: Option<&Path>,
+    ) -> Option<ApplianceName> {
         let Some(given) = &appliance.name else {
-            let name = ApplianceName::of_host(&self.around.host_name);
-            self.layers
-                .derive("appliance.name", name.as_str(), "from the host name");
+            let provided = state_dir.and_then(|folder| {
+                let text = std::fs::read_to_string(folder.join(IDENTITY).join("name")).ok()?;
+                ApplianceName::parse(text.trim())
+            });
+            let (name, how) = match provided {
+                Some(name) => (name, "from lineside provision"),
+                None => (
+                    ApplianceName::of_host(&self.around.host_name),
+                    "from the host name",
+                ),
+            };
+            self.layers.derive("appliance.name", name.as_str(), how);
             return Some(name);
         };
+        self.given_name(given)
+    }
+
+    fn given_name(&mut self, given: &str) -> Option<ApplianceName> {
         let name = ApplianceName::parse(given);
         if name.is_none() {
             let max = ApplianceName::MAX_BYTES;

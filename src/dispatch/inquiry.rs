@@ -82,6 +82,10 @@ pub struct StatusReport {
     pub package: Option<String>,
     /// How often the engine's process ended without being asked to.
     pub engine_crashes: u64,
+    /// What this kernel lacks of the cage around the engine's process: `files`, `calls`,
+    /// `privileges`, `limits`, `oom`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub engine_unguarded: Vec<&'static str>,
     /// `well` or `failing`.
     pub store: &'static str,
     /// Requests without an outcome.
@@ -254,6 +258,7 @@ impl Dispatch {
             engine_why: engine.why,
             package: engine.package,
             engine_crashes: engine.crashes,
+            engine_unguarded: engine.unguarded.iter().map(|it| it.word()).collect(),
             store: if self.store.is_failing() {
                 "failing"
             } else {
@@ -338,6 +343,9 @@ impl Dispatch {
             pool: Option<&'a str>,
             version: &'static str,
             engine: &'static str,
+            /// What this kernel lacks of the cage around the engine; left out where it has all.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            engine_unguarded: Vec<&'static str>,
             store: &'static str,
             /// What is missing now; left out while nothing is.
             #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -351,6 +359,7 @@ impl Dispatch {
             pool: self.setup.topics.pool.as_deref(),
             version: env!("CARGO_PKG_VERSION"),
             engine: status.engine,
+            engine_unguarded: status.engine_unguarded,
             store: status.store,
             reduced: status.reduced,
             governor: status.governor,

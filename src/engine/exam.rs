@@ -154,6 +154,9 @@ impl Sitting {
             .spawn()
             .map_err(ExamError::Start)?;
         opened.hand_over(&ours).map_err(ExamError::Start)?;
+        if let Some(group) = &launch.group {
+            let _ = group.admit(child.id()); // else it stays in this process's own
+        }
         let seats = usize::from(load.options.sequences);
         let most = (2 * seats).min(load.options.queue.into()).max(1);
         let mut sitting = Self {
@@ -480,6 +483,7 @@ mod tests {
         let launch = Launch {
             program: "/bin/true".into(),
             arguments: Vec::new(),
+            ..Launch::default()
         };
         let error = Sitting::open(&launch, nothing()).unwrap_err();
         assert!(matches!(error, ExamError::Ended), "{error}");

@@ -22,15 +22,14 @@
 mod environment;
 mod running;
 mod start;
+mod words;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::ChildStderr;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
@@ -39,13 +38,16 @@ pub use environment::{ENVIRONMENT, environment};
 pub use running::{Processes, Running};
 
 use start::{Process, lead, lead_sealed, start};
+use words::{is_sigkill, tell, told};
 
+use super::cage::Guard;
 use super::handover::{Opened, Sealed};
 use super::protocol::{Allowance, Frames, FromEngine, ToEngine, frame};
 use super::stockroom::Stockroom;
 use super::supervise::{ChildNo, Delivery, Effects, Errand, Supervisor, Wanted};
 use super::{Command, Event};
 use crate::clock::Clock;
+use crate::service::EngineGroup;
 
 /// What it is called among processes.
 const NAME: &str = "lineside";
@@ -65,9 +67,6 @@ const READ_BYTES: usize = 64 << 10;
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a process may take to end once its socket is closed.
 const PARTING: Duration = Duration::from_millis(500);
-/// Lines of one process that reach the log, and bytes of each.
-const MAX_LINES: u32 = 32;
-const MAX_LINE_BYTES: usize = 240;
 
 /// Where inputs come from and events go.
 #[derive(Debug)]
@@ -93,6 +92,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// What it is called with.
     pub arguments: Vec<String>,
+    /// The control group that its processes are moved into, if there is one.
+    pub group: Option<EngineGroup>,
 }
 
 impl Default for Launch {
@@ -101,6 +102,7 @@ impl Default for Launch {
         Self {
             program: "/proc/self/exe".into(),
             arguments: vec![SUBCOMMAND.into()],
+            group: None,
         }
     }
 }
@@ -245,6 +247,9 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
             if let FromEngine::Beat(beat) = &frame {
                 crew.note_threads(child, beat.threads);
             }
+            if let FromEngine::Ready(facts) = &frame {
+                complain(&facts.unguarded);
+            }
             supervisor.on_frame(child, frame, now);
         }
         Input::Began(running) => {
@@ -258,6 +263,17 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
             crew.killed += u32::from(parted.killed);
             supervisor.on_exit(child, &parted.why, now);
         }
+    }
+}
+
+/// What a kernel lacks is never passed over in silence.
+fn complain(unguarded: &[Guard]) {
+    if !unguarded.is_empty() {
+        let missing: Vec<_> = unguarded.iter().map(|guard| guard.word()).collect();
+        tracing::warn!(
+            reason = missing.join(", "),
+            "this kernel does not have every guard around the engine"
+        );
     }
 }
 
@@ -508,94 +524,4 @@ async fn speak(mut to: OwnedWriteHalf, mut frames: Outgoing) -> Option<End> {
         }
     }
     std::future::pending().await
-}
-
-/// How a process ended, in words.
-fn is_sigkill(status: ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.signal() == Some(rustix::process::Signal::KILL.as_raw())
-}
-
-fn told(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("it ended with code {code}"),
-        (None, Some(signal)) => format!("it was ended by signal {signal}"),
-        (None, None) => "it ended".into(),
-    }
-}
-
-/// Puts what a process prints into the log, as far as it may stand there.
-async fn tell(stderr: ChildStderr, pid: Option<u32>) {
-    let mut reader = BufReader::new(stderr);
-    let (mut line, mut lines, mut untold) = (Vec::new(), 0, 0_u64);
-    loop {
-        line.clear();
-        // A line without an end must not fill memory: what is beyond the limit is the next line.
-        let mut limited = (&mut reader).take(READ_BYTES as u64);
-        match limited.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-        match tellable(&line) {
-            Some(text) if lines < MAX_LINES => {
-                lines += 1;
-                tracing::warn!(pid, error = text, "an engine process says");
-            }
-            Some(_) | None => untold += 1,
-        }
-    }
-    if untold > 0 {
-        tracing::debug!(
-            pid,
-            count = untold,
-            "lines of an engine process were left out"
-        );
-    }
-}
-
-/// A line that tells where something failed, cut; none for any other, which may quote what the
-/// process was given.
-fn tellable(line: &[u8]) -> Option<&str> {
-    let mut end = line.len().min(MAX_LINE_BYTES);
-    let text = loop {
-        match std::str::from_utf8(&line[..end]) {
-            Ok(text) => break text.trim_end(),
-            Err(error) => end = error.valid_up_to(),
-        }
-    };
-    let known = text.contains(": GGML_ASSERT(")
-        || text.contains("CUDA error")
-        || text.starts_with("ggml_abort")
-        // Rust and C++ without memory.
-        || text.starts_with("memory allocation of ")
-        || text.starts_with("terminate called after throwing an instance of ")
-        // The place of a panic; its message stands in the next line.
-        || (text.starts_with("thread '") && text.contains(" panicked at "))
-        || text.starts_with("lineside engine: ");
-    known.then_some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_lines_that_tell_a_place_are_told() {
-        let assertion = b"/src/ggml.c:3211: GGML_ASSERT(a->ne[2] == b->ne[0]) failed\n";
-        assert!(tellable(assertion).is_some());
-        assert!(tellable(b"memory allocation of 4096 bytes failed\n").is_some());
-        let panic = b"thread 'engine' (77) panicked at src/engine/worker.rs:9:5:\n";
-        assert!(tellable(panic).is_some());
-        assert_eq!(tellable(b"spindle 4 at press 7 is loud\n"), None);
-        assert_eq!(tellable(b"\xff\xfe\n"), None);
-        assert_eq!(tellable(b""), None);
-    }
-
-    #[test]
-    fn a_long_line_is_cut_between_characters() {
-        let line = format!("lineside engine: {}", "ä".repeat(1000));
-        let told = tellable(line.as_bytes()).unwrap();
-        assert!(told.len() <= MAX_LINE_BYTES && told.len() > MAX_LINE_BYTES - 2);
-    }
 }

@@ -24,6 +24,8 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cage::Guard;
+
 /// The version of every message here.
 pub const VERSION: u8 = 1;
 /// Bytes of a frame: 64 instructions with the largest system text and grammar a package may have,
@@ -319,6 +321,8 @@ pub struct Facts {
     pub tokens_per_s: f32,
     /// How long loading took.
     pub load_ms: u32,
+    /// What this kernel lacks of the cage around the process.
+    pub unguarded: Vec<Guard>,
 }
 
 /// Sign of life, with what was done since the start.

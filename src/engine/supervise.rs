@@ -51,6 +51,7 @@ pub use life::{FIRST_PAUSE, LOAD_LIMIT, MAX_PAUSE, MIN_SILENCE, RETRY_UNLOADABLE
 
 use self::life::{Life, Overdue, Phase};
 use self::pieces::{Left, Pieces, Place};
+use super::cage::Guard;
 use super::handover::Sealed;
 use super::memo::{self, Key, Memo};
 use super::order::Book;
@@ -187,6 +188,7 @@ pub struct Supervisor {
     memo: Memo,
     idle_since: Option<Mono>,
     crashes: u64,
+    unguarded: Vec<Guard>,
     last_child: u64,
     last_work: u64,
     /// The load that was last told to serve.
@@ -225,6 +227,7 @@ impl Supervisor {
             memo: Memo::new(memo),
             idle_since: None,
             crashes: 0,
+            unguarded: Vec::new(),
             last_child: 0,
             last_work: 0,
             switched: LoadNo::default(),
@@ -473,6 +476,7 @@ impl Supervisor {
             why,
             package: self.serving.as_ref().map(|life| life.model.name()),
             crashes: self.crashes,
+            unguarded: self.unguarded.clone(),
         }
     }
 }

@@ -14,7 +14,8 @@
 //! Signs of life come from the computing loop itself, at least every [`BEAT`] and a pass, so that
 //! a model that hangs is silent.
 //!
-//! No process of the kind leaves a core dump: weights and requests were in it.
+//! As soon as it knows what to load, it closes the [`cage`] around itself. No process of the kind
+//! leaves a core dump: weights and requests were in it.
 //!
 //! How it fails: what cannot be loaded is told (`Unloadable`) and ends the process; a bad frame
 //! ends it too. Whatever native code does to this process, the service goes on.
@@ -32,6 +33,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 
+use super::cage::{self, Gear, Guard};
 use super::constraint::{Compiler, Pieces, Vocabulary};
 use super::floor::Floor;
 use super::foresight::{Foresight, TALKS};
@@ -52,9 +54,6 @@ pub const BEAT: Duration = Duration::from_millis(100);
 const INBOX: usize = 1024;
 /// Messages taken between two passes: a burst must not hold up those who write.
 const MAX_MESSAGES_A_PASS: usize = 64;
-/// What the kernel adds to this process's size in thousandths of all memory when it looks for
-/// whom to kill: more than any other process of a board can have.
-const OOM_SCORE: &str = "900";
 /// `EX_UNAVAILABLE`: the model cannot be loaded.
 const EXIT_UNLOADABLE: u8 = 69;
 /// `EX_PROTOCOL`: what came over the socket was no message.
@@ -89,9 +88,6 @@ impl From<std::io::Error> for End {
 
 fn serve() -> Result<(), End> {
     let clock = Clock::start();
-    // A kernel that runs out of memory is to take this process, which is started again, and not
-    // the service. Where it cannot be told, it most often takes the largest, which is this one too.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     safe::no_core()?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let listening = socket.try_clone()?;
@@ -99,10 +95,12 @@ fn serve() -> Result<(), End> {
     let Some((load, opened)) = handover::receive(&listening)? else {
         return Ok(()); // the service changed its mind
     };
+    // From here on there may be foreign hands in this process, and threads.
+    let unguarded = cage::close(&readable(&load), Gear::BUILT);
     let brake = Brake::default();
     let inbox = listen(listening, brake.clone())?;
     send_logs_to_tracing(LogOptions::default().with_logs_enabled(false));
-    match run((load, opened), &inbox, &mut wire, &brake, clock) {
+    match run((load, opened), unguarded, &inbox, &mut wire, &brake, clock) {
         Ok(()) => Ok(()),
         Err(Stop::Socket(error)) => Err(error.into()),
         Err(Stop::Unloadable(why)) => {
@@ -110,6 +108,16 @@ fn serve() -> Result<(), End> {
             Err(End::Unloadable)
         }
     }
+}
+
+/// The files that this engine was started for.
+fn readable(load: &Load) -> Vec<&Path> {
+    let adapter = load.adapter.as_ref().map(|(path, _)| path);
+    [Some(&load.model), adapter, load.draft.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(Path::new)
+        .collect()
 }
 
 /// The way to the service.
@@ -174,6 +182,7 @@ impl From<FrameError> for Stop {
 
 fn run(
     (load, mut opened): (Load, Opened),
+    unguarded: Vec<Guard>,
     inbox: &Receiver<ToEngine>,
     wire: &mut Wire,
     brake: &Brake,
@@ -229,6 +238,7 @@ fn run(
         #[expect(clippy::cast_possible_truncation, reason = "a rate needs no exactness")]
         tokens_per_s: pace.tokens_per_s() as f32,
         load_ms: u32::try_from(clock.now().mono.since(started).as_millis()).unwrap_or(u32::MAX),
+        unguarded,
     };
     let mut floor = Floor::new(
         context,

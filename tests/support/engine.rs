@@ -107,7 +107,12 @@ impl Engine {
 
     /// With anything; the reason, if it cannot be loaded.
     pub(crate) fn load(load: Load) -> Result<Self, String> {
-        let mut engine = Self::spawn(Path::new(&load.model));
+        Self::load_by(Command::new(env!("CARGO_BIN_EXE_lineside")), load)
+    }
+
+    /// The same by another program.
+    pub(crate) fn load_by(program: Command, load: Load) -> Result<Self, String> {
+        let mut engine = Self::spawn(program, Path::new(&load.model));
         engine.say(&ToEngine::Load(Box::new(load)));
         match engine.hear() {
             Some(FromEngine::Ready(facts)) => {
@@ -121,10 +126,10 @@ impl Engine {
     }
 
     /// A process that was told nothing yet.
-    fn spawn(model: &Path) -> Self {
+    fn spawn(mut program: Command, model: &Path) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_lineside"))
+        let process = program
             .arg("engine")
             .env_clear()
             .envs(environment(Some(model)))

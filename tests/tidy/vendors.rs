@@ -29,6 +29,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("anyhow", &["src/main.rs", "src/cli", "src/appliance"]),
     ("sysinfo", &["src/governor"]),
+    // The cage around the engine.
+    ("landlock", &["src/engine/cage/"]),
+    ("seccompiler", &["src/engine/cage/"]),
+    ("libc", &["src/engine/cage/"]),
     ("llama_cpp_2", &["src/engine/"]),
     ("llama_cpp_sys_2", &["src/engine/"]),
     ("regex_syntax", &["src/engine/constraint/regex.rs"]),

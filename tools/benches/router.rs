@@ -229,6 +229,7 @@ fn ask(
     let engine = Launch {
         program: env!("CARGO_BIN_EXE_lineside").into(),
         arguments: vec![SUBCOMMAND.into()],
+        ..Launch::default()
     };
     let mut sitting = Sitting::open(&engine, load)?;
     let gate = Gate {

@@ -82,6 +82,9 @@ pub(super) fn status(data: &Value) -> String {
         engine = format!("{engine}: {}", clean(why));
     }
     sheet.row("engine", engine);
+    if !list(&data["engine_unguarded"]).is_empty() {
+        sheet.told("unguarded", &data["engine_unguarded"]);
+    }
     sheet.told("store", &data["store"]);
     sheet.row("heat", heat::told(&data["governor"]));
     sheet.row("requests", open(data));

@@ -87,6 +87,12 @@ pub(super) fn start(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
+    // It waits to be told what to load, so it has taken nothing yet.
+    if let (Some(group), Some(pid)) = (&launch.group, child.id())
+        && let Err(error) = group.admit(pid)
+    {
+        tracing::warn!(pid, %error, "an engine process stays in the service's own group");
+    }
     Ok(Process {
         child,
         socket: UnixStream::from_std(ours)?,

@@ -47,6 +47,7 @@ impl Supervisor {
             return;
         }
         self.changed = true;
+        self.unguarded.clone_from(&facts.unguarded);
         let life = self.life(role);
         if let (Some(child), Some(allowance)) = (life.and_then(|life| life.child()), self.allowance)
         {

@@ -33,6 +33,9 @@ pub struct Cgroup {
     pub cpu_pressure: Option<Pressure>,
 }
 
+/// The parts of a divided unit.
+const SERVICE_PART: &str = "service";
+const ENGINE_PART: &str = "engine";
 /// A limit that version 1 writes where there is none is nearly all of the numbers there are.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
 
@@ -99,7 +102,13 @@ fn levels(roots: &Roots, hierarchy: Hierarchy) -> Vec<PathBuf> {
     };
     let (mount, below) = place(roots, hierarchy, &of_self, own);
     let levels = below.ancestors().map(|level| mount.join(level));
-    let levels: Vec<_> = levels.take(MAX_LEVELS).collect();
+    let mut levels: Vec<_> = levels.take(MAX_LEVELS).collect();
+    // Where the unit's group is divided, the service's part says nothing of the engines' memory.
+    let is_part =
+        levels[0].ends_with(SERVICE_PART) && levels[0].with_file_name(ENGINE_PART).is_dir();
+    if is_part && levels.len() > 1 {
+        levels.remove(0);
+    }
     if levels[0].is_dir() {
         levels
     } else {

@@ -394,6 +394,19 @@ fn the_tightest_limit_of_the_cgroups_above_counts() {
     }
 }
 
+/// Where the unit is divided, the service sees what the whole unit has, its engines included.
+#[test]
+fn a_divided_unit_counts_as_one() {
+    let tree = with_cgroup(&format!("{OWN}/service"), UNIFIED, "sys/fs/cgroup");
+    let unit = "sys/fs/cgroup/system.slice/lineside.service";
+    let little = [("memory.max", "max"), ("memory.current", "30000")];
+    tree.files(&format!("{unit}/service"), &little)
+        .files(&format!("{unit}/engine"), &[("memory.max", "500000")]);
+    let cgroup = tree.read().cgroup.unwrap();
+    assert_eq!(cgroup.current_bytes, Some(400_000));
+    assert_eq!(cgroup.events.unwrap().oom_kill, 1);
+}
+
 #[test]
 fn a_memory_controller_of_version_1_has_its_limit_too() {
     let tree = Tree::new();
