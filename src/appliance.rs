@@ -22,16 +22,19 @@ mod lessons;
 mod line;
 mod packages;
 pub mod plan;
+mod surfaces;
 
 pub use inference::router;
+use surfaces::Surfaces;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task;
 use tokio::time::timeout;
 
@@ -41,16 +44,18 @@ use crate::config::{self, Settings};
 use crate::console::commands::Counter;
 pub use crate::console::house::Ending;
 use crate::console::house::{self, Ender, House};
-use crate::console::serial;
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::package::{self, Manifest};
+use crate::panel::{PanelError, Rollout};
 use crate::review::{self, Fallback, Forms};
-use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
+use crate::service::{self, LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
+use crate::spool::timed::{Timed, Work};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
+use crate::telemetry::Meters;
 use crate::ticket::Window;
 use crate::uplink::Briefs;
 use crate::uplink::openai::SetupError;
@@ -96,7 +101,8 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
     let (uplink_pulse, governor_pulse) = (pulse("uplink"), pulse("governor"));
 
-    let store = Store::open(&settings, clock, spool_pulse).await?;
+    let meters = surfaces::meters(&settings);
+    let store = Store::open(&settings, &meters, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
     let (keeping, desk) = packages::start(&settings, &board, clock)?;
     let manifest = plan::served(&settings, &board);
@@ -106,7 +112,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         store.recovered,
         clock.now(),
     );
-    let dispatch = dispatch.with(learning);
+    let dispatch = dispatch.with(learning).metered(Arc::clone(&meters));
 
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
@@ -129,9 +135,15 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
     let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), desk);
-    let at_the_port = watch_the_port(&settings, counter.clone(), clock);
+    // Whoever swaps models tells the sender; until then there is no roll-out to show.
+    let (_told, rollout) = watch::channel(Rollout::default());
+    let surfaces = Surfaces::open(&settings, &counter, meters, rollout, clock)?;
     let serving = tokio::spawn(socket.serve(counter));
-    let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
+    let watching = tokio::spawn(service::watch(
+        Watchdog::new(pulses),
+        notifier.clone(),
+        clock,
+    ));
 
     let (governing, allowance, appetite) = heat::start(&settings, reins, clock, governor_pulse)?;
 
@@ -175,9 +187,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     drop(broker_commands);
     close_store(store.thread).await;
     serving.abort();
-    if let Some(port) = &at_the_port {
-        port.abort();
-    }
+    surfaces.close();
     watching.abort();
     // The socket's file must be gone before a new start looks for it.
     let _ = serving.await;
@@ -224,17 +234,6 @@ async fn until_drained(
     end
 }
 
-/// The technicians' port, where there is one.
-fn watch_the_port(
-    settings: &Settings,
-    counter: Counter,
-    clock: Clock,
-) -> Option<task::JoinHandle<()>> {
-    let console = settings.console.clone()?;
-    let name = settings.name.to_string();
-    Some(tokio::spawn(serial::run(console, name, counter, clock)))
-}
-
 /// Forgets what a factory reset forgets, where somebody asked for one.
 fn forget_if_asked(settings: &Settings) -> anyhow::Result<()> {
     let forgotten = house::reset_if_marked(&settings.state_dir);
@@ -272,13 +271,23 @@ struct Store {
 }
 
 impl Store {
-    async fn open(settings: &Settings, clock: Clock, pulse: Pulse) -> anyhow::Result<Self> {
+    async fn open(
+        settings: &Settings,
+        meters: &Arc<Meters>,
+        clock: Clock,
+        pulse: Pulse,
+    ) -> anyhow::Result<Self> {
+        let meters = Arc::clone(meters);
+        let note = move |work, took| match work {
+            Work::Write => meters.written(took),
+            Work::Sync => meters.synced(took),
+        };
         let caps = caps(settings);
         let disk = SledSettings {
             dir: settings.state_dir.join("spool"),
             ballast_bytes: settings.spool.ballast_bytes,
         };
-        let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps));
+        let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps, clock, note));
         let (spool, recovered) = opening.await.context("opening the store")??;
         let (commands, inlet) = std::sync::mpsc::channel();
         let (outlet, events) = mpsc::channel(CHANNEL);
@@ -296,7 +305,12 @@ impl Store {
     }
 }
 
-fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
+fn open_spool<F: Fn(Work, Duration)>(
+    settings: SledSettings,
+    caps: Caps,
+    clock: Clock,
+    note: F,
+) -> anyhow::Result<(Spool<Timed<SledDisk, F>>, Recovered)> {
     let dir: PathBuf = settings.dir.clone();
     let context = || format!("cannot open the store in {}", dir.display());
     let opened = SledDisk::open(settings).with_context(context)?;
@@ -306,7 +320,8 @@ fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledD
             "the store could not be opened; it was moved aside and a fresh one begun"
         );
     }
-    let spool = Spool::open(opened.disk, caps).with_context(context)?;
+    let disk = Timed::new(opened.disk, clock, note);
+    let spool = Spool::open(disk, caps).with_context(context)?;
     if spool.set_aside() > 0 {
         tracing::error!(count = spool.set_aside(), "damaged records were set aside");
     }
@@ -376,7 +391,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_unavailable = error.is::<SocketError>()
         || error.downcast_ref::<DiskError>().is_some()
         || line::is_unavailable(error);
-    if error.is::<TlsError>() || error.is::<SetupError>() {
+    if error.is::<TlsError>() || error.is::<PanelError>() || error.is::<SetupError>() {
         config::EXIT_CODE
     } else if is_unavailable {
         EXIT_UNAVAILABLE

@@ -32,6 +32,7 @@ mod keys;
 mod layers;
 mod link;
 mod ota;
+mod panel;
 pub mod pin;
 mod route;
 mod secret;
@@ -49,6 +50,7 @@ pub use crate::fault::{Fault, Place};
 pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use ota::{RING_WANTED, is_ring};
+pub use panel::{Panel, PanelIdentity};
 pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{

@@ -47,6 +47,7 @@ mod doors;
 mod inquiry;
 mod latest;
 mod lessons;
+mod measure;
 mod memory;
 mod moves;
 mod persons;
@@ -60,6 +61,7 @@ mod strain;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use doors::{Doors, Maintenance};
@@ -82,6 +84,7 @@ use crate::router::confidence::learning::Learning;
 use crate::router::{Decision, Edge, Router};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
+use crate::telemetry::Meters;
 use crate::ticket::{Key, Known, Register, TicketNo, Window};
 use crate::{review, uplink};
 
@@ -204,6 +207,7 @@ pub struct Dispatch {
     away: away::Away,
     habits: Habits,
     learning: Learning,
+    meters: Arc<Meters>,
     persons: persons::Persons,
     /// What the governor allows, and what was last said of it.
     allowance: Allowance,
@@ -281,6 +285,7 @@ impl Dispatch {
             away: away::Away::default(),
             habits: Habits::default(),
             learning: Learning::default(),
+            meters: Arc::default(),
             persons: persons::Persons::default(),
             allowance: Allowance::default(),
             appetite: Appetite::default(),

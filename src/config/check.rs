@@ -19,7 +19,7 @@ use super::settings::{
     ApplianceName, Console, Entry, Flow, HeatLimit, Log, Parity, Roots, Settings, SpoolLimits,
     is_level,
 };
-use super::{Surroundings, admission, engine, keys, link, ota, route, secret, tiers};
+use super::{Surroundings, admission, engine, keys, link, ota, panel, route, secret, tiers};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -109,6 +109,7 @@ impl Checker<'_> {
         let review = tiers::review(self, &file.review);
         let confidence = tiers::confidence(self, &file.confidence);
         let ota = ota::check(self, &file.ota);
+        let panel = panel::check(self, &file.panel);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -137,6 +138,7 @@ impl Checker<'_> {
             confidence,
             ota: ota?,
             console: console?,
+            panel: panel?,
             memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
             heat: HeatLimit {

@@ -9,6 +9,7 @@ use crate::intake::{GateLimits, Limits, Topics};
 use crate::router::{Accepts, Policy, Window};
 use crate::service::{Destination, Levels};
 
+use super::panel::Panel;
 use super::pin::Pin;
 use super::secret::Secret;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub ota: Option<Ota>,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
+    /// The page and the metrics, unless they are off.
+    pub panel: Option<Panel>,
     /// Bytes of memory that service and engine may take together; absent: what the machine has.
     pub memory_budget_bytes: Option<u64>,
     /// Where the kernel shows what it knows.

@@ -18,7 +18,7 @@ use super::words::UNKNOWN;
 use super::{house, packages, review};
 use crate::dispatch::shell::Inquirer;
 use crate::dispatch::{Answer, Doors, Inquiry, Lesson, Standing, StatusReport, Wanted};
-use crate::ota::desk::{Desk, DeskError};
+use crate::ota::desk::{Desk, DeskError, Report};
 use crate::review::Refusal;
 
 /// How long a command may take unless the request itself sets a later deadline: a little more
@@ -47,6 +47,21 @@ impl Counter {
             house,
             desk,
         }
+    }
+
+    /// What the dispatcher says, if it does in time.
+    pub async fn inquire(&self, inquiry: Inquiry) -> Option<Answer> {
+        inquire(inquiry, &self.inquiries, None).await.ok()
+    }
+
+    /// How the memory is, and what has it.
+    pub async fn memory(&self) -> Option<Box<RawValue>> {
+        self.house.memory().await.ok().map(|it| raw(&it))
+    }
+
+    /// How the keeper of packages is; none where there is none.
+    pub fn packages(&self) -> Option<Report> {
+        self.desk.report().ok()
     }
 }
 
@@ -453,9 +468,11 @@ async fn inquire(
 ) -> Result<Answer, CommandError> {
     let patience = match inquiry {
         Inquiry::Ask(_) => ASK_PATIENCE,
-        Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) | Inquiry::Latest(_) => {
-            PATIENCE
-        }
+        Inquiry::Trace(_)
+        | Inquiry::Learned(_)
+        | Inquiry::Review(_)
+        | Inquiry::ReviewElsewhere(_)
+        | Inquiry::Latest(_) => PATIENCE,
         Inquiry::Status | Inquiry::Maintenance(_) => QUICK,
     };
     let (answer, waiting) = oneshot::channel();
@@ -537,11 +554,13 @@ mod tests {
                         on: doors == Some(Doors::Shut),
                         open: 0,
                     }),
-                    Inquiry::Review(_) => Answer::Review(Ok(Told::Listed {
-                        rows: Vec::new(),
-                        total: 0,
-                        next: None,
-                    })),
+                    Inquiry::Review(_) | Inquiry::ReviewElsewhere(_) => {
+                        Answer::Review(Ok(Told::Listed {
+                            rows: Vec::new(),
+                            total: 0,
+                            next: None,
+                        }))
+                    }
                 };
                 let _ = caller.answer.send(answer);
             }
