@@ -146,6 +146,43 @@ async fn a_thousand_clients_bring_no_series_of_their_own() {
     assert!(thousand.head.contains(kind), "{}", thousand.head);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_takes_the_metrics_and_knows_what_rules_and_dashboard_ask_for() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/monitoring");
+    if std::process::Command::new("promtool")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("SKIPPED: promtool is not installed (Debian: prometheus)");
+        return;
+    }
+    let (broker, _appliance, http) = plant("[[route]]\nname = \"closed\"\nto = \"refuse\"\n");
+    let mut device = Device::start(Version::V5, broker.port, &[REPLIES]).await;
+    assert_eq!(device.ask(&question("a", "public")).await.code(), "policy");
+    http.until("/metrics", |it| {
+        it.body.contains("lineside_requests_total{")
+    });
+    http.until("/healthz", |it| it.status == 200);
+    let lines = ["Host: localhost", "Accept: text/plain"];
+    let scrape = http.with("GET /metrics", &lines, "");
+    assert!(
+        scrape.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        scrape.head
+    );
+    let dir = appliance::fresh_dir();
+    std::fs::write(dir.join("scrape"), &scrape.body).unwrap();
+    let told = std::process::Command::new(format!("{root}/check"))
+        .arg(dir.join("scrape"))
+        .output()
+        .unwrap();
+    let words = [told.stdout, told.stderr].concat();
+    let words = String::from_utf8_lossy(&words);
+    assert!(told.status.success(), "{words}\n{}", scrape.body);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
 /// What waits, once so many items do.
 fn items(http: Http, wanted: usize) -> Vec<Value> {
     let list = http.until("/api/review", |it| {

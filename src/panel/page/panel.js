@@ -172,10 +172,13 @@ function draw() {
   const now = known[known.length - 1];
   const values = known.map((it) => it.celsius);
   for (const more of [governor.limit_celsius, governor.ahead_celsius]) if (more !== undefined) values.push(more);
+  const wide = Math.max(chart.clientWidth, 200);
+  const tall = Math.max(chart.clientHeight, 100);
+  chart.setAttribute("viewBox", `0 0 ${wide} ${tall}`);
   const low = Math.floor((Math.min(...values) - 2) / 5) * 5;
   const high = Math.ceil((Math.max(...values) + 2) / 5) * 5;
-  const x = (at) => 600 * (1 - (now.at_ms + 60000 - at) / 660000);
-  const y = (celsius) => 190 - 180 * (celsius - low) / (high - low);
+  const x = (at) => wide * (1 - (now.at_ms + 60000 - at) / 660000);
+  const y = (celsius) => tall - 6 - (tall - 24) * (celsius - low) / (high - low);
   const path = (kind, way) => {
     const it = document.createElementNS(SVG, "path");
     it.setAttribute("class", kind);
@@ -184,15 +187,15 @@ function draw() {
   };
   const step = high - low > 40 ? 20 : 10;
   for (let line = Math.ceil(low / step) * step; line <= high; line += step) {
-    path("c-grid", `M0 ${y(line)}H600`);
+    path("c-grid", `M0 ${y(line)}H${wide}`);
     const label = document.createElementNS(SVG, "text");
     label.setAttribute("x", "4"); label.setAttribute("y", String(y(line) - 3));
     label.textContent = `${line} °C`;
     chart.append(label);
   }
-  if (governor.limit_celsius !== undefined) path("c-limit", `M0 ${y(governor.limit_celsius)}H600`);
+  if (governor.limit_celsius !== undefined) path("c-limit", `M0 ${y(governor.limit_celsius)}H${wide}`);
   path("c-line", known.map((it, no) => `${no ? "L" : "M"}${x(it.at_ms).toFixed(1)} ${y(it.celsius).toFixed(1)}`).join(""));
-  if (governor.ahead_celsius !== undefined) path("c-ahead", `M${x(now.at_ms).toFixed(1)} ${y(now.celsius).toFixed(1)}L600 ${y(governor.ahead_celsius).toFixed(1)}`);
+  if (governor.ahead_celsius !== undefined) path("c-ahead", `M${x(now.at_ms).toFixed(1)} ${y(now.celsius).toFixed(1)}L${wide} ${y(governor.ahead_celsius).toFixed(1)}`);
   title.textContent = `Temperature: ${now.celsius.toFixed(1)} °C now` + (governor.limit_celsius === undefined ? "" : `, limit ${governor.limit_celsius.toFixed(0)} °C`) + (governor.ahead_celsius === undefined ? "" : `, ${governor.ahead_celsius.toFixed(1)} °C in a minute`);
 }
 
