@@ -16,6 +16,7 @@
 //! next start. A task that ends unasked ends the process, and the service manager restarts it.
 
 mod cloud;
+mod figures;
 mod heat;
 mod inference;
 mod lessons;
@@ -24,6 +25,7 @@ mod packages;
 pub mod plan;
 mod surfaces;
 
+use figures::Shelf;
 pub use inference::router;
 use surfaces::Surfaces;
 
@@ -34,12 +36,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task;
 use tokio::time::timeout;
 
 use crate::broker::mqtt::TlsError;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::{self, Settings};
 use crate::console::commands::Counter;
 pub use crate::console::house::Ending;
@@ -47,8 +49,9 @@ use crate::console::house::{self, Ender, House};
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
+use crate::governor::memory::Board;
 use crate::package::{self, Manifest};
-use crate::panel::{PanelError, Rollout};
+use crate::panel::PanelError;
 use crate::review::{self, Fallback, Forms};
 use crate::service::{self, LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog};
 use crate::spool::shell as spool_shell;
@@ -105,14 +108,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let store = Store::open(&settings, &meters, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
     let (keeping, desk) = packages::start(&settings, &board, clock)?;
-    let manifest = plan::served(&settings, &board);
-    let learning = lessons::resumed(&settings, manifest.as_ref(), clock.now().wall);
-    let dispatch = Dispatch::new(
-        setup(&settings, manifest.as_ref()),
-        store.recovered,
-        clock.now(),
-    );
-    let dispatch = dispatch.with(learning).metered(Arc::clone(&meters));
+    let dispatch = dispatcher(&settings, &board, store.recovered, &meters, clock.now());
 
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
@@ -135,9 +131,8 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
     let counter = Counter::new(inquiries, House::new(&settings, log, ender.clone()), desk);
-    // Whoever swaps models tells the sender; until then there is no roll-out to show.
-    let (_told, rollout) = watch::channel(Rollout::default());
-    let surfaces = Surfaces::open(&settings, &counter, meters, rollout, clock)?;
+    let ends = (store.shelf, broker_commands.clone());
+    let (surfaces, tap) = Surfaces::open(&settings, &counter, &meters, ends, clock)?;
     let serving = tokio::spawn(socket.serve(counter));
     let watching = tokio::spawn(service::watch(
         Watchdog::new(pulses),
@@ -162,6 +157,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         uplink: Outlet::new(uplink_commands),
         learnt,
         appetite,
+        tap,
     };
     announce_ready(&notifier, &settings);
     let dispatching = shell::run(
@@ -183,11 +179,11 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     inference.close().await;
     uplink.close().await;
     lessons.close().await;
+    surfaces.close().await;
     line.close(&broker_commands, GOODBYE).await;
     drop(broker_commands);
     close_store(store.thread).await;
     serving.abort();
-    surfaces.close();
     watching.abort();
     // The socket's file must be gone before a new start looks for it.
     let _ = serving.await;
@@ -268,6 +264,7 @@ struct Store {
     commands: std::sync::mpsc::Sender<spool_shell::Command>,
     events: mpsc::Receiver<spool_shell::Event>,
     recovered: Recovered,
+    shelf: Shelf,
 }
 
 impl Store {
@@ -289,10 +286,24 @@ impl Store {
         };
         let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps, clock, note));
         let (spool, recovered) = opening.await.context("opening the store")??;
+        let left = figures::left(&spool).context("the figures in the store")?;
         let (commands, inlet) = std::sync::mpsc::channel();
         let (outlet, events) = mpsc::channel(CHANNEL);
-        let tell = move |event| {
+        let (figures_outlet, figures_events) = mpsc::channel(CHANNEL);
+        let tell = move |event: spool_shell::Event| {
+            if figures::is_ours(&event) {
+                let _ = figures_outlet.blocking_send(event); // nobody reports
+                return;
+            }
+            if let spool_shell::Event::Restored { live } = event {
+                let _ = figures_outlet.try_send(spool_shell::Event::Restored { live });
+            }
             let _ = outlet.blocking_send(event); // the dispatcher is gone: nobody waits
+        };
+        let shelf = Shelf {
+            left,
+            events: figures_events,
+            commands: commands.clone(),
         };
         let beat = move || pulse.beat(clock.now());
         let thread = spool_shell::spawn(spool, inlet, tell, clock, beat)?;
@@ -301,6 +312,7 @@ impl Store {
             commands,
             events,
             recovered,
+            shelf,
         })
     }
 }
@@ -348,6 +360,21 @@ fn caps(settings: &Settings) -> Caps {
         bytes,
         headroom_bytes: limits.headroom_bytes,
     }
+}
+
+/// The dispatcher, with what was learnt, what the disk holds, and meters.
+fn dispatcher(
+    settings: &Settings,
+    board: &Board,
+    recovered: Recovered,
+    meters: &Arc<Meters>,
+    now: Now,
+) -> Dispatch {
+    let manifest = plan::served(settings, board);
+    let learning = lessons::resumed(settings, manifest.as_ref(), now.wall);
+    Dispatch::new(setup(settings, manifest.as_ref()), recovered, now)
+        .with(learning)
+        .metered(Arc::clone(meters))
 }
 
 fn setup(settings: &Settings, manifest: Option<&Manifest>) -> Setup {

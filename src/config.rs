@@ -37,6 +37,7 @@ pub mod pin;
 mod route;
 mod secret;
 mod settings;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -58,6 +59,7 @@ pub use settings::{
     Flow, HeatLimit, KvType, Link, Log, Login, Ota, PackageSource, Parity, Proxy, Review, Roots,
     Settings, SpoolLimits, Trust, Upstream,
 };
+pub use telemetry::Telemetry;
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).
 pub const EXIT_CODE: u8 = 78;

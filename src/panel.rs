@@ -52,6 +52,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::console::commands::Counter;
 use crate::telemetry::Meters;
+use crate::telemetry::reporter::Tally;
 use door::{Door, Traffic};
 use guard::Guard;
 
@@ -88,6 +89,8 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     /// How a roll-out stands.
     pub rollout: latest::Receiver<Rollout>,
+    /// What became of samples, and how many batches and bytes of them the disk holds.
+    pub tally: latest::Receiver<(Tally, usize, u64)>,
 }
 
 /// Why the panel cannot begin.

@@ -1,10 +1,13 @@
-//! Where people meet the appliance: the technicians' port, and the panel.
+//! Where people and programs meet the appliance: the technicians' port, the panel, and the figures
+//! that go to the broker.
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::figures::{self, Reporting, Shelf};
+use crate::broker;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::console::commands::Counter;
@@ -16,38 +19,53 @@ use crate::telemetry::Meters;
 pub(super) struct Surfaces {
     port: Option<JoinHandle<()>>,
     panel: Option<Panel>,
+    reporting: Reporting,
+    /// Whoever swaps models tells it; until then there is no roll-out to show.
+    _rollouts: watch::Sender<Rollout>,
 }
 
 impl Surfaces {
-    /// Opens those that the settings want.
+    /// Opens those that the settings want. `ends` are the store's side of the figures and the way to
+    /// the broker; news of the line go into what is returned beside them.
     pub(super) fn open(
         settings: &Settings,
         counter: &Counter,
-        meters: Arc<Meters>,
-        rollout: watch::Receiver<Rollout>,
+        meters: &Arc<Meters>,
+        ends: (Shelf, mpsc::Sender<broker::Command>),
         clock: Clock,
-    ) -> Result<Self, PanelError> {
+    ) -> Result<(Self, Option<mpsc::Sender<broker::Event>>), PanelError> {
+        let (shelf, commands) = ends;
+        let (reporting, told) = figures::start(settings, shelf, counter, meters, commands, clock);
+        let (rollouts, rollout) = watch::channel(Rollout::default());
         let sources = Sources {
             counter: counter.clone(),
-            meters,
+            meters: Arc::clone(meters),
             rollout,
+            tally: told.tally,
         };
         let panel = Panel::start(settings, sources, clock)?;
         let port = settings.console.clone().map(|console| {
             let name = settings.name.to_string();
             tokio::spawn(serial::run(console, name, counter.clone(), clock))
         });
-        Ok(Self { port, panel })
+        let surfaces = Self {
+            port,
+            panel,
+            reporting,
+            _rollouts: rollouts,
+        };
+        Ok((surfaces, told.tap))
     }
 
-    /// Shuts them.
-    pub(super) fn close(self) {
+    /// Shuts them; what was gathered of figures goes to the disk.
+    pub(super) async fn close(self) {
         if let Some(port) = self.port {
             port.abort();
         }
         if let Some(panel) = self.panel {
             panel.close();
         }
+        self.reporting.close().await;
     }
 }
 

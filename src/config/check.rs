@@ -19,7 +19,9 @@ use super::settings::{
     ApplianceName, Console, Entry, Flow, HeatLimit, Log, Parity, Roots, Settings, SpoolLimits,
     is_level,
 };
-use super::{Surroundings, admission, engine, keys, link, ota, panel, route, secret, tiers};
+use super::{
+    Surroundings, admission, engine, keys, link, ota, panel, route, secret, telemetry, tiers,
+};
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -110,6 +112,7 @@ impl Checker<'_> {
         let confidence = tiers::confidence(self, &file.confidence);
         let ota = ota::check(self, &file.ota);
         let panel = panel::check(self, &file.panel);
+        let telemetry = telemetry::check(self, &file.telemetry);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -139,6 +142,7 @@ impl Checker<'_> {
             ota: ota?,
             console: console?,
             panel: panel?,
+            telemetry: telemetry?,
             memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
             heat: HeatLimit {

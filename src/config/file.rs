@@ -214,6 +214,10 @@ pub(super) const KEYS: &[Key] = &[
     key("panel.key_file", Kind::SecretPath),
     key("panel.token_file", Kind::SecretPath),
     key("panel.hosts", Kind::Texts),
+    key("telemetry.mqtt", Kind::Truth),
+    number("telemetry.every_s", 1, 3600, "figures of an hour say nothing of its minutes, and each look costs a moment"),
+    number("telemetry.batch_s", 1, 86_400, "a batch is one message, and who watches wants it within the day"),
+    number("telemetry.batches_per_s", 1, 1000, "a backlog must drain, and requests go first"),
     key("log.level", Kind::Text),
     key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
@@ -320,6 +324,7 @@ pub(super) struct File {
     pub(super) ota: super::ota::Section,
     pub(super) console: Console,
     pub(super) panel: super::panel::Section,
+    pub(super) telemetry: super::telemetry::Section,
     pub(super) log: Log,
     pub(super) service: Service,
 }

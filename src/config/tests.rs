@@ -1,6 +1,7 @@
 //! What the configuration promises to those who write it.
 
 mod ota;
+mod panel;
 mod route;
 
 use std::ffi::OsString;

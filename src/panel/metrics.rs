@@ -1,4 +1,4 @@
-//! The metrics: every figure in the text format of OpenMetrics.
+//! The metrics: every figure in the text format of `OpenMetrics`.
 //!
 //! What is counted on the path of a request is read from the meters; the rest is that of the last
 //! look, so a scrape asks nobody for anything. Labels take words of this program and names that the
@@ -21,12 +21,13 @@ use super::door::Traffic;
 use super::facts::Seen;
 use crate::dispatch::StatusReport;
 use crate::telemetry::meters::CLASSES_US;
+use crate::telemetry::reporter::Tally;
 use crate::telemetry::{By, Meters, Outcome, Shape};
 
 /// The text format, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// OpenMetrics.
+    /// `OpenMetrics`.
     Open,
     /// What Prometheus had before it, for tools that read nothing else.
     Plain,
@@ -86,6 +87,7 @@ pub(super) struct Figures {
     pub limits: Vec<(&'static str, u64)>,
     pub traffic: Arc<Traffic>,
     pub streams: usize,
+    pub tally: (Tally, usize, u64),
 }
 
 /// All of it.
@@ -111,11 +113,11 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         kind: MetricType,
         each: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        let mut encoder = self.0.encode_descriptor(name, help, unit, kind)?;
         each(&mut encoder)
     }
 
@@ -147,7 +149,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         all: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, f64)>,
     ) -> fmt::Result {
         self.family(name, help, unit, MetricType::Gauge, |encoder| {
@@ -158,7 +160,7 @@ impl Page<'_> {
         })
     }
 
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
         self.family(name, help, unit, MetricType::Gauge, |encoder| {
             encoder.encode_gauge(&value)
         })
@@ -180,7 +182,7 @@ impl Page<'_> {
         all: impl IntoIterator<Item = (Labels<'l>, Shape)>,
     ) -> fmt::Result {
         let kind = MetricType::Histogram;
-        self.family(name, help, Some(Unit::Seconds), kind, |encoder| {
+        self.family(name, help, Some(&Unit::Seconds), kind, |encoder| {
             for (labels, shape) in all {
                 let classes = CLASSES_US.iter().zip(shape.counts);
                 let mut buckets: Vec<_> =
@@ -227,10 +229,11 @@ impl Collector for Figures {
         self.requests(page)?;
         self.spool_times(page)?;
         self.panel(page)?;
+        self.telemetry(page)?;
         self.packages(page)?;
         match &self.seen.status {
             Some(status) => {
-                self.service(status, page)?;
+                service(status, page)?;
                 heat(status, page)
             }
             None => Ok(()),
@@ -276,54 +279,7 @@ impl Figures {
         let limits = self.limits.iter();
         let limits = limits.map(|(tree, limit)| (vec![("tree", *tree)], real(*limit)));
         let help = "Bytes that records may take.";
-        page.gauges("spool_limit", help, Some(Unit::Bytes), limits)
-    }
-
-    fn service(&self, status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
-        page.one_of("state", "How the appliance is.", &STATES, status.state)?;
-        let help = "Whether there is a broker.";
-        page.gauge("broker_connected", help, None, truth(status.broker_online))?;
-        page.one_of("engine_state", "How the engine is.", &ENGINE, status.engine)?;
-        let help = "Ends of the engine's process that nobody asked for.";
-        page.counter("engine_restarts", help, status.engine_crashes)?;
-        let healthy = truth(status.store != "failing");
-        page.gauge("store_healthy", "Whether the store works.", None, healthy)?;
-        let depths = [
-            ("open", status.open as u64),
-            ("running", u64::from(status.running)),
-            ("waiting", status.waiting),
-            ("cloud", status.away as u64),
-            ("review", status.pending as u64),
-            ("outbox", status.outbox),
-        ];
-        let depths = depths.map(|(queue, depth)| (vec![("queue", queue)], real(depth)));
-        page.gauges(
-            "queue_depth",
-            "Requests and replies that wait.",
-            None,
-            depths,
-        )?;
-        let bytes = status.bytes.iter();
-        let bytes = bytes.map(|(tree, bytes)| (vec![("tree", *tree)], real(*bytes)));
-        let help = "Bytes of records alive.";
-        page.gauges("spool", help, Some(Unit::Bytes), bytes)?;
-        let help = "Outcomes on record.";
-        page.gauge("outcomes", help, None, real(status.outcomes as u64))?;
-        let counted = |drops: bool| {
-            let counts = status.counts.iter();
-            let counts = counts.filter(move |(what, _, _)| DROPS.contains(what) == drops);
-            counts.map(|(what, why, n)| (vec![("what", *what), ("reason", *why)], *n))
-        };
-        page.counters("drops", "What was lost to somebody.", counted(true))?;
-        page.counters("events", "What else was counted.", counted(false))?;
-        let reach = status.cloud.iter().flat_map(|(upstream, now)| {
-            REACH.iter().map(move |word| {
-                let labels = vec![("upstream", upstream.as_str()), ("state", *word)];
-                (labels, truth(word == now))
-            })
-        });
-        let help = "Whether a model elsewhere can be asked; spent is a used-up budget.";
-        page.gauges("upstream_state", help, None, reach)
+        page.gauges("spool_limit", help, Some(&Unit::Bytes), limits)
     }
 
     fn packages(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -348,7 +304,29 @@ impl Figures {
         )?;
         let at = report.looked_ms.map_or(0.0, |ms| real(ms) / 1000.0);
         let help = "When the last one ended; 0 if none did.";
-        page.gauge("ota_last_look_timestamp", help, Some(Unit::Seconds), at)
+        page.gauge("ota_last_look_timestamp", help, Some(&Unit::Seconds), at)
+    }
+
+    fn telemetry(&self, page: &mut Page<'_>) -> fmt::Result {
+        let (tally, batches, bytes) = &self.tally;
+        let samples = [("taken", tally.taken), ("sent", tally.sent)];
+        let samples = samples.map(|(what, n)| (vec![("what", what)], n));
+        let help = "Samples of figures for the broker.";
+        page.counters("telemetry_samples", help, samples)?;
+        let dropped = tally.dropped.iter();
+        let dropped = dropped.map(|(reason, n)| (vec![("reason", *reason)], *n));
+        let help = "Samples that were dropped.";
+        page.counters("telemetry_dropped", help, dropped)?;
+        let help = "Batches that the broker has.";
+        page.counter("telemetry_batches", help, tally.batches)?;
+        let help = "Of those, replays after an outage.";
+        page.counter("telemetry_replays", help, tally.replays)?;
+        let help = "Packed bytes that went to the broker.";
+        page.counter("telemetry_sent_bytes", help, tally.bytes)?;
+        let help = "Batches that wait on the disk.";
+        page.gauge("telemetry_backlog", help, None, real(*batches as u64))?;
+        let help = "Their bytes.";
+        page.gauge("telemetry_backlog", help, Some(&Unit::Bytes), real(*bytes))
     }
 
     fn panel(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -368,6 +346,53 @@ impl Figures {
     }
 }
 
+fn service(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
+    page.one_of("state", "How the appliance is.", &STATES, status.state)?;
+    let help = "Whether there is a broker.";
+    page.gauge("broker_connected", help, None, truth(status.broker_online))?;
+    page.one_of("engine_state", "How the engine is.", &ENGINE, status.engine)?;
+    let help = "Ends of the engine's process that nobody asked for.";
+    page.counter("engine_restarts", help, status.engine_crashes)?;
+    let healthy = truth(status.store != "failing");
+    page.gauge("store_healthy", "Whether the store works.", None, healthy)?;
+    let depths = [
+        ("open", status.open as u64),
+        ("running", u64::from(status.running)),
+        ("waiting", status.waiting),
+        ("cloud", status.away as u64),
+        ("review", status.pending as u64),
+        ("outbox", status.outbox),
+    ];
+    let depths = depths.map(|(queue, depth)| (vec![("queue", queue)], real(depth)));
+    page.gauges(
+        "queue_depth",
+        "Requests and replies that wait.",
+        None,
+        depths,
+    )?;
+    let bytes = status.bytes.iter();
+    let bytes = bytes.map(|(tree, bytes)| (vec![("tree", *tree)], real(*bytes)));
+    let help = "Bytes of records alive.";
+    page.gauges("spool", help, Some(&Unit::Bytes), bytes)?;
+    let help = "Outcomes on record.";
+    page.gauge("outcomes", help, None, real(status.outcomes as u64))?;
+    let counted = |drops: bool| {
+        let counts = status.counts.iter();
+        let counts = counts.filter(move |(what, _, _)| DROPS.contains(what) == drops);
+        counts.map(|(what, why, n)| (vec![("what", *what), ("reason", *why)], *n))
+    };
+    page.counters("drops", "What was lost to somebody.", counted(true))?;
+    page.counters("events", "What else was counted.", counted(false))?;
+    let reach = status.cloud.iter().flat_map(|(upstream, now)| {
+        REACH.iter().map(move |word| {
+            let labels = vec![("upstream", upstream.as_str()), ("state", *word)];
+            (labels, truth(word == now))
+        })
+    });
+    let help = "Whether a model elsewhere can be asked; spent is a used-up budget.";
+    page.gauges("upstream_state", help, None, reach)
+}
+
 fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
     let governor = &status.governor;
     page.one_of(
@@ -384,7 +409,7 @@ fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
     page.gauges("governor_short", help, None, shortages)?;
     let rest = f64::from(governor.rest_permille) / 1000.0;
     let help = "Rest after each pass, as a share of its time.";
-    page.gauge("governor_rest", help, Some(Unit::Ratios), rest)?;
+    page.gauge("governor_rest", help, Some(&Unit::Ratios), rest)?;
     for (name, help, celsius) in [
         (
             "temperature",
@@ -403,7 +428,7 @@ fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
         ),
     ] {
         if let Some(celsius) = celsius {
-            page.gauge(name, help, Some(Unit::Celsius), f64::from(celsius))?;
+            page.gauge(name, help, Some(&Unit::Celsius), f64::from(celsius))?;
         }
     }
     match governor.limit_in_s {
@@ -412,7 +437,7 @@ fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
             page.gauge(
                 "temperature_limit_in",
                 help,
-                Some(Unit::Seconds),
+                Some(&Unit::Seconds),
                 real(seconds),
             )
         }
@@ -450,6 +475,7 @@ mod tests {
             limits: vec![("inbox", 1000)],
             traffic: Arc::default(),
             streams: 2,
+            tally: Default::default(),
         }
     }
 

@@ -189,6 +189,7 @@ async fn metrics_text(State(house): State<Arc<House>>, headers: HeaderMap) -> Re
         limits: house.limits.clone(),
         traffic: Arc::clone(&house.traffic),
         streams: super::MAX_STREAMS - house.streams.available_permits(),
+        tally: house.sources.tally.borrow().clone(),
     };
     let kind = [(header::CONTENT_TYPE, format.kind())];
     (kind, metrics::text(figures, format)).into_response()

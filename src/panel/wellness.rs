@@ -163,7 +163,8 @@ fn heat(status: &StatusReport, say: &mut impl FnMut(Level, &'static str, String)
     }
     if let Some(seconds) = governor.limit_in_s.filter(|it| *it <= SOON_S) {
         let text = format!("The temperature would reach its limit in {seconds} s.");
-        say(Level::Limited, "heat", text);
+        // A forecast alone is news: the governor is there so that it does not come true.
+        say(level, "heat", text);
     }
 }
 

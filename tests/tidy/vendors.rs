@@ -17,6 +17,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["src/panel"]),
     ("hyper", &["src/panel/"]),
     ("hyper_util", &["src/panel/door.rs"]),
+    ("zstd", &["src/telemetry/batch.rs"]),
     ("prometheus_client", &["src/panel/metrics.rs"]),
     ("httpdate", &["src/uplink/chat.rs"]),
     // Pinned for what it keeps out, named nowhere.

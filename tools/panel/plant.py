@@ -1,6 +1,7 @@
 """A plant for the page to show: a broker, a board with a sensor, devices, and the real service."""
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -49,7 +50,7 @@ class Plant:
     def __enter__(self):
         self.zone.mkdir(parents=True)
         (self.zone / "type").write_text("cpu-thermal\n")
-        self.heat(58.0)
+        self.heat(60.0)
         broker = self.dir / "mosquitto.conf"
         broker.write_text(f"listener {self.mqtt} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
         path = os.environ["PATH"] + ":/usr/sbin"
@@ -69,7 +70,7 @@ package = "{ROOT}/models/factory-triage"
 [engine]
 threads = 1
 [governor]
-limit_celsius = 75.0
+limit_celsius = 80.0
 sysfs_root = "{self.dir}/sys"
 [review]
 remote = true
@@ -111,11 +112,11 @@ to = "edge"
         self.processes.append(subprocess.Popen(command, stdout=out, stderr=out))
 
     def weather(self):
-        """A sensor that is alive: it swings by some degrees."""
+        """A sensor that is alive: it swings by a degree or two, as slowly as a board does."""
         step = 0
         while not self.ended.wait(0.5):
             step += 1
-            self.heat(60 + 4 * abs((step % 120) / 60 - 1) + 0.3 * (step % 3))
+            self.heat(60 + 1.5 * math.sin(step / 1200 * 2 * math.pi))
 
     def heat(self, celsius):
         new = self.zone / "temp.new"

@@ -1,6 +1,7 @@
 """The walk through the page. Whatever is not as promised ends it with a word."""
 
 import sys
+import time
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -57,6 +58,7 @@ def questions(plant):
     for no in range(30):
         plant.ask(id=f"press7-{no:03}", task="triage", input=f"CNC-{no:02} spindle vibration {no / 3:.1f} mm/s rising", classification="internal")
         plant.reply(f"press7-{no:03}", 120)
+        time.sleep(1)  # a curve takes its time
     plant.ask(id="coating-1", prompt=SECRET, classification="restricted", risk=95)
     plant.ask(id="belt-1", prompt=OPEN, classification="public", risk=90)
     plant.ask(id="belt-2", task="triage", input="belt 2 slips at start", classification="internal", risk=85)
@@ -65,7 +67,7 @@ def questions(plant):
 
 def live(window, plant):
     page = window.page
-    check(page.locator("#level").inner_text() == "Well", "it says that it is well")
+    check(page.locator("#level").inner_text() == "Well", f"it says that it is well: {page.locator('#reasons').inner_text()}")
     before = page.locator("#celsius").inner_text()
     until("a new temperature", lambda: page.locator("#celsius").inner_text() != before)
     plant.ask(id="live-1", task="triage", input="press 4 leaks oil", classification="internal")
@@ -124,12 +126,12 @@ def main():
         desk = Window(browser, plant, viewport={"width": 1366, "height": 900}, color_scheme="light")
         live(desk, plant)
         desk.axe("light")
-        desk.page.screenshot(path=pictures / "panel-light.png", full_page=True)
+        desk.page.screenshot(path=pictures / "panel-light.png")
 
         dark = Window(browser, plant, viewport={"width": 1366, "height": 900}, color_scheme="dark")
         dark.page.wait_for_timeout(3000)
         dark.axe("dark")
-        dark.page.screenshot(path=pictures / "panel-dark.png", full_page=True)
+        dark.page.screenshot(path=pictures / "panel-dark.png")
         dark.clean("dark")
         dark.context.close()
 

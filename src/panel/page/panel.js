@@ -141,7 +141,7 @@ function latest(it) {
   }));
 }
 
-// The chart: ten minutes back, one ahead.
+// The chart: up to ten minutes back, one ahead.
 let points = [];
 let governor = {};
 function heat(it) {
@@ -177,7 +177,8 @@ function draw() {
   chart.setAttribute("viewBox", `0 0 ${wide} ${tall}`);
   const low = Math.floor((Math.min(...values) - 2) / 5) * 5;
   const high = Math.ceil((Math.max(...values) + 2) / 5) * 5;
-  const x = (at) => wide * (1 - (now.at_ms + 60000 - at) / 660000);
+  const back = Math.min(Math.max(now.at_ms - known[0].at_ms, 60000), 600000);
+  const x = (at) => wide * (1 - (now.at_ms + 60000 - at) / (back + 60000));
   const y = (celsius) => tall - 6 - (tall - 24) * (celsius - low) / (high - low);
   const path = (kind, way) => {
     const it = document.createElementNS(SVG, "path");
