@@ -171,6 +171,7 @@ async fn promtool_takes_the_metrics_and_knows_what_rules_and_dashboard_ask_for()
         "{}",
         scrape.head
     );
+    assert!(scrape.body.contains("le=\"+Inf\""), "quantiles need it");
     let dir = appliance::fresh_dir();
     std::fs::write(dir.join("scrape"), &scrape.body).unwrap();
     let told = std::process::Command::new(format!("{root}/check"))

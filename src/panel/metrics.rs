@@ -187,7 +187,7 @@ impl Page<'_> {
                 let classes = CLASSES_US.iter().zip(shape.counts);
                 let mut buckets: Vec<_> =
                     classes.map(|(us, count)| (seconds(*us), count)).collect();
-                buckets.push((f64::MAX, shape.beyond));
+                buckets.push((f64::INFINITY, shape.beyond));
                 let (sum, count) = (seconds(shape.sum_us), shape.count());
                 if labels.is_empty() {
                     encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
