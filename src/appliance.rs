@@ -18,6 +18,7 @@
 mod air;
 mod cloud;
 mod ending;
+mod figures;
 mod heat;
 mod inference;
 mod lessons;
@@ -25,18 +26,21 @@ mod line;
 mod packages;
 pub mod plan;
 mod planner;
+mod surfaces;
 mod swap;
 
+use figures::Shelf;
 pub use inference::router;
+use surfaces::Surfaces;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
-use tokio::task;
 use tokio::time::timeout;
 
 use self::air::Air;
@@ -46,18 +50,20 @@ use crate::config::{self, Settings};
 use crate::console::commands::Counter;
 pub use crate::console::house::Ending;
 use crate::console::house::{self, Ender, House};
-use crate::console::serial;
 use crate::console::socket::{ControlSocket, SocketError};
 use crate::dispatch::shell::{self, Inlets, Outlet, Outlets};
 use crate::dispatch::{Dispatch, Patience, Recovered, Setup};
 use crate::governor::memory::Board;
 use crate::package::{self, Manifest};
+use crate::panel::PanelError;
 use crate::review::{self, Fallback, Forms};
 use crate::safe;
-use crate::service::{LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog, watch};
+use crate::service::{self, LogTail, Notifier, Pulse, Pulses, Stop, Stopper, Watchdog};
 use crate::spool::shell as spool_shell;
 use crate::spool::sled::{SledDisk, SledSettings};
+use crate::spool::timed::{Timed, Work};
 use crate::spool::{Caps, DiskError, PerTree, Spool, Tree};
+use crate::telemetry::Meters;
 use crate::ticket::Window;
 use crate::uplink::openai::SetupError;
 use crate::uplink::{self, Briefs};
@@ -98,10 +104,12 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (line_pulse, engine_pulse) = (pulse("broker"), pulse("engine"));
     let (uplink_pulse, governor_pulse) = (pulse("uplink"), pulse("governor"));
 
-    let store = Store::open(&settings, clock, spool_pulse).await?;
+    let meters = surfaces::meters(&settings);
+    let store = Store::open(&settings, &meters, clock, spool_pulse).await?;
     let (board, _) = plan::board(&settings);
     let air = Air::open(&settings, &board, clock)?;
     let dispatch = dispatcher(&settings, &air, &board, store.recovered, clock);
+    let dispatch = dispatch.metered(Arc::clone(&meters));
 
     let (broker_events, broker_inlet) = mpsc::channel(CHANNEL);
     let (broker_commands, broker_outlet) = mpsc::channel(CHANNEL);
@@ -130,14 +138,13 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
-    let counter = Counter::new(
-        inquiries,
-        House::new(&settings, log, ender.clone()),
-        swaps.desk,
-    );
-    let at_the_port = watch_the_port(&settings, counter.clone(), clock);
+    let house = House::new(&settings, log, ender.clone());
+    let counter = Counter::new(inquiries, house, swaps.desk);
+    let ends = (store.shelf, broker_commands.clone());
+    let (surfaces, tap) = Surfaces::open(&settings, &counter, &meters, ends, clock)?;
     let serving = tokio::spawn(socket.serve(counter));
-    let watching = tokio::spawn(watch(Watchdog::new(pulses), notifier.clone(), clock));
+    let watchdog = Watchdog::new(pulses);
+    let watching = tokio::spawn(service::watch(watchdog, notifier.clone(), clock));
 
     let (governing, allowance, appetite) = heat::start(&settings, reins, clock, governor_pulse)?;
 
@@ -160,6 +167,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         learnt,
         appetite,
         heard: Outlet::new(swaps.heard),
+        tap,
     };
     announce_ready(&notifier, &settings);
     // On the heap: it holds all that is under way.
@@ -183,9 +191,9 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         lessons,
         line,
         broker_commands,
+        surfaces,
         store: store.thread,
         serving,
-        at_the_port,
         watching,
     };
     parts.close().await;
@@ -267,17 +275,6 @@ fn keep_secret(settings: &Settings) {
     }
 }
 
-/// The technicians' port, where there is one.
-fn watch_the_port(
-    settings: &Settings,
-    counter: Counter,
-    clock: Clock,
-) -> Option<task::JoinHandle<()>> {
-    let console = settings.console.clone()?;
-    let name = settings.name.to_string();
-    Some(tokio::spawn(serial::run(console, name, counter, clock)))
-}
-
 /// Forgets what a factory reset forgets, where somebody asked for one.
 fn forget_if_asked(settings: &Settings) -> anyhow::Result<()> {
     let forgotten = house::reset_if_marked(&settings.state_dir);
@@ -312,21 +309,46 @@ struct Store {
     commands: std::sync::mpsc::Sender<spool_shell::Command>,
     events: mpsc::Receiver<spool_shell::Event>,
     recovered: Recovered,
+    shelf: Shelf,
 }
 
 impl Store {
-    async fn open(settings: &Settings, clock: Clock, pulse: Pulse) -> anyhow::Result<Self> {
+    async fn open(
+        settings: &Settings,
+        meters: &Arc<Meters>,
+        clock: Clock,
+        pulse: Pulse,
+    ) -> anyhow::Result<Self> {
+        let meters = Arc::clone(meters);
+        let note = move |work, took| match work {
+            Work::Write => meters.written(took),
+            Work::Sync => meters.synced(took),
+        };
         let caps = caps(settings);
         let disk = SledSettings {
             dir: settings.state_dir.join("spool"),
             ballast_bytes: settings.spool.ballast_bytes,
         };
-        let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps));
+        let opening = tokio::task::spawn_blocking(move || open_spool(disk, caps, clock, note));
         let (spool, recovered) = opening.await.context("opening the store")??;
+        let left = figures::left(&spool).context("the figures in the store")?;
         let (commands, inlet) = std::sync::mpsc::channel();
         let (outlet, events) = mpsc::channel(CHANNEL);
-        let tell = move |event| {
+        let (figures_outlet, figures_events) = mpsc::channel(CHANNEL);
+        let tell = move |event: spool_shell::Event| {
+            if figures::is_ours(&event) {
+                let _ = figures_outlet.blocking_send(event); // nobody reports
+                return;
+            }
+            if let spool_shell::Event::Restored { live } = event {
+                let _ = figures_outlet.try_send(spool_shell::Event::Restored { live });
+            }
             let _ = outlet.blocking_send(event); // the dispatcher is gone: nobody waits
+        };
+        let shelf = Shelf {
+            left,
+            events: figures_events,
+            commands: commands.clone(),
         };
         let beat = move || pulse.beat(clock.now());
         let thread = spool_shell::spawn(spool, inlet, tell, clock, beat)?;
@@ -335,11 +357,17 @@ impl Store {
             commands,
             events,
             recovered,
+            shelf,
         })
     }
 }
 
-fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledDisk>, Recovered)> {
+fn open_spool<F: Fn(Work, Duration)>(
+    settings: SledSettings,
+    caps: Caps,
+    clock: Clock,
+    note: F,
+) -> anyhow::Result<(Spool<Timed<SledDisk, F>>, Recovered)> {
     let dir: PathBuf = settings.dir.clone();
     let context = || format!("cannot open the store in {}", dir.display());
     let opened = SledDisk::open(settings).with_context(context)?;
@@ -349,7 +377,8 @@ fn open_spool(settings: SledSettings, caps: Caps) -> anyhow::Result<(Spool<SledD
             "the store could not be opened; it was moved aside and a fresh one begun"
         );
     }
-    let spool = Spool::open(opened.disk, caps).with_context(context)?;
+    let disk = Timed::new(opened.disk, clock, note);
+    let spool = Spool::open(disk, caps).with_context(context)?;
     if spool.set_aside() > 0 {
         tracing::error!(count = spool.set_aside(), "damaged records were set aside");
     }
@@ -419,7 +448,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_unavailable = error.is::<SocketError>()
         || error.downcast_ref::<DiskError>().is_some()
         || line::is_unavailable(error);
-    if error.is::<TlsError>() || error.is::<SetupError>() {
+    if error.is::<TlsError>() || error.is::<PanelError>() || error.is::<SetupError>() {
         config::EXIT_CODE
     } else if is_unavailable {
         EXIT_UNAVAILABLE

@@ -32,10 +32,12 @@ mod keys;
 mod layers;
 mod link;
 mod ota;
+mod panel;
 pub mod pin;
 mod route;
 mod secret;
 mod settings;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -49,6 +51,7 @@ pub use crate::fault::{Fault, Place};
 pub use fault::Faults;
 pub use layers::{Document, REFERENCE};
 pub use ota::{RING_WANTED, is_ring};
+pub use panel::{Panel, PanelIdentity};
 pub use pin::Pin;
 pub use secret::Secret;
 pub use settings::{
@@ -56,6 +59,7 @@ pub use settings::{
     Expiry, Flow, Form, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity,
     Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
 };
+pub use telemetry::Telemetry;
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).
 pub const EXIT_CODE: u8 = 78;

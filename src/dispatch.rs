@@ -47,6 +47,7 @@ mod doors;
 mod inquiry;
 mod latest;
 mod lessons;
+mod measure;
 mod memory;
 mod moves;
 mod outfit;
@@ -61,6 +62,7 @@ mod strain;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use doors::{Doors, Maintenance};
@@ -84,6 +86,7 @@ use crate::router::confidence::learning::Learning;
 use crate::router::{Decision, Edge, Router};
 use crate::spool::PerTree;
 use crate::spool::shell as spool;
+use crate::telemetry::Meters;
 use crate::ticket::{Key, Known, Register, TicketNo, Window};
 use crate::{review, uplink};
 
@@ -211,6 +214,7 @@ pub struct Dispatch {
     learning: Learning,
     worn: outfit::Worn,
     rollout: Vec<u8>,
+    meters: Arc<Meters>,
     persons: persons::Persons,
     /// What the governor allows, and what was last said of it.
     allowance: Allowance,
@@ -290,6 +294,7 @@ impl Dispatch {
             learning: Learning::default(),
             worn: outfit::Worn::default(),
             rollout: Vec::new(),
+            meters: Arc::default(),
             persons: persons::Persons::default(),
             allowance: Allowance::default(),
             appetite: Appetite::default(),

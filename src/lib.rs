@@ -88,10 +88,14 @@ pub mod uplink;
 
 pub mod review;
 
+pub mod telemetry;
+
 pub mod dispatch;
 
 // The whole, and how people meet it.
 pub mod console;
+
+pub mod panel;
 
 pub mod appliance;
 

@@ -34,6 +34,7 @@ mod ledger;
 pub mod record;
 pub mod shell;
 pub mod sled;
+pub mod timed;
 
 use crate::clock::Mono;
 pub use ledger::Spool;

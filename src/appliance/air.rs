@@ -110,6 +110,7 @@ impl Air {
             rollout: say_rollout,
             processes: reins.processes.clone(),
             needs: Arc::clone(&reins.needs),
+            launch: reins.launch.clone(),
         };
         let (opened, inlet) = (over.opened, over.inlet);
         swap::start(settings, board, clock, opened, inlet, over.report, ways).await?;

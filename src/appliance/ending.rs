@@ -13,6 +13,7 @@ use super::inference::Inference;
 use super::lessons::Lessons;
 use super::line::Line;
 use super::packages::Keeping;
+use super::surfaces::Surfaces;
 use crate::broker;
 use crate::spool::DiskError;
 
@@ -23,11 +24,11 @@ pub(super) struct Parts {
     pub(super) inference: Inference,
     pub(super) uplink: Uplink,
     pub(super) lessons: Lessons,
+    pub(super) surfaces: Surfaces,
     pub(super) line: Line,
     pub(super) broker_commands: mpsc::Sender<broker::Command>,
     pub(super) store: JoinHandle<Result<(), DiskError>>,
     pub(super) serving: task::JoinHandle<()>,
-    pub(super) at_the_port: Option<task::JoinHandle<()>>,
     pub(super) watching: task::JoinHandle<()>,
 }
 
@@ -41,13 +42,11 @@ impl Parts {
         self.inference.close().await;
         self.uplink.close().await;
         self.lessons.close().await;
+        self.surfaces.close().await;
         self.line.close(&self.broker_commands, GOODBYE).await;
         drop(self.broker_commands);
         close_store(self.store).await;
         self.serving.abort();
-        if let Some(port) = &self.at_the_port {
-            port.abort();
-        }
         self.watching.abort();
         // The socket's file must be gone before a new start looks for it.
         let _ = self.serving.await;

@@ -47,6 +47,8 @@ pub(super) struct Reins {
     pub(super) planned: watch::Receiver<Option<u16>>,
     /// Bytes that the present plan needs.
     pub(super) needs: Arc<AtomicU64>,
+    /// How engines are started.
+    pub(super) launch: Launch,
 }
 
 /// The ends of the engine's task that others have the other ends of.
@@ -106,6 +108,7 @@ pub(super) fn start(
         processes,
     };
     let launch = launch(settings);
+    let beside = launch.clone();
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
         process::run(supervisor, launch, ends, clock, beat).await;
@@ -117,6 +120,7 @@ pub(super) fn start(
         replans,
         planned,
         needs,
+        launch: beside,
     };
     (Inference { task }, reins)
 }

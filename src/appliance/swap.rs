@@ -36,7 +36,7 @@ use super::planner::{self, Planned, Serve};
 use crate::clock::Clock;
 use crate::config::{self, OnAlarm, Settings};
 use crate::dispatch::{Heard, Probe};
-use crate::engine::process::Processes;
+use crate::engine::process::{Launch, Processes};
 use crate::engine::{LoadEnd, LoadNo};
 use crate::governor::memory::Board;
 use crate::ota::course::{
@@ -156,6 +156,8 @@ pub(super) struct Ways {
     pub(super) processes: latest::Receiver<Processes>,
     /// Bytes that what serves needs.
     pub(super) needs: Arc<AtomicU64>,
+    /// How engines are started.
+    pub(super) launch: Launch,
 }
 
 /// The others' ends, made before there is a thread.
@@ -237,6 +239,7 @@ pub(super) async fn start(
         probes: ways.probes,
         processes: ways.processes,
         needs: ways.needs,
+        launch: ways.launch,
         keeper,
         holding: inlet.holding,
         sight: inlet.sight.0,
@@ -286,6 +289,7 @@ struct Pilot {
     probes: mpsc::Sender<Probe>,
     processes: latest::Receiver<Processes>,
     needs: Arc<AtomicU64>,
+    launch: Launch,
     keeper: latest::Receiver<desk::Report>,
     holding: Arc<Mutex<Holding>>,
     sight: latest::Sender<Sight>,
@@ -496,6 +500,7 @@ impl Pilot {
             needs: self.needs.load(Ordering::Relaxed),
             planner: self.planner.clone(),
             processes: self.processes.clone(),
+            launch: self.launch.clone(),
             stop,
         };
         let inputs = self.inputs.clone();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore, ServerConfig};
 
 use crate::broker::{Identity, Tls};
 
@@ -36,7 +36,7 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// Certificate and key do not belong together, or are of a kind that is not supported.
-    #[error("client certificate {cert} with key {key}: {why}")]
+    #[error("certificate {cert} with key {key}: {why}")]
     Identity {
         /// The certificate's file.
         cert: PathBuf,
@@ -78,6 +78,26 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
                 why,
             })?,
     };
+    Ok(Arc::new(config))
+}
+
+/// The server's side of TLS, with this certificate.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
+    let Identity {
+        cert_file,
+        key_file,
+    } = identity;
+    let chain = certificates("certificate", cert_file)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key(key_file)?)
+        .map_err(|why| TlsError::Identity {
+            cert: cert_file.clone(),
+            key: key_file.clone(),
+            why,
+        })?;
     Ok(Arc::new(config))
 }
 

@@ -20,7 +20,8 @@ use super::settings::{
     is_level,
 };
 use super::{
-    Home, IDENTITY, Surroundings, admission, engine, keys, link, ota, route, secret, tiers,
+    Home, IDENTITY, Surroundings, admission, engine, keys, link, ota, panel, route, secret,
+    telemetry, tiers,
 };
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
@@ -139,6 +140,8 @@ impl Checker<'_> {
         let confidence = tiers::confidence(self, &file.confidence);
         let ota = ota::check(self, &file.ota);
         let at_rest = ota::at_rest(self, &file.ota);
+        let panel = panel::check(self, &file.panel);
+        let telemetry = telemetry::check(self, &file.telemetry);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {
             sysfs: self.beside("governor.sysfs_root", &file.governor.sysfs_root),
@@ -168,6 +171,8 @@ impl Checker<'_> {
             ota: ota?,
             at_rest: at_rest?,
             console: console?,
+            panel: panel?,
+            telemetry: telemetry?,
             memory_budget_bytes: file.governor.memory_budget_bytes.wide(),
             roots,
             heat: HeatLimit {

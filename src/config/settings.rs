@@ -10,8 +10,10 @@ use crate::router::{Accepts, Policy, Window};
 use crate::safe::DeviceKey;
 use crate::service::{Destination, Levels};
 
+use super::panel::Panel;
 use super::pin::Pin;
 use super::secret::Secret;
+use super::telemetry::Telemetry;
 
 /// Everything that the site decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,10 @@ pub struct Settings {
     pub at_rest: AtRest,
     /// The technicians' port, if there is one.
     pub console: Option<Console>,
+    /// The page and the metrics, unless they are off.
+    pub panel: Option<Panel>,
+    /// Figures over MQTT, unless they are off.
+    pub telemetry: Option<Telemetry>,
     /// Bytes of memory that service and engine may take together; absent: what the machine has.
     pub memory_budget_bytes: Option<u64>,
     /// Where the kernel shows what it knows.

@@ -1,6 +1,7 @@
 //! What the configuration promises to those who write it.
 
 mod ota;
+mod panel;
 mod route;
 
 use std::ffi::OsString;
@@ -278,7 +279,7 @@ reply_topics = ["lineside/+/request", "a/#/b", "ok/+"]
 topic = "lineside/+/requests"
 classification = "public"
 
-[panel]
+[periscope]
 listen = "off"
 
 [log]
@@ -288,7 +289,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [panel] [telemetry] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
@@ -321,7 +322,7 @@ config.toml:19: intake.reply_topics = "a/#/b"
     wanted: a topic filter (this one: '#' must be the whole last level)
 config.toml:20: intake.classification.topic = "lineside/+/requests"
     wanted: a filter that matches a topic of requests: lineside/NAME/request, lineside/NAME/request/CLIENT or lineside/pool/POOL/request
-config.toml:24: panel = (a section)
+config.toml:24: periscope = (a section)
     wanted: a section that this version knows: {sections}
 config.toml:28: log.level = "loud"
     wanted: off, error, warn, info, debug or trace, or directives such as "lineside=debug,rumqttc=warn" ("loud" is neither)
@@ -438,7 +439,8 @@ fn the_usual_places_are_looked_through_in_order() {
 
 #[test]
 fn a_section_of_a_later_version_is_refused_with_those_that_are_known() {
-    let faults = faults_of("[panel]\nlisten = 'off'\n[pannel]\nring = 'x'\n[brocker]\nurl = 'x'\n");
+    let faults =
+        faults_of("[periscope]\nlisten = 'off'\n[pannel]\nring = 'x'\n[brocker]\nurl = 'x'\n");
     assert_eq!(faults.len(), 3);
     assert!(
         faults[0]

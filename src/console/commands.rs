@@ -21,8 +21,8 @@ use super::words::UNKNOWN;
 use super::{house, packages, review};
 use crate::dispatch::shell::Inquirer;
 use crate::dispatch::{Answer, Doors, Inquiry, Lesson, Standing, StatusReport, Wanted};
-use crate::ota::course::{WheelError, Wish};
-use crate::ota::desk::{Desk, DeskError};
+use crate::ota::course::{self, WheelError, Wish};
+use crate::ota::desk::{Desk, DeskError, Report};
 use crate::ota::store::PackageId;
 use crate::review::Refusal;
 
@@ -53,6 +53,26 @@ impl Counter {
             house,
             desk,
         }
+    }
+
+    /// What the dispatcher says, if it does in time.
+    pub async fn inquire(&self, inquiry: Inquiry) -> Option<Answer> {
+        inquire(inquiry, &self.inquiries, None).await.ok()
+    }
+
+    /// How the memory is, and what has it.
+    pub async fn memory(&self) -> Option<Box<RawValue>> {
+        self.house.memory().await.ok().map(|it| raw(&it))
+    }
+
+    /// How the keeper of packages is; none where there is none.
+    pub fn packages(&self) -> Option<Report> {
+        self.desk.report().ok()
+    }
+
+    /// Where the packages stand that came over the air; none where none do.
+    pub fn course(&self) -> Option<course::Report> {
+        Some(self.desk.wheel().sight().ok()?.course)
     }
 }
 
@@ -507,9 +527,11 @@ async fn inquire(
 ) -> Result<Answer, CommandError> {
     let (patience, of_the_store) = match inquiry {
         Inquiry::Ask(_) => (ASK_PATIENCE, false),
-        Inquiry::Trace(_) | Inquiry::Learned(_) | Inquiry::Review(_) | Inquiry::Latest(_) => {
-            (PATIENCE, true)
-        }
+        Inquiry::Trace(_)
+        | Inquiry::Learned(_)
+        | Inquiry::Review(_)
+        | Inquiry::ReviewElsewhere(_)
+        | Inquiry::Latest(_) => (PATIENCE, true),
         Inquiry::Status | Inquiry::Maintenance(_) => (PATIENCE, false),
     };
     match within(patience, inquiry, inquiries, words).await {
@@ -620,11 +642,13 @@ mod tests {
                         on: doors == Some(Doors::Shut),
                         open: 0,
                     }),
-                    Inquiry::Review(_) => Answer::Review(Ok(Told::Listed {
-                        rows: Vec::new(),
-                        total: 0,
-                        next: None,
-                    })),
+                    Inquiry::Review(_) | Inquiry::ReviewElsewhere(_) => {
+                        Answer::Review(Ok(Told::Listed {
+                            rows: Vec::new(),
+                            total: 0,
+                            next: None,
+                        }))
+                    }
                 };
                 let _ = caller.answer.send(answer);
             }

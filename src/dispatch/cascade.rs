@@ -124,6 +124,7 @@ impl Dispatch {
             return;
         };
         self.appetite.answered += 1;
+        self.measure_computed(&completion);
         let features = Some(confidence::features(&completion));
         if held.request.detail == Detail::Whole {
             completion.free.clear();

@@ -13,6 +13,7 @@ use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
 use crate::governor::{Allowance, Taken};
 use crate::intake::{Client, Code, Priority, Topics};
+use crate::review::desk::From;
 use crate::router::Reach;
 use crate::spool::forms::{Filed, Waiting, read_step};
 use crate::spool::{Numbered, Tree};
@@ -36,6 +37,8 @@ pub enum Inquiry {
     Learned(Lesson),
     /// What waits for a person, and what one says.
     Review(review::Asked),
+    /// The same, for somebody who is not at the appliance.
+    ReviewElsewhere(review::Asked),
     /// Which requests came last?
     Latest(Wanted),
     /// Is anything new let in? With doors, it is so from now on.
@@ -53,7 +56,7 @@ pub enum Answer {
     Trace(Vec<Timeline>),
     /// To [`Inquiry::Learned`].
     Learned(Lessons),
-    /// To [`Inquiry::Review`].
+    /// To [`Inquiry::Review`] and [`Inquiry::ReviewElsewhere`].
     Review(Result<review::Told, review::Refusal>),
     /// To [`Inquiry::Latest`].
     Latest(Latest),
@@ -231,7 +234,10 @@ impl Dispatch {
                 let lessons = self.on_lesson(&lesson, now);
                 self.out.answers.push((session, Answer::Learned(lessons)));
             }
-            Inquiry::Review(asked) => self.on_review(session, asked, now),
+            Inquiry::Review(asked) => self.on_review(session, From::Here, asked, now),
+            Inquiry::ReviewElsewhere(asked) => {
+                self.on_review(session, From::Elsewhere, asked, now);
+            }
             Inquiry::Latest(wanted) => self.list_latest(session, wanted),
             Inquiry::Maintenance(doors) => self.on_maintenance(session, doors),
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::store::Pending;
 use super::{Answer, Dispatch, MAX_QUESTIONS, SessionNo};
@@ -58,7 +58,7 @@ impl Standing {
 }
 
 /// The latest requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Latest {
     /// The newest first.
     pub requests: Vec<Brief>,
@@ -67,7 +67,7 @@ pub struct Latest {
 }
 
 /// A request in one line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Brief {
     /// Its id.
     pub id: String,
@@ -88,6 +88,19 @@ pub struct Brief {
     /// `answered`, or the code of the refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
+    /// `edge`, `cloud` or `human`, where it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How sure the answer was, where somebody could say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+}
+
+/// Of a reply on record, what a line has room for. Its text is not among it.
+#[derive(Debug, Default, Deserialize)]
+struct Told {
+    source: Option<String>,
+    confidence: Option<f64>,
 }
 
 /// Listings in the making.
@@ -108,6 +121,15 @@ struct Listing {
 }
 
 impl Wanted {
+    /// Tickets to look at: without a filter, no more than are shown.
+    fn looks_at(&self) -> usize {
+        if self.client.is_none() && self.state.is_none() {
+            self.max.unwrap_or(SHOWN).min(LOOKED_AT)
+        } else {
+            LOOKED_AT
+        }
+    }
+
     fn fits(&self, brief: &Brief) -> bool {
         let settled = brief.verdict.as_deref();
         let state = match self.state {
@@ -123,13 +145,14 @@ impl Wanted {
 
 impl Dispatch {
     pub(super) fn list_latest(&mut self, session: SessionNo, wanted: Wanted) {
-        let open = self.slips.iter().rev().take(LOOKED_AT);
+        let most = wanted.looks_at();
+        let open = self.slips.iter().rev().take(most);
         let mut numbers: Vec<_> = open.map(|(no, slip)| (*no, Some(slip.state))).collect();
-        let settled = self.register.newest(LOOKED_AT);
+        let settled = self.register.newest(most);
         let settled = settled.filter(|no| !self.slips.contains_key(no));
         numbers.extend(settled.map(|no| (no, None)));
         numbers.sort_by_key(|(no, _)| std::cmp::Reverse(*no));
-        numbers.truncate(LOOKED_AT);
+        numbers.truncate(most);
         let room = MAX_QUESTIONS.saturating_sub(self.store.questions());
         numbers.truncate(room);
         let mut listing = Listing {
@@ -239,6 +262,7 @@ fn open_brief(waiting: &Waiting, state: Option<State>) -> Brief {
 }
 
 fn settled_brief(filed: &Filed) -> Brief {
+    let told: Told = serde_json::from_slice(&filed.reply).unwrap_or_default();
     Brief {
         id: filed.id.as_str().into(),
         client: Client::name_in_scope(&filed.scope).into(),
@@ -248,5 +272,7 @@ fn settled_brief(filed: &Filed) -> Brief {
         settled_ms: Some(filed.settled.0),
         rule: Some(filed.rule.clone()),
         verdict: Some(filed.verdict.clone()),
+        source: told.source,
+        confidence: told.confidence,
     }
 }

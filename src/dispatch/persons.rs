@@ -63,6 +63,13 @@ pub(super) enum Ruler {
     },
 }
 
+/// Who looks at an item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looker {
+    session: SessionNo,
+    from: From,
+}
+
 /// A verdict that was carried out, until it is durable.
 #[derive(Debug)]
 struct Ruled {
@@ -132,23 +139,24 @@ impl Dispatch {
         }
     }
 
-    /// Somebody at the appliance wants something of the desk.
-    pub(super) fn on_review(&mut self, session: SessionNo, asked: Asked, now: Now) {
+    /// Somebody at one of the appliance's own surfaces wants something of the desk.
+    pub(super) fn on_review(&mut self, session: SessionNo, from: From, asked: Asked, now: Now) {
+        let looker = Looker { session, from };
         let told = match asked {
             Asked::List { after, max } => {
-                let page = self.persons.desk.list(after, max, now);
+                let page = self.persons.desk.list(from, after, max, now);
                 Some(Ok(Told::Listed {
                     rows: page.items.iter().map(|seen| Row::of(seen, now)).collect(),
                     total: page.total,
                     next: page.next,
                 }))
             }
-            Asked::Show(named) => self.show(session, &named, None, now),
-            Asked::Take(named, by) => self.show(session, &named, Some(&by), now),
-            Asked::GiveBack(named, by) => Some(self.give_back(&named, &by, now)),
+            Asked::Show(named) => self.show(looker, &named, None, now),
+            Asked::Take(named, by) => self.show(looker, &named, Some(&by), now),
+            Asked::GiveBack(named, by) => Some(self.give_back(&named, &by, from, now)),
             Asked::Rule(named, by, verdict) => {
                 let ruler = Ruler::Here(session);
-                self.on_verdict(&named, by, verdict, ruler, From::Here, now);
+                self.on_verdict(&named, by, verdict, ruler, from, now);
                 None
             }
         };
@@ -157,8 +165,14 @@ impl Dispatch {
         }
     }
 
-    fn give_back(&mut self, named: &Named, by: &Reviewer, now: Now) -> Result<Told, Refusal> {
-        let (no, id) = self.item(named, From::Here)?;
+    fn give_back(
+        &mut self,
+        named: &Named,
+        by: &Reviewer,
+        from: From,
+        now: Now,
+    ) -> Result<Told, Refusal> {
+        let (no, id) = self.item(named, from)?;
         self.persons.desk.give_back(no, by, now)?;
         Ok(Told::GivenBack(id))
     }
@@ -191,12 +205,12 @@ impl Dispatch {
     /// Reads an item for somebody, who takes it first where a name is given.
     fn show(
         &mut self,
-        session: SessionNo,
+        looker: Looker,
         named: &Named,
         taker: Option<&Reviewer>,
         now: Now,
     ) -> Option<Result<Told, Refusal>> {
-        let no = match self.item(named, From::Here) {
+        let no = match self.item(named, looker.from) {
             Ok((no, _)) => no,
             Err(refusal) => return Some(Err(refusal)),
         };
@@ -209,7 +223,7 @@ impl Dispatch {
             return Some(Err(refusal));
         }
         let (tree, seq) = self.home(no);
-        self.ask(tree, seq, seq, 1, Pending::Show { no, session });
+        self.ask(tree, seq, seq, 1, Pending::Show { no, looker });
         None
     }
 
@@ -217,13 +231,16 @@ impl Dispatch {
     pub(super) fn shown_read(
         &mut self,
         no: TicketNo,
-        session: SessionNo,
+        looker: Looker,
         record: Option<Numbered>,
         now: Now,
     ) {
         let seen = self.persons.desk.seen(no, now);
         let read = record.and_then(|(_, body)| Passed::read(&body).ok());
         let told = match (seen, read) {
+            (Some(seen), Some(passed)) if looker.from == From::Elsewhere => {
+                self.cleared_sheet(passed, &seen, now)
+            }
             (Some(seen), Some(passed)) => {
                 let request = &passed.waiting.request;
                 let wanted = self.setup.review.forms.wanted(request);
@@ -238,7 +255,8 @@ impl Dispatch {
             (None, _) => Err(Refusal::Settled), // while it was read
             (Some(_), None) => Err(Refusal::Store),
         };
-        self.out.answers.push((session, Answer::Review(told)));
+        let answer = Answer::Review(told);
+        self.out.answers.push((looker.session, answer));
     }
 
     /// Somebody says what is to become of an item.

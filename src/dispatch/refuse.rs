@@ -4,6 +4,7 @@ use super::{Answer, Dispatch, MAX_VOLATILE, SessionNo};
 use crate::broker::{self, Delivery, Parcel, Retain};
 use crate::intake::{AckToken, Code, Refusal, Request, ReturnAddress};
 use crate::reply::{self, Reply};
+use crate::telemetry;
 
 impl Dispatch {
     /// Refuses from memory. The message is acknowledged when the broker has the refusal, so that
@@ -73,6 +74,8 @@ impl Dispatch {
 
     fn note(&mut self, refusal: &Refusal) {
         self.count("refused", refusal.code.word());
+        let refused = telemetry::Outcome::Refused(refusal.code);
+        self.meters.ended(telemetry::meters::INTAKE, refused);
         tracing::info!(
             request_id = refusal.id.as_deref(),
             rule = "intake",

@@ -98,6 +98,7 @@ impl Dispatch {
             return;
         };
         condition.degraded |= held.decision.degraded;
+        self.measure(held, &outcome, now);
         let (id, client) = (held.request.id.clone(), held.request.client.clone());
         let reply = Reply {
             id: Some(id.as_str().into()),
@@ -200,9 +201,14 @@ impl Dispatch {
 }
 
 impl Held {
+    /// Since it was accepted.
+    pub(super) fn age(&self, now: Now) -> std::time::Duration {
+        self.waited + now.mono.since(self.since)
+    }
+
     pub(super) fn timing(&self, first_token: Option<f64>, now: Now) -> Timing {
         let ms = |span: std::time::Duration| span.as_secs_f64() * 1000.0;
-        let total = self.waited + now.mono.since(self.since);
+        let total = self.age(now);
         let computing = self.started.map(|started| now.mono.since(started));
         Timing {
             queued: ms(total.saturating_sub(computing.unwrap_or_default())),

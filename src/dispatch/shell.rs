@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::governor::{Allowance, Appetite};
 use crate::service::{Pulse, Stop};
 use crate::spool::shell as spool;
+use crate::telemetry::reporter;
 use crate::{broker, engine, uplink};
 
 /// The longest that the task sleeps: the watchdog wants to hear from it.
@@ -86,6 +87,8 @@ pub struct Outlets {
     pub appetite: watch::Sender<Appetite>,
     /// To whoever decides what serves.
     pub heard: Outlet<Heard>,
+    /// To the reporter of figures, where there is one: the state of the line, and its own parcels.
+    pub tap: Option<mpsc::Sender<broker::Event>>,
 }
 
 /// A bounded channel, and what it did not take yet.
@@ -208,7 +211,10 @@ pub async fn run(
                 dispatch.on_drain();
             }
             event = inlets.broker.recv() => match event {
-                Some(event) => dispatch.on_broker(event, clock.now()),
+                Some(event) => {
+                    outlets.tap(&event);
+                    dispatch.on_broker(event, clock.now());
+                }
                 None => return End::Abandoned("the broker's connection"),
             },
             () = outlets.broker.has_room() => {}
@@ -227,6 +233,7 @@ pub async fn run(
             let Ok(event) = inlets.broker.try_recv() else {
                 break;
             };
+            outlets.tap(&event);
             dispatch.on_broker(event, clock.now());
         }
         let effects = dispatch.take_effects(clock.now());
@@ -237,6 +244,20 @@ pub async fn run(
 }
 
 impl Outlets {
+    /// Passes on what the reporter of figures waits for.
+    fn tap(&self, event: &broker::Event) {
+        let theirs = match event {
+            broker::Event::Up(_) | broker::Event::Down { .. } => true,
+            broker::Event::Delivered(id) | broker::Event::Undeliverable { parcel: id, .. } => {
+                reporter::is_ours(*id)
+            }
+            broker::Event::Deaf { .. } | broker::Event::Message(_) => false,
+        };
+        if theirs && let Some(tap) = &self.tap {
+            let _ = tap.try_send(event.clone()); // it has one parcel under way, and room for many
+        }
+    }
+
     fn carry_out(&mut self, effects: Effects, callers: &mut HashMap<SessionNo, Caller>) {
         for command in effects.spool {
             let _ = self.spool.send(command); // its thread is gone: so is its inlet, next turn

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::moves::Moving;
-use super::persons::Ruling;
+use super::persons::{Looker, Ruling};
 use super::{Dispatch, LAZY, SessionNo, post::Envelope};
 use crate::clock::{Mono, Now};
 use crate::intake::{AckToken, Code, Request};
@@ -91,7 +91,7 @@ pub(super) enum Pending {
     /// The record of a request that a person ruled on.
     Rule { no: TicketNo, ruling: Ruling },
     /// The record of an item that somebody looks at.
-    Show { no: TicketNo, session: SessionNo },
+    Show { no: TicketNo, looker: Looker },
     /// The record of an item that reviewers elsewhere are to see.
     Publish(TicketNo),
     /// A part of a timeline.
@@ -484,7 +484,7 @@ impl Dispatch {
             Pending::Expire(no) => self.expired_read(no, first(records), now),
             Pending::Errand(no) => self.errand_read(no, first(records), now),
             Pending::Rule { no, ruling } => self.ruled_read(no, ruling, first(records), now),
-            Pending::Show { no, session } => self.shown_read(no, session, first(records), now),
+            Pending::Show { no, looker } => self.shown_read(no, looker, first(records), now),
             Pending::Publish(no) => self.publish_read(no, first(records), now),
             Pending::Trace { draft, part } => self.trace_part(draft, part, &records),
             Pending::Latest { listing, tree } => self.latest_part(listing, tree, &records),

@@ -126,6 +126,11 @@ impl Topics {
         self.own("ota/state")
     }
 
+    /// Where figures go that are fresh, and those of an outage afterwards.
+    pub fn telemetry(&self) -> [String; 2] {
+        [self.own("telemetry/live"), self.own("telemetry/replay")]
+    }
+
     /// Where reviewers elsewhere are shown what waits for a person.
     pub fn review_item(&self) -> String {
         self.own("review/item")

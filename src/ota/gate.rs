@@ -42,7 +42,8 @@ impl Paper<'_> {
 
     fn sit(&self, launch: &Launch, stop: &Arc<AtomicBool>) -> Result<(Sitting, Book), ExamError> {
         let book = Book::of(self.package, self.variant);
-        let sitting = Sitting::open(launch, book.load(&self.options(), None))?;
+        let load = book.load(&self.options(), None);
+        let sitting = Sitting::open_sealed(launch, load, book.sealed())?;
         Ok((sitting.until(Arc::clone(stop)), book))
     }
 }

@@ -160,17 +160,17 @@ impl Desk {
     }
 
     /// The items behind a place, from the most urgent on.
-    pub fn list(&self, after: Option<Cursor>, max: usize, now: Now) -> Page {
+    pub fn list(&self, from: From, after: Option<Cursor>, max: usize, now: Now) -> Page {
         use std::ops::Bound::{Excluded, Unbounded};
         let max = max.clamp(1, MAX_PAGE);
-        let mut places = self
-            .order
-            .range((after.map_or(Unbounded, Excluded), Unbounded));
+        let shown = |item: &Item| from == From::Here || item.head.elsewhere == Elsewhere::Allowed;
+        let places = (self.order).range((after.map_or(Unbounded, Excluded), Unbounded));
+        let mut places = places.filter(|place| self.items.get(&place.no).is_some_and(shown));
         let page: Vec<_> = places.by_ref().take(max).collect();
         let items = page.iter().filter_map(|place| self.seen(place.no, now));
         Page {
             items: items.collect(),
-            total: self.items.len(),
+            total: self.items.values().filter(|item| shown(item)).count(),
             next: places.next().and(page.last().map(|place| **place)),
         }
     }

@@ -133,23 +133,31 @@ pub fn open(
     wanted: &Wanted,
     now: Now,
 ) -> Option<Vec<u8>> {
-    if cleared.clearance().ticket() != seen.head.no {
-        return None;
-    }
-    let escalation = cleared.escalation();
-    let sheet = Sheet {
-        row: Row::of(seen, now),
-        question: escalation.request.ask.text().to_owned(),
-        answer: Answer::of(wanted),
-        draft: (escalation.draft.as_ref()).map(|(source, it)| Draft::of(source, it)),
-        why: escalation.why.to_string(),
-    };
+    let sheet = sheet(cleared, seen, wanted, now)?;
     let wire = WireItem {
         v: VERSION,
         state: "open",
         sheet: &sheet,
     };
     Some(serde_json::to_vec(&wire).expect("texts and numbers always serialize"))
+}
+
+/// What a reviewer elsewhere sees of an item.
+pub fn sheet(
+    cleared: &Cleared<ToReviewers>,
+    seen: &Seen,
+    wanted: &Wanted,
+    now: Now,
+) -> Option<Sheet> {
+    let escalation = cleared.escalation();
+    let own = cleared.clearance().ticket() == seen.head.no;
+    own.then(|| Sheet {
+        row: Row::of(seen, now),
+        question: escalation.request.ask.text().to_owned(),
+        answer: Answer::of(wanted),
+        draft: (escalation.draft.as_ref()).map(|(source, it)| Draft::of(source, it)),
+        why: escalation.why.to_string(),
+    })
 }
 
 /// The message that an item waits no more.

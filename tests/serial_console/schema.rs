@@ -29,6 +29,16 @@ impl Schema {
         Self(serde_json::from_str(text).unwrap())
     }
 
+    /// Another one.
+    pub fn of(schema: Value) -> Self {
+        Self(schema)
+    }
+
+    /// Whether a value is of it.
+    pub fn holds(&self, value: &Value) -> Result<(), String> {
+        self.fits(&self.0, value)
+    }
+
     /// Whether a command has a form for its data.
     pub fn knows(&self, command: &str) -> bool {
         self.0["$defs"].get(command).is_some()

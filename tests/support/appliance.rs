@@ -60,7 +60,8 @@ impl Appliance {
             dir,
             &format!(
                 "[appliance]\nname = \"line-3\"\nstate_dir = \"{}\"\n\
-                 [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n[log]\nto = \"stderr\"\n",
+                 [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n[log]\nto = \"stderr\"\n\
+                 [panel]\nlisten = \"off\"\n",
                 state.display()
             ),
         );

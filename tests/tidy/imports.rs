@@ -10,7 +10,11 @@ const TIERS: &[(&[&str], &str)] = &[
     (&["fleet"], "the operator's tool, called by its own main"),
     (&["cli"], "the subcommands, called by the mains"),
     (&["appliance"], "the wiring: knows every stage"),
-    (&["console", "panel"], "show the appliance to people"),
+    (
+        &["panel"],
+        "shows the appliance on a page, by what the console knows",
+    ),
+    (&["console"], "shows the appliance to people"),
     (&["dispatch"], "drives the stages"),
     (
         &["uplink", "review", "telemetry"],

@@ -5,7 +5,8 @@ use super::source::{Source, words};
 /// Crates with a home, and the beginning of the paths that are it.
 const HOMES: &[(&str, &[&str])] = &[
     ("rumqttc", &["src/broker/mqtt"]),
-    ("tokio_rustls", &["src/broker/"]),
+    // One side of it connects, the other answers.
+    ("tokio_rustls", &["src/broker/", "src/panel/door.rs"]),
     ("rustls_native_certs", &["src/broker/"]),
     ("rumqttd", &["src/broker/embedded.rs"]),
     // Two clients with nothing in common: one carries questions, one fetches files.
@@ -13,6 +14,11 @@ const HOMES: &[(&str, &[&str])] = &[
         "reqwest",
         &["src/uplink/openai.rs", "src/ota/source/http.rs"],
     ),
+    ("axum", &["src/panel"]),
+    ("hyper", &["src/panel/"]),
+    ("hyper_util", &["src/panel/door.rs"]),
+    ("zstd", &["src/telemetry/batch.rs"]),
+    ("prometheus_client", &["src/panel/metrics.rs"]),
     ("httpdate", &["src/uplink/chat.rs"]),
     // Pinned for what it keeps out, named nowhere.
     ("idna_adapter", &["Cargo.toml"]),

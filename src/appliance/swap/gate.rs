@@ -48,6 +48,7 @@ pub(super) struct Job {
     pub(super) needs: u64,
     pub(super) planner: mpsc::Sender<planner::Order>,
     pub(super) processes: watch::Receiver<Processes>,
+    pub(super) launch: Launch,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -86,9 +87,8 @@ impl Job {
     }
 
     fn hold(&self, paper: &Paper<'_>, is_beside: bool) -> Result<GateEnd, ExamError> {
-        let launch = Launch::default();
-        let mut found = gate::examine(*paper, &launch, &self.stop)?;
-        let before = match self.before_on(paper, &launch) {
+        let mut found = gate::examine(*paper, &self.launch, &self.stop)?;
+        let before = match self.before_on(paper) {
             Err(ExamError::Stopped) => return Err(ExamError::Stopped),
             // What serves has its own troubles; the candidate may be their end.
             Err(_) | Ok(None) => self.recorded.clone(),
@@ -100,7 +100,7 @@ impl Job {
         let mut verdict = judge(&found);
         if is_beside && !verdict.passes() && passes_but_for_time(&found, &judge) {
             let rest = self.rest();
-            found.median_ms = gate::time_alone(*paper, &launch, &self.stop)?;
+            found.median_ms = gate::time_alone(*paper, &self.launch, &self.stop)?;
             drop(rest);
             verdict = judge(&found);
         }
@@ -121,7 +121,7 @@ impl Job {
     }
 
     /// What serves, on the candidate's items.
-    fn before_on(&self, paper: &Paper<'_>, launch: &Launch) -> Result<Option<Findings>, ExamError> {
+    fn before_on(&self, paper: &Paper<'_>) -> Result<Option<Findings>, ExamError> {
         let Some(package) = self.before_package() else {
             return Ok(None);
         };
@@ -134,7 +134,7 @@ impl Job {
             variant,
             gate: paper.gate,
         };
-        gate::examine(before, launch, &self.stop).map(Some)
+        gate::examine(before, &self.launch, &self.stop).map(Some)
     }
 
     fn before_package(&self) -> Option<Package> {

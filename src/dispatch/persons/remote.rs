@@ -19,7 +19,7 @@ use crate::dispatch::{Dispatch, Link, MAX_QUESTIONS, MAX_VOLATILE, Phase};
 use crate::intake::{MAX_CORRELATION_BYTES, Message};
 use crate::reply;
 use crate::review::desk::From;
-use crate::review::{ItemId, Named, remote};
+use crate::review::{ItemId, Named, Refusal, Seen, Told, remote};
 use crate::router::{Cleared, Escalation, RemoteReviewPort, ToReviewers};
 use crate::spool::Numbered;
 use crate::spool::forms::Passed;
@@ -106,13 +106,7 @@ impl Dispatch {
             }
             return;
         };
-        let draft = passed.draft.as_ref();
-        let escalation = Escalation {
-            ticket: passed.waiting.no,
-            request: passed.waiting.request,
-            draft: draft.map(|draft| (draft.source.clone(), draft.completion.clone())),
-            why: passed.why,
-        };
+        let escalation = escalation(passed);
         match self.setup.router.policy.clear_for_reviewers(escalation) {
             Ok(cleared) => Board {
                 dispatch: self,
@@ -121,6 +115,28 @@ impl Dispatch {
             .publish(cleared),
             Err(_) => self.count("review", "not cleared"),
         }
+    }
+
+    /// What somebody sees of an item who is not at the appliance: nothing but what the policy cleared
+    /// for reviewers. What it did not clear does not exist for them.
+    pub(super) fn cleared_sheet(
+        &mut self,
+        passed: Passed,
+        seen: &Seen,
+        now: Now,
+    ) -> Result<Told, Refusal> {
+        let policy = &self.setup.router.policy;
+        let cleared = policy.clear_for_reviewers(escalation(passed));
+        let Ok(cleared) = cleared else {
+            self.count("review", "not cleared");
+            return Err(Refusal::Unknown);
+        };
+        let request = &cleared.escalation().request;
+        let wanted = self.setup.review.forms.wanted(request);
+        let sheet = remote::sheet(&cleared, seen, &wanted, now);
+        sheet
+            .map(|it| Told::Sheet(Box::new(it)))
+            .ok_or(Refusal::Unknown)
     }
 
     /// An item waits no more.
@@ -207,5 +223,15 @@ impl Dispatch {
             retain: Retain::No,
         }));
         id
+    }
+}
+
+/// What is to be cleared of a record.
+fn escalation(passed: Passed) -> Escalation {
+    Escalation {
+        ticket: passed.waiting.no,
+        request: passed.waiting.request,
+        draft: passed.draft.map(|it| (it.source, it.completion)),
+        why: passed.why,
     }
 }

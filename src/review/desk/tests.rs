@@ -51,7 +51,7 @@ fn the_most_urgent_comes_first_and_within_one_priority_the_oldest() {
     desk.put(head(2, Priority::Normal, 8));
     desk.put(head(3, Priority::High, 9));
     desk.put(head(4, Priority::Normal, 2));
-    let page = desk.list(None, MAX_PAGE, at(9));
+    let page = desk.list(From::Here, None, MAX_PAGE, at(9));
     assert_eq!(numbers(&page), [3, 4, 2, 1]);
     assert_eq!((page.total, page.next), (4, None));
 }
@@ -62,14 +62,14 @@ fn pages_join_into_the_list_though_items_come_and_go_between_them() {
     for no in 0..10 {
         desk.put(head(no, Priority::Normal, no));
     }
-    let first = desk.list(None, 4, at(20));
+    let first = desk.list(From::Here, None, 4, at(20));
     let again: Cursor = first.next.unwrap().to_string().parse().unwrap();
     assert_eq!(Some(again), first.next);
     desk.remove(TicketNo(3)); // the one that the cursor stands on
     desk.put(head(11, Priority::High, 19));
-    let second = desk.list(first.next, 4, at(20));
+    let second = desk.list(From::Here, first.next, 4, at(20));
     assert_eq!(numbers(&second), [4, 5, 6, 7]);
-    let third = desk.list(second.next, 4, at(20));
+    let third = desk.list(From::Here, second.next, 4, at(20));
     assert_eq!(numbers(&third), [8, 9]);
     assert_eq!(third.next, None);
 }
@@ -253,7 +253,7 @@ fn check(desk: &Desk, model: &mut Model, now: Now) {
     let mut listed = Vec::new();
     let mut after = None;
     loop {
-        let page = desk.list(after, 2, now);
+        let page = desk.list(From::Here, after, 2, now);
         assert_eq!(page.total, model.0.len());
         after = page.next;
         listed.extend(page.items);

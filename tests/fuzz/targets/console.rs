@@ -56,7 +56,7 @@ async fn answer(mut asked: mpsc::Receiver<Inquirer>) {
             Inquiry::Trace(_) | Inquiry::Learned(_) => Answer::Trace(Vec::new()),
             Inquiry::Latest(_) => Answer::Latest(Latest::default()),
             Inquiry::Maintenance(_) => Answer::Maintenance(Maintenance { on: false, open: 0 }),
-            Inquiry::Review(_) => Answer::Review(Err(Refusal::Settled)),
+            Inquiry::Review(_) | Inquiry::ReviewElsewhere(_) => Answer::Review(Err(Refusal::Settled)),
         };
         let _ = caller.answer.send(answer);
     }
