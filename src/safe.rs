@@ -103,7 +103,13 @@ impl From<SafeError> for std::io::Error {
     fn from(error: SafeError) -> Self {
         match error {
             SafeError::Io(error) => error,
-            other => Self::new(std::io::ErrorKind::InvalidData, other.to_string()),
+            SafeError::NotSealed
+            | SafeError::Version(_)
+            | SafeError::Header
+            | SafeError::Length { .. }
+            | SafeError::Other
+            | SafeError::Broken(_)
+            | SafeError::NoRandom => Self::new(std::io::ErrorKind::InvalidData, error.to_string()),
         }
     }
 }

@@ -152,6 +152,10 @@ enum State {
 
 /// A session.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is so or not, on its own"
+)]
 pub struct Session {
     manner: Manner,
     login: Login,

@@ -117,14 +117,12 @@ impl Sealed {
 
     /// A file's plain bytes, and how many there are.
     pub(super) fn open(&self, folder: &Path, path: &FilePath) -> io::Result<(Plain, u64)> {
-        match self.get(path) {
-            Some(file) => Ok((Plain::Opened(Box::new(file.reader()?)), file.bytes)),
-            None => {
-                let file = folder::open(&folder.join(path.as_str()))?;
-                let bytes = file.metadata()?.len();
-                Ok((Plain::AsItIs(file), bytes))
-            }
+        if let Some(file) = self.get(path) {
+            return Ok((Plain::Opened(Box::new(file.reader()?)), file.bytes));
         }
+        let file = folder::open(&folder.join(path.as_str()))?;
+        let bytes = file.metadata()?.len();
+        Ok((Plain::AsItIs(file), bytes))
     }
 }
 
