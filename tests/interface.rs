@@ -1,4 +1,4 @@
-//! The AsyncAPI document and its schemas say what the service does: its examples are put to it, and
+//! The `AsyncAPI` document and its schemas say what the service does: its examples are put to it, and
 //! what comes back is held against them.
 
 #![allow(clippy::unwrap_used, missing_docs)]

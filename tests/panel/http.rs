@@ -83,7 +83,7 @@ impl Http {
     }
 
     pub fn with(self, what: &str, lines: &[&str], body: &str) -> Answer {
-        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let lines = [lines, &[""]].concat().join("\r\n");
         let length = body.len();
         let head = format!("{what} HTTP/1.1\r\n{lines}Content-Length: {length}\r\n");
         self.raw(format!("{head}Connection: close\r\n\r\n{body}").as_bytes())
