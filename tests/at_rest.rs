@@ -426,6 +426,7 @@ fn an_engine_with_an_encrypted_model_cannot_be_dumped_and_no_other_is_kept_from_
         arguments: (words.iter().map(|it| (*it).to_owned()))
             .chain([program.display().to_string(), SUBCOMMAND.into()])
             .collect(),
+        group: None,
     };
     let options = exam::options(512);
     let key = DeviceKey::read(&KEY).unwrap();
@@ -456,6 +457,7 @@ fn an_engine_of_ones_own_opens_an_encrypted_package_the_same_way() {
     let launch = Launch {
         program: env!("CARGO_BIN_EXE_lineside").into(),
         arguments: vec![SUBCOMMAND.into()],
+        group: None,
     };
     let asked = |package: &Package| {
         let (variant, _) = package.variants().next().unwrap();

@@ -23,7 +23,7 @@ use lineside::engine::protocol::{
 };
 use lineside::engine::supervise::{ActiveModel, Succession, Supervisor, Wanted};
 use lineside::engine::worker::BEAT;
-use lineside::engine::{Command, Completion, Event, Fault, Job, Report, State, memo};
+use lineside::engine::{Command, Completion, Event, Fault, Job, LoadNo, Report, State, memo};
 use lineside::intake::{
     Ask, Classification, Client, Detail, Digest, Late, Priority, Request, RequestId, ReturnAddress,
     Stream,
@@ -283,6 +283,7 @@ fn model_in(folder: &Path) -> Wanted {
         },
         draft: None,
         succession: Succession::Beside,
+        load: LoadNo(1),
     }))
 }
 

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use site::{Site, Stream, named};
+use site::{Site, Stream};
 
 /// Its engine aborts over this: no number of that kind is below zero.
 const CRASHES: (&str, usize, [u8; 4]) = ("attention.layer_norm_rms_epsilon", 4, [0, 0, 0x80, 0xbf]);

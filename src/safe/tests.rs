@@ -5,6 +5,7 @@
     reason = "the numbers of these tests are small"
 )]
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -267,12 +268,15 @@ fn what_is_no_sealed_file_is_told_apart() {
 #[test]
 fn a_device_key_is_its_bytes_or_their_hexadecimal_and_is_never_shown() {
     let bytes: Vec<u8> = (0..32).collect();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in &bytes {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     let key = DeviceKey::read(&bytes).unwrap();
     assert_eq!(DeviceKey::read(hex.as_bytes()), Some(key.clone()));
     let line = format!("{}\n", hex.to_uppercase());
     assert_eq!(DeviceKey::read(line.as_bytes()), Some(key.clone()));
-    for wrong in [&bytes[..31], b"", hex[..63].as_bytes(), &[b'x'; 64][..]] {
+    for wrong in [&bytes[..31], b"", &hex.as_bytes()[..63], &[b'x'; 64][..]] {
         assert_eq!(DeviceKey::read(wrong), None);
     }
     assert_eq!(format!("{key:?}"), "DeviceKey(…)");
@@ -408,7 +412,9 @@ fn lies_in_memory(negative: &[u8]) -> bool {
 #[test]
 fn of_a_key_that_is_dropped_nothing_is_left_in_memory() {
     // A key of this test's own, which is nowhere written down in the positive.
-    let negative: Vec<u8> = (0..32).map(|at| (at * 73 + 29) as u8 ^ 0x5A).collect();
+    let negative: Vec<u8> = (0..32_u8)
+        .map(|at| at.wrapping_mul(73).wrapping_add(29) ^ 0x5A)
+        .collect();
     let read = || {
         let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
         for (byte, not) in bytes.iter_mut().zip(&negative) {
@@ -457,6 +463,10 @@ fn negative_of_file_key(device: &[u8], salt: &[u8], sha256: &[u8]) -> Vec<u8> {
 }
 
 #[inline(never)]
+#[allow(
+    clippy::large_stack_arrays,
+    reason = "it is the stack that is to be overwritten"
+)]
 fn clean_stack() {
     let mut over = [1_u8; 1 << 16];
     zeroize::Zeroize::zeroize(&mut over);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lineside::engine::{Command, Completion, Event, Fault, FreeChoice, Job, Model, State};
+use lineside::engine::{Command, Completion, Event, Fault, FreeChoice, Job, LoadNo, Model, State};
 use lineside::intake::{Classification, Code};
 use lineside::ticket::TicketNo;
 
