@@ -115,10 +115,10 @@ async fn whatever_is_wrong_with_a_package_the_last_good_one_serves_and_nothing_i
     let listed = site.appliance.told("models", &["list"]);
     let listed = String::from_utf8(listed.stdout).unwrap();
     for line in [
-        "served        factory-triage 10",
+        "served      factory-triage 10",
         "factory-triage-3   before",
         "factory-triage-10  serving",
-        "factory-triage-4   taken back",
+        "factory-triage-4   taken_back",
     ] {
         assert!(listed.contains(line), "{line}:\n{listed}");
     }

@@ -417,10 +417,12 @@ fn standings(air: &Value) -> String {
     let mut sheet = Sheet::default();
     let words = match text(&course["state"]).as_str() {
         "idle" => "nothing is on its way".into(),
-        state => format!("{} {}", text(&course["package"]), state.replace('_', " ")),
+        state => format!("{} {state}", text(&course["package"])),
     };
-    sheet.row("over the air", words);
-    sheet.told("because", &course["reason"]);
+    sheet.row("on its way", words);
+    if let (Some(reason), Some(code)) = (course["reason"].as_str(), course["code"].as_str()) {
+        sheet.row("because", format!("{} ({code})", clean(reason)));
+    }
     if let Some(good) = course["good"].as_array() {
         let (good, most) = (number(&good[0]), number(&good[1]));
         let minutes = |at: usize| number(&course["served_ms"][at]) / 60_000;
@@ -446,7 +448,7 @@ fn standings(air: &Value) -> String {
             let why = it["reason"].as_str().map(clean);
             vec![
                 text(&it["package"]),
-                text(&it["standing"]).replace('_', " "),
+                text(&it["standing"]),
                 why.or(gate).unwrap_or_default(),
             ]
         })
