@@ -12,6 +12,7 @@ mod board;
 mod colour;
 mod heat;
 mod layout;
+mod models;
 pub mod packages;
 mod people;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub fn page(command: &str, call: &Value, data: &Value) -> String {
         "explain" => answers::explain(data),
         "review" => people::review(data),
         "learned" => people::learned(data),
-        "models" => answers::models(data),
+        "models" => models::told(data),
         "ota" => packages::told(data),
         "broker" => answers::broker(data),
         "uplink" => answers::uplink(data),

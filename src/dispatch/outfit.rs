@@ -13,7 +13,7 @@
 use super::{Dispatch, Phase, engine};
 use crate::clock::Now;
 use crate::engine::{Completion, Fault, LoadEnd, LoadNo, Standing};
-use crate::governor::{Level, Taken};
+use crate::governor::{Cause, Level, Taken};
 use crate::intake::{Code, Request};
 use crate::ota::course::Answer;
 use crate::reply::Source;
@@ -262,7 +262,8 @@ impl Dispatch {
 
     /// The governor stops the engine, or lets it go on.
     pub(super) fn hear_heat(&mut self) {
-        let is_hot = self.allowance.taken == Taken::Nobody;
+        let is_shut = self.allowance.taken == Taken::Nobody;
+        let is_hot = is_shut && self.allowance.cause == Some(Cause::Heat);
         if is_hot != self.worn.is_hot {
             self.worn.is_hot = is_hot;
             self.out.heard.push(Heard::Hot(is_hot));

@@ -108,8 +108,7 @@ impl Job {
         let (right, of) = found.overall();
         tracing::info!(
             package = %self.package,
-            count = right,
-            items = of,
+            outcome = format!("{right} of {of} right"),
             reason = missed.join("; "),
             "the gate has run"
         );
