@@ -74,6 +74,9 @@ pub struct Probe {
     pub item: usize,
     /// The question.
     pub request: Request,
+    /// Only if something was computed since the last one: an engine that nobody needs is to be ended,
+    /// and not to be started for this.
+    pub after_work: bool,
 }
 
 /// The ticket of a probe: no request has it.
@@ -93,6 +96,8 @@ pub(super) struct Worn {
     is_hot: bool,
     /// The probe under way.
     probe: Option<(LoadNo, usize)>,
+    /// Something was computed since the last one.
+    worked: bool,
 }
 
 /// What was worn before: its load's last answers may still come.
@@ -218,6 +223,7 @@ impl Dispatch {
     }
 
     fn hear(&mut self, load: LoadNo, answer: Answer) {
+        self.worn.worked = true;
         if load != LoadNo::default() {
             self.out.heard.push(Heard::Answer(load, answer));
         }
@@ -229,17 +235,20 @@ impl Dispatch {
             load,
             item,
             request,
+            after_work,
         } = probe;
         let is_idle = matches!(self.engine.state, engine::State::Ready { .. })
             && (self.engine.running, self.engine.queued) == (0, 0)
             && self.phase == Phase::Serving
-            && self.allowance.state == Level::Nominal;
+            && self.allowance.state == Level::Nominal
+            && (self.worn.worked || !after_work);
         if !is_idle || self.worn.probe.is_some() || load != self.worn.load {
             let text = None;
             self.out.heard.push(Heard::Mark { load, item, text });
             return;
         }
         self.worn.probe = Some((load, item));
+        self.worn.worked = false;
         self.out.engine.push(engine::Command::Start(engine::Job {
             ticket: PROBE,
             due: now.mono.after(request.deadline),

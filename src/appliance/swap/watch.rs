@@ -119,6 +119,7 @@ impl Pilot {
                 load,
                 item,
                 request,
+                after_work: self.settings.engine.unload_after_idle.is_some(),
             };
             let _ = self.probes.try_send(probe); // it is asked in another round
         }
