@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "redaction/world.rs"]
+#[allow(dead_code, reason = "others use it, too")]
 mod world;
 
 use lineside::engine::{self, Fault};

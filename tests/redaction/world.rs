@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use lineside::broker::{self, Parcel, Session};
 use lineside::clock::{Mono, Now, Wall};
-use lineside::dispatch::{Answer, Dispatch, Inquiry, Patience, Recovered, SessionNo, Setup};
+use lineside::dispatch::{
+    Answer, Dispatch, Heard, Inquiry, Outfit, Patience, Probe, Recovered, SessionNo, Setup,
+};
 use lineside::engine::{self, Completion, Fault, Model};
 use lineside::intake::{Classification, DeadlineLimits, GateLimits, Limits, Message, Topics};
 use lineside::router::Router;
@@ -37,6 +39,8 @@ pub(crate) struct Told {
     pub(crate) parcels: Vec<Parcel>,
     /// All that went to a model elsewhere.
     pub(crate) errands: Vec<String>,
+    /// What whoever decides what serves heard.
+    pub(crate) heard: Vec<Heard>,
 }
 
 impl Told {
@@ -144,7 +148,12 @@ impl World {
     }
 
     pub(crate) fn complete_with(&mut self, text: &str, confidence: f32) {
-        self.end(Ok(Completion {
+        self.complete_under(engine::LoadNo(1), text, confidence);
+    }
+
+    /// An answer that was computed under this load.
+    pub(crate) fn complete_under(&mut self, load: engine::LoadNo, text: &str, confidence: f32) {
+        let result = Ok(Completion {
             text: text.into(),
             confidence,
             model: Model {
@@ -156,7 +165,27 @@ impl World {
             },
             first_token_ms: 1.0,
             ..Completion::default()
-        }));
+        });
+        self.end_under(load, result);
+    }
+
+    /// Something goes with a load.
+    pub(crate) fn outfit(&mut self, outfit: Outfit) {
+        self.dispatch.on_outfit(outfit);
+        self.settle_down();
+    }
+
+    /// A load serves, or does not.
+    pub(crate) fn load(&mut self, load: engine::LoadNo, end: engine::LoadEnd) {
+        let event = engine::Event::Load { load, end };
+        self.dispatch.on_engine(event, self.now);
+        self.settle_down();
+    }
+
+    /// The watch wants to know.
+    pub(crate) fn probe(&mut self, probe: Probe) {
+        self.dispatch.on_probe(probe, self.now);
+        self.settle_down();
     }
 
     /// Upstreams that can be asked.
@@ -213,8 +242,11 @@ impl World {
     }
 
     fn end(&mut self, result: Result<Completion, Fault>) {
+        self.end_under(engine::LoadNo(1), result);
+    }
+
+    fn end_under(&mut self, load: engine::LoadNo, result: Result<Completion, Fault>) {
         let ticket = self.running.pop().expect("a job in the engine");
-        let load = engine::LoadNo(1);
         let event = engine::Event::Ended {
             ticket,
             result,
@@ -279,6 +311,7 @@ impl World {
             if effects.is_empty() {
                 return;
             }
+            self.told.heard.extend(effects.heard);
             for (_, answer) in effects.answers {
                 self.answered(answer);
             }

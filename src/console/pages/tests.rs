@@ -6,7 +6,7 @@ use crate::console::words;
 
 /// What a program is told and a person is not, or in another form: moments, sizes, and what another
 /// word of the page says already.
-const OTHERWISE: [&str; 32] = [
+const OTHERWISE: [&str; 33] = [
     "at_ms",
     "looked_ms",
     "next_ms",
