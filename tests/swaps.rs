@@ -236,6 +236,26 @@ async fn a_kill_in_each_state_of_a_swap_leaves_a_package_that_serves_and_the_swa
     assert_eq!((ledger.lost, ledger.twice), (0, 0), "{ledger:?}");
 }
 
+/// One that fits this device in no variant is not even fetched, and the reason has the numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_does_not_fit_into_memory_is_not_brought_and_the_reason_has_the_numbers() {
+    let mut site = Site::new("");
+    site.appliance.start();
+    site.until_serving("factory-triage-2");
+    site.appliance.stop();
+    let budget = "[governor]\nmemory_budget_bytes = 16777216\n";
+    std::fs::write(site.appliance.dir.join("conf.d/small.toml"), budget).unwrap();
+    site.appliance.start();
+    site.lay_out(3, |_| {});
+    let told = site.appliance.told("ota", &["check"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("nothing_fits"), "{told}");
+    assert!(told.contains("16.0 MiB are there"), "{told}");
+    assert_eq!(site.course()["state"], "idle");
+    let packages = site.appliance.dir.join("state/models/packages");
+    assert_eq!(std::fs::read_dir(packages).unwrap().count(), 0);
+}
+
 /// What is told on the topic is retained, and the same as the command says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topic_says_where_packages_stand() {

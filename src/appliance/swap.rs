@@ -355,6 +355,9 @@ impl Pilot {
                 self.watch();
                 let released = self.on(|course| course.on_tick(now));
                 self.carry_out(released);
+                // What a trial has counted by now.
+                let course = self.helm.course().report();
+                self.sight.send_modify(|sight| sight.course = course);
                 return self.show();
             }
         };

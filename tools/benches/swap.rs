@@ -263,7 +263,9 @@ fn gap(seen: &Seen, marks: &Marks) -> Duration {
         .filter(|at| (from..to).contains(at))
         .collect();
     let gaps = inside.windows(2).map(|two| two[1].saturating_sub(two[0]));
-    gaps.max().unwrap_or(to.saturating_sub(from)).saturating_sub(PACE)
+    gaps.max()
+        .unwrap_or(to.saturating_sub(from))
+        .saturating_sub(PACE)
 }
 
 fn told(seen: &Seen) -> serde_json::Value {
