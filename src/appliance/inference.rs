@@ -78,7 +78,14 @@ pub(super) fn start(
         outfits,
         orders,
     } = ways;
-    let (say, wanted) = watch::channel(Wanted::Coming);
+    // Where nothing can come, that is said at once.
+    let first = match (&settings.model_package, &settings.ota) {
+        (None, None) => Wanted::Nothing {
+            why: planner::NO_PACKAGE.into(),
+        },
+        (Some(_), _) | (None, Some(_)) => Wanted::Coming,
+    };
+    let (say, wanted) = watch::channel(first);
     let (allow, allowance) = watch::channel(None);
     let (processes, watched) = watch::channel(Processes::default());
     let (replans, asked_for) = mpsc::channel(REPLANS);

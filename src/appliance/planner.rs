@@ -36,6 +36,9 @@ use crate::package::{Package, Variant};
 use crate::review::Forms;
 use crate::uplink::Briefs;
 
+/// Why nothing is served where there is nothing to serve.
+pub(super) const NO_PACKAGE: &str = "no model package is set";
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -199,7 +202,7 @@ impl Planner {
         };
         let Some(folder) = self.serve.folder.clone() else {
             self.plan = None;
-            return nothing("no model package is set".into());
+            return nothing(NO_PACKAGE.into());
         };
         match found_good(&folder, &self.settings, &board) {
             Ok(found) => self.dress(found, cause, &board),

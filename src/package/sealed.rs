@@ -1,6 +1,6 @@
 //! Files of a package that lie sealed: the models and the adapter, where the site wants it so.
 //!
-//! `model.gguf` then lies as `model.gguf.sealed`, in the form of the [`safe`](crate::safe). Only these
+//! `model.gguf` then lies as `model.gguf.sealed`, in the form of the [`safe`]. Only these
 //! are: they are what a package is worth, and only the engine needs them, as files. The manifest with
 //! the prompts, grammars, schemas and the gate suite stay plain: people and tools look into them, and
 //! every device that is asked shows what they say. So does what an engine has computed of the package's
