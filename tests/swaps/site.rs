@@ -80,18 +80,10 @@ impl Site {
     /// Publishes a package that is as the bundled one but for this, for everybody, and has it looked
     /// for.
     pub(crate) fn publish(&mut self, seq: u64, change: impl FnOnce(&mut Variation)) {
-        self.lay_out(seq, change);
-        self.check();
-    }
-
-    /// The same, and nobody looks for it yet.
-    pub(crate) fn lay_out(&mut self, seq: u64, change: impl FnOnce(&mut Variation)) {
         let mut made = Variation::new(&self.made, seq);
         change(&mut made);
         self.publisher.package(&made.package(), CHUNK_BYTES);
-        let rollout = Rollout::new(RING, NAME, seq, 1000).unwrap();
-        self.publisher.open(RING, &rollout);
-        self.publisher.publish();
+        self.open(seq);
     }
 
     /// The ring is to run this.
