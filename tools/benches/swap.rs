@@ -3,7 +3,7 @@
 //!
 //! | Figure | What |
 //! | --- | --- |
-//! | gap | around a switch, the longest time without an answer, less the device's own pace; the median and the worst over all switches |
+//! | gap | around a switch, the longest time without an answer, less the device's own pace; the median and the worst over all switches. With memory for one engine the gate's pause is part of it |
 //! | latency | of a request, median and 99 %: with nothing under way, during the gate, around the switch, and after the commit |
 //! | memory | of the service and its engines together: while nothing is under way, and at most during a swap |
 //! | lost | requests without an answer |
@@ -258,11 +258,9 @@ fn gap(seen: &Seen, marks: &Marks) -> Duration {
     );
     let mut ends: Vec<_> = (seen.answered.iter().map(|(asked, took)| *asked + *took)).collect();
     ends.sort_unstable();
-    let inside: Vec<_> = ends
-        .into_iter()
-        .filter(|at| (from..to).contains(at))
-        .collect();
-    let gaps = inside.windows(2).map(|two| two[1].saturating_sub(two[0]));
+    // One that begins before, with the pause of the gate, counts whole.
+    let inside = ends.windows(2).filter(|two| (from..to).contains(&two[1]));
+    let gaps = inside.map(|two| two[1].saturating_sub(two[0]));
     gaps.max()
         .unwrap_or(to.saturating_sub(from))
         .saturating_sub(PACE)
