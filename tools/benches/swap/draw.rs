@@ -7,7 +7,7 @@ use super::{Answered, Marks};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 56.0;
+const LEFT: f64 = 76.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 36.0;
 /// Latencies are drawn on a logarithmic scale between these, in milliseconds.
