@@ -51,7 +51,7 @@ impl Air {
                 over: None,
             });
         };
-        let inlet = Inlet::new();
+        let inlet = Inlet::new(&opened);
         let ties = Ties {
             journal: opened.journal.clone(),
             holding: Arc::clone(&inlet.holding),

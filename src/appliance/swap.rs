@@ -40,8 +40,8 @@ use crate::engine::process::{Launch, Processes};
 use crate::engine::{LoadEnd, LoadNo};
 use crate::governor::memory::Board;
 use crate::ota::course::{
-    Course, Effect, GateEnd, Helm, Named, No, Order, Refusal, Released, Ring, Sight, Terms, Wheel,
-    WheelError, Wish,
+    Course, Effect, GateEnd, Helm, Memory, Named, No, Order, Refusal, Released, Ring, Sight,
+    TakenBack, Terms, Wheel, WheelError, Wish,
 };
 use crate::ota::desk;
 use crate::ota::disk::Folder;
@@ -85,6 +85,14 @@ pub(super) struct Holding {
     pub(super) held: Vec<PackageId>,
     /// What is not tried again, and why.
     pub(super) taken_back: Vec<(Digest, String)>,
+}
+
+impl Holding {
+    fn learn(&mut self, memory: &Memory) {
+        let reason = |it: &TakenBack| (it.package.digest, it.reason.clone());
+        self.taken_back = memory.taken_back.iter().map(reason).collect();
+        self.held = memory.held();
+    }
 }
 
 /// The course, as it was found at the start.
@@ -172,7 +180,14 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
-    pub(super) fn new() -> Self {
+    /// What is held is known before there is a keeper that could let go of it.
+    pub(super) fn new(opened: &Opened) -> Self {
+        let mut holding = Holding::default();
+        if let Ok((helm, _)) = &opened.helm {
+            let memory = helm.course().memory();
+            holding.current = memory.committed().map(|it| it.id.clone());
+            holding.learn(memory);
+        }
         let (inputs, inbox) = mpsc::channel(CHANNEL);
         let (orders, order_inbox) = mpsc::channel(1);
         Self {
@@ -180,7 +195,7 @@ impl Inlet {
             inbox,
             orders,
             order_inbox,
-            holding: Arc::default(),
+            holding: Arc::new(Mutex::new(holding)),
             sight: latest::channel(Sight::default()),
         }
     }
@@ -418,6 +433,9 @@ impl Pilot {
             }
             self.trouble = trouble;
         }
+        if !effects.is_empty() || self.trouble.is_some() {
+            self.hold();
+        }
         for effect in effects {
             match effect {
                 Effect::Gate {
@@ -431,23 +449,26 @@ impl Pilot {
                     package,
                     is_trial,
                 } => self.serve(no, package.as_ref(), is_trial),
-                Effect::Settle { current, held } => {
-                    let memory = self.helm.course().memory();
-                    let taken_back = memory.taken_back.iter();
-                    let taken_back = taken_back.map(|it| (it.package.digest, it.reason.clone()));
-                    let taken_back = taken_back.collect();
-                    *self.holding() = Holding {
-                        current,
-                        held,
-                        taken_back,
-                    };
-                }
+                Effect::Settle { current, .. } => self.holding().current = current,
                 Effect::Tell(report) => {
                     self.log(&report);
                     self.look_around();
                     self.show();
                 }
             }
+        }
+    }
+
+    /// The keeper knows what stays and what is not tried again. While the journal cannot be written,
+    /// nothing is let go of.
+    fn hold(&self) {
+        let mut holding = self.holding();
+        let before = std::mem::take(&mut holding.held);
+        holding.learn(self.helm.course().memory());
+        if self.trouble.is_some() {
+            holding.held.extend(before);
+            holding.held.sort();
+            holding.held.dedup();
         }
     }
 
