@@ -138,7 +138,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
-    let house = House::new(&settings, log, ender.clone());
+    let house = House::new(&settings, log, ender.clone(), reins.processes.clone());
     let counter = Counter::new(inquiries, house, swaps.desk);
     let ends = (store.shelf, broker_commands.clone());
     let (surfaces, tap) = Surfaces::open(&settings, &counter, &meters, ends, clock)?;

@@ -40,10 +40,13 @@ pub mod stockroom;
 pub mod supervise;
 mod talk;
 mod trial;
+pub mod vitals;
 mod wording;
 pub mod worker;
 
 pub use protocol::{Finish, FreeChoice};
+
+use serde::Serialize;
 
 use crate::clock::Mono;
 use crate::intake::{Code, Request};
@@ -181,14 +184,18 @@ pub struct Model {
 }
 
 /// How a model came to serve here: what makes two devices of a fleet differ.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The variant that was taken for this board.
     pub variant: String,
+    /// What kind of board this is.
+    pub board: String,
     /// The ring of roll-outs that the device belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<String>,
     /// Of its gate on this device: items that were right, and how many there were. None where it was
     /// set by hand, or has no suite.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<(usize, usize)>,
 }
 

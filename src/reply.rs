@@ -190,6 +190,9 @@ enum WireModel<'a> {
         prompt_version: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         variant: Option<&'a str>,
+        /// What kind of board the device is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        board: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         ring: Option<&'a str>,
         /// Of its gate on the device: items that were right, and how many there were.
@@ -388,6 +391,7 @@ impl<'a> WireModel<'a> {
                     digest: &model.digest,
                     prompt_version: &model.prompt_version,
                     variant: standing.map(|it| it.variant.as_str()),
+                    board: standing.map(|it| it.board.as_str()),
                     ring: standing.and_then(|it| it.ring.as_deref()),
                     gate: standing.and_then(|it| it.gate),
                 })

@@ -145,35 +145,6 @@ fn fetched(appliance: &Appliance) -> String {
     folder.as_str().unwrap().to_owned()
 }
 
-/// The engine of an appliance.
-fn engine(appliance: &Appliance) -> Pid {
-    let begun = Instant::now();
-    loop {
-        let service = appliance.pid().as_raw_nonzero();
-        let tasks = fs::read_dir(format!("/proc/{service}/task"))
-            .unwrap()
-            .flatten();
-        let children = tasks.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
-        let all: Vec<i32> = children
-            .flat_map(|it| {
-                it.split_whitespace()
-                    .filter_map(|no| no.parse().ok())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        let is_engine = |no: &&i32| {
-            let line = fs::read(format!("/proc/{no}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0)
-                .any(|word| word == SUBCOMMAND.as_bytes())
-        };
-        if let Some(no) = all.iter().find(is_engine) {
-            return Pid::from_raw(*no).unwrap();
-        }
-        assert!(begun.elapsed() < PATIENCE, "no engine");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 const INPUTS: [&str; 6] = [
     "spindle vibration 9.3 mm/s",
     "CNC-07 spindle vibration 9.8 mm/s rising",
@@ -235,12 +206,12 @@ fn an_encrypted_package_comes_serves_the_same_answers_and_leaves_no_weight_on_th
     let told = answers(&sealed, "first");
     assert_eq!(told, answers(&plain, "first"));
     // A new process for it is opened the same way.
-    kill_process(engine(&sealed), Signal::KILL).unwrap();
+    kill_process(sealed.engine_pid(), Signal::KILL).unwrap();
     sealed.until(|status| status["engine"] == "ready" && status["engine_crashes"] != 0);
     assert_eq!(answers(&sealed, "second"), told);
     assert_eq!(with_weights(&sealed.dir), Vec::<PathBuf>::new());
     // Once it is loaded, the engine holds no file with them.
-    let files = fs::read_dir(format!("/proc/{}/fd", engine(&sealed).as_raw_nonzero())).unwrap();
+    let files = fs::read_dir(format!("/proc/{}/fd", sealed.engine_pid().as_raw_nonzero())).unwrap();
     let links = files
         .flatten()
         .filter_map(|it| fs::read_link(it.path()).ok());
@@ -353,14 +324,14 @@ fn no_core_dump_has_weights_in_it_or_the_key() {
         serve(appliance, &folder);
         appliance.launch();
         ready(appliance);
-        assert_eq!(core_limit(engine(appliance)), "0 0");
+        assert_eq!(core_limit(appliance.engine_pid()), "0 0");
     }
     assert_eq!(core_limit(sealed.pid()), "0 0");
     if !writes_cores() {
         return; // the limits above, and that it cannot be dumped, are all that can be seen here
     }
     // What a core of an engine would have in it, were it not for the limit.
-    let lifted = abort(engine(&plain));
+    let lifted = abort(plain.engine_pid());
     plain.until(|status| status["engine"] == "ready" && status["engine_crashes"] == 1);
     let left = cores(&plain.dir);
     assert_eq!(left.is_empty(), !lifted);
@@ -368,7 +339,7 @@ fn no_core_dump_has_weights_in_it_or_the_key() {
         let core = fs::read(core).unwrap();
         assert!(holds(&core, &pieces()), "weights are in memory");
     }
-    abort(engine(&sealed));
+    abort(sealed.engine_pid());
     sealed.until(|status| status["engine"] == "ready" && status["engine_crashes"] == 1);
     assert_eq!(cores(&sealed.dir), Vec::<PathBuf>::new());
     abort(sealed.pid());
@@ -443,6 +414,67 @@ fn an_engine_with_an_encrypted_model_cannot_be_dumped_and_no_other_is_kept_from_
     let sitting = Sitting::open(&launch, load).unwrap();
     assert_eq!(owner(own_engine(&program)), NOBODY);
     drop(sitting);
+    fs::remove_dir_all(place).unwrap();
+}
+
+/// Under the shipped unit no process of another is seen, and an engine that was handed a sealed model
+/// belongs to nobody: its heat and its memory must be known all the same.
+#[test]
+fn an_engine_that_cannot_be_looked_at_is_still_watched_over() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only the super-user can hide processes
+    }
+    let publisher = publisher();
+    let mut appliance = appliance(&publisher, ENCRYPTED, "");
+    awake(&mut appliance);
+    let folder = fetched(&appliance);
+    serve(&appliance, &folder);
+    appliance.stop();
+    let place = fresh_dir();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.join("lineside");
+    fs::copy(env!("CARGO_BIN_EXE_lineside"), &program).unwrap();
+    let owned = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(&appliance.dir)
+        .status();
+    assert!(owned.unwrap().success());
+    appliance.hidden = Some(program);
+    appliance.launch();
+    ready(&mut appliance);
+    // From where the service is, and as its user, there is no such process.
+    let service = appliance.pid().as_raw_nonzero().to_string();
+    let engine = appliance.engine_pid().as_raw_nonzero();
+    let look = |pid: &str| {
+        let seen = Command::new("nsenter")
+            .args(["--target", &service, "--mount"])
+            .args([
+                "setpriv",
+                "--clear-groups",
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+            ])
+            .args(["cat", &format!("/proc/{pid}/status")])
+            .output();
+        seen.unwrap().status.success()
+    };
+    assert!(look(&service));
+    assert!(!look(&engine.to_string()));
+    let begun = Instant::now();
+    loop {
+        let memory = appliance.command(&json!({"cmd": "memory"})).unwrap();
+        if memory["engine_bytes"]
+            .as_u64()
+            .is_some_and(|it| it > 4 << 20)
+        {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{memory}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    appliance.stop();
     fs::remove_dir_all(place).unwrap();
 }
 

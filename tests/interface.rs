@@ -146,11 +146,60 @@ async fn examples_are_understood_by_the_service_and_what_it_says_fits_the_schema
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_model_answers_fits_the_schema_and_says_which_package_answered_on_what() {
+    let broker = Mosquitto::start(&Setup::default());
+    let package = concat!(env!("CARGO_MANIFEST_DIR"), "/models/factory-triage");
+    let mut appliance = Appliance::at(
+        broker.port,
+        &format!("[model]\npackage = \"{package}\"\n[telemetry]\nevery_s = 1\nbatch_s = 1\n"),
+    );
+    appliance.start();
+    appliance.until(|status| status["engine"] == "ready");
+    let topics = [
+        &format!("{PREFIX}/reply/#"),
+        &format!("{PREFIX}/telemetry/#"),
+    ];
+    let mut device = Device::start(Version::V5, broker.port, &topics.map(String::as_str)).await;
+    let ask = json!({"id": "x-1", "task": "triage", "input": "spindle hums"});
+    device.publish(&Ask::new(ask.to_string())).await;
+    let (mut answer, mut batch) = (None, None);
+    while answer.is_none() || batch.is_none() {
+        let Reply { topic, payload, .. } = device.reply().await;
+        if kind_of(&topic) == "reply" {
+            let value: Value = serde_json::from_slice(&payload).unwrap();
+            fits("reply", &value);
+            answer = Some(value);
+        } else {
+            let value = serde_json::to_value(Batch::unpack(&payload).unwrap()).unwrap();
+            fits("telemetry", &value);
+            batch = Some(value).filter(|it| it["serving"].is_object());
+        }
+    }
+    let (answer, batch) = (answer.unwrap(), batch.unwrap());
+    assert_eq!(answer["status"], "answered", "{answer}");
+    assert_eq!(answer["model"]["variant"], "Q8_0", "{answer}");
+    assert_eq!(batch["serving"]["package"], "factory-triage 2", "{batch}");
+    for key in ["variant", "board"] {
+        assert_eq!(
+            batch["serving"][key], answer["model"][key],
+            "{key}: {batch}"
+        );
+        assert!(answer["model"][key].is_string(), "{answer}");
+    }
+    let status = appliance.status();
+    assert_eq!(
+        status["standing"]["board"], answer["model"]["board"],
+        "{status}"
+    );
+}
+
 /// Which schema a topic's messages have.
 fn kind_of(topic: &str) -> &'static str {
     let rest = topic.strip_prefix(PREFIX).unwrap();
     match rest {
         "/status" => "status",
+        "/ota/state" => "ota-state",
         "/request" => "request",
         "/review/item" => "review-item",
         "/review/verdict" => "verdict",

@@ -26,10 +26,11 @@ use mosquitto::{Mosquitto, Setup};
 use serde_json::json;
 
 const MIB: u64 = 1 << 20;
-/// Service, engine and the other program do not fit into it together; any two of them do.
+/// Service and engine fit into it many times.
 const LIMIT_BYTES: u64 = 200 * MIB;
-/// What the other program takes for a moment.
-const OTHER_BYTES: u64 = 170 * MIB;
+/// What the other program takes for a moment: with the service alone it fits (10 MiB), with the
+/// engine never (25 MiB at least, of which its model's file may be given back).
+const OTHER_BYTES: u64 = 185 * MIB;
 const REQUESTS: usize = 60;
 
 /// A control group of its own, of either version of the kernel's interface.

@@ -55,6 +55,7 @@ fn outfit(load: LoadNo, seq: u64, threshold: f32) -> Outfit {
         package: ("p".into(), seq),
         standing: Standing {
             variant: "Q8_0".into(),
+            board: "a board".into(),
             ring: Some("canary".into()),
             gate: Some((9, 10)),
         },
@@ -185,7 +186,7 @@ fn a_reply_says_how_its_model_came_to_serve() {
         world.message(asked("x"));
         world.complete_under(OLD, "go on", 0.9);
     });
-    let wanted = r#""variant":"Q8_0","ring":"canary","gate":[9,10]"#;
+    let wanted = r#""variant":"Q8_0","board":"a board","ring":"canary","gate":[9,10]"#;
     assert!(told.replies_quote(wanted), "{:?}", told.parcels);
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use appliance::{Appliance, fresh_dir};
 use pty::Pty;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use rustix::termios::{InputModes, LocalModes};
 use schema::Schema;
 use serde_json::{Value, json};
@@ -347,26 +347,6 @@ fn states_are_in_colour_for_those_who_ask_and_for_nobody_else() {
     }
 }
 
-/// The engine of an appliance.
-fn engine(appliance: &Appliance) -> Option<Pid> {
-    let service = appliance.pid().as_raw_nonzero();
-    let tasks = fs::read_dir(format!("/proc/{service}/task"))
-        .unwrap()
-        .flatten();
-    let children = tasks.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
-    let all: Vec<i32> = children
-        .collect::<Vec<_>>()
-        .join(" ")
-        .split_whitespace()
-        .filter_map(|no| no.parse().ok())
-        .collect();
-    let is_engine = |no: &i32| {
-        let line = fs::read(format!("/proc/{no}/cmdline")).unwrap_or_default();
-        line.ends_with(b"\0engine\0")
-    };
-    Pid::from_raw(all.into_iter().find(is_engine)?)
-}
-
 /// What a person is promised, and what a machine may take more that tests in parallel, without
 /// optimisation: without it this measures the machine. What hangs takes longer in any case.
 const SECOND: Duration = Duration::from_secs(1);
@@ -433,7 +413,7 @@ fn with_broker_network_and_engine_dead_every_command_answers_within_a_second() {
         // The supervisor ends an engine that is silent and starts another: each command meets it
         // just struck.
         for line in lines {
-            if let Some(engine) = engine(&appliance) {
+            if let Some(engine) = appliance.any_engine() {
                 let _ = rustix::process::kill_process(engine, blow); // it may be gone already
             }
             let begun = std::time::Instant::now();

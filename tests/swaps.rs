@@ -23,14 +23,24 @@ mod site;
 mod variation;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use device::{Ask, Device, Version};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use site::{Site, Stream};
 
 /// Its engine aborts over this: no number of that kind is below zero.
 const CRASHES: (&str, usize, [u8; 4]) = ("attention.layer_norm_rms_epsilon", 4, [0, 0, 0x80, 0xbf]);
+
+const ANSWERS: &str = "devices/press7/answers";
+/// Of so many bytes of weights, one is another.
+const SICK_BYTES: usize = 97;
+
+fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/factory-triage")
+}
 
 /// One thing after the other is wrong with what comes, and requests never stop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,6 +211,97 @@ async fn with_memory_for_one_engine_requests_wait_and_none_is_lost() {
         "{ledger:?}"
     );
     assert_eq!(ledger.packages.keys().copied().collect::<Vec<_>>(), [2, 3]);
+}
+
+/// What does not fit into this board's memory is not even fetched, and whoever follows the board is
+/// told why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_that_does_not_fit_the_memory_plan_is_left_where_it_is_with_the_reason_told() {
+    let budget = site::budget_for_the_smaller();
+    let intake = "[intake]\nmax_in_flight = 10000\nmax_in_flight_per_client = 10000\n";
+    let governor = format!("[governor]\nmemory_budget_bytes = {budget}\n");
+    let mut site = Site::new(&format!(
+        "trial_requests = 5\ntrial_s = 1\n{intake}{governor}"
+    ));
+    site.appliance.start();
+    let stream = Stream::start(site.broker.port).await;
+    site.until_serving("factory-triage-2");
+    site.publish(3, |_| {});
+    site.until_state("committed");
+    site.publish(4, variation::Variation::larger);
+    let topic = "lineside/line-3/ota/state";
+    let told = site::retained(site.broker.port, topic, |it| {
+        it["looked"]["code"] == "nothing_fits"
+    })
+    .await;
+    let why = told["looked"]["message"].as_str().unwrap();
+    assert!(
+        why.contains("factory-triage-4") && why.contains("Q8_0"),
+        "{told}"
+    );
+    assert_eq!(told["serving"], "factory-triage-3", "{told}");
+    // It is no fault of the package that comes after it.
+    site.publish(5, |_| {});
+    site.until(|it| it["package"] == "factory-triage-5" && it["state"] == "committed");
+    let ledger = stream.end().await;
+    assert_eq!(
+        (ledger.lost, ledger.twice, ledger.refused),
+        (0, 0, 0),
+        "{ledger:?}"
+    );
+    assert_eq!(
+        ledger.packages.keys().copied().collect::<Vec<_>>(),
+        [2, 3, 5]
+    );
+}
+
+/// A disk that gives back other bytes than it was given, long after the gate: the next engine loads
+/// them, and the watch finds out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_gets_worse_after_its_commit_raises_an_alarm_and_is_taken_back() {
+    let mut site =
+        Site::new("trial_requests = 1\ntrial_s = 0\nwatch_every_s = 1\non_alarm = \"roll_back\"\n");
+    site.appliance.start();
+    site.until_serving("factory-triage-2");
+    let mut device = Device::start(Version::V5, site.broker.port, &[ANSWERS]).await;
+    site.publish(3, |_| {});
+    site.until_state("trial");
+    while site.course()["state"] != "committed" {
+        assert_eq!(asked(&mut device).await["status"], "answered");
+    }
+    let model = bundled().join("factory-triage-2-Q4_K_M.gguf");
+    let mut bytes = fs::read(model).unwrap();
+    let files = site.fetched(bytes.len() as u64);
+    assert!(!files.is_empty());
+    // A hundredth of the weights, in small pieces; the file stays one that can be loaded.
+    let weights = bytes.len() / 2;
+    for byte in bytes[weights..].iter_mut().step_by(SICK_BYTES) {
+        *byte ^= 0x55;
+    }
+    for file in files {
+        fs::write(file, &bytes).unwrap();
+    }
+    kill_process(site.appliance.engine_pid(), Signal::KILL).unwrap();
+    let course = site.until_state("rolled_back");
+    assert_eq!(course["package"], "factory-triage-3", "{course}");
+    assert_eq!(course["code"], "alarm", "{course}");
+    let why = course["reason"].as_str().unwrap();
+    assert!(
+        why.contains("of the gate suite were answered wrong"),
+        "{course}"
+    );
+    site.until_serving("factory-triage-2");
+    let answer = asked(&mut device).await;
+    assert_eq!(answer["model"]["seq"], 2, "{answer}");
+}
+
+/// One answer.
+async fn asked(device: &mut Device) -> Value {
+    let request = json!({
+        "task": "triage", "input": "pump 3: vibration 9 mm/s", "reply_to": ANSWERS,
+    });
+    let ask = Ask::new(request.to_string()).on("lineside/line-3/request/press7");
+    device.ask(&ask).await.json()
 }
 
 /// A kill in each state of a swap: what was committed last serves at once, and the swap completes.

@@ -21,7 +21,7 @@ use crate::console::commands::Counter;
 use crate::dispatch::{Answer, Inquiry, StatusReport};
 use crate::spool::shell as spool;
 use crate::spool::{Disk, DiskError, Spool, Tree};
-use crate::telemetry::batch::{Figures, Sample};
+use crate::telemetry::batch::{Figures, Sample, Serving};
 use crate::telemetry::meters::CLASSES_US;
 use crate::telemetry::reporter::{Left, Plan, Reporter, TOKEN, Tally};
 use crate::telemetry::shell::{self, Inlets, Outlets};
@@ -160,8 +160,13 @@ async fn sample(
             continue; // its silence is told by the watchdog
         };
         let at = clock.now().wall;
-        let figures = figures(&status, &meters);
-        let _ = samples.try_send(Sample { at, figures }); // a reporter that is stuck has enough
+        let served = status.package.as_deref().zip(status.standing.as_ref());
+        let sample = Sample {
+            at,
+            serving: served.map(|(package, standing)| Serving::of(package, standing)),
+            figures: figures(&status, &meters),
+        };
+        let _ = samples.try_send(sample); // a reporter that is stuck has enough
     }
 }
 

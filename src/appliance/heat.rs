@@ -23,7 +23,7 @@ use crate::engine::protocol::{self, Guessing, Keeping};
 use crate::governor::health::Rules;
 use crate::governor::memory::SEQUENCES;
 use crate::governor::memory::pressure::Death;
-use crate::governor::sysfs::{Reader, Readings, Roots};
+use crate::governor::sysfs::{MAX_PROCESSES, Reader, Readings, Roots};
 use crate::governor::{
     self, Allowance, Appetite, Effects, Engine, Governor, Speculation, TICK, thermal,
 };
@@ -96,10 +96,11 @@ fn watch_sensors(
 ) {
     let mut reader = Reader::new(roots);
     while !read.is_closed() {
-        let mut pids: Vec<_> = processes.borrow().running.iter().map(|it| it.pid).collect();
-        pids.push(std::process::id());
+        let running = processes.borrow().running.clone();
         let begun = clock.now().mono;
-        let readings = reader.read(begun, &pids);
+        let mut readings = reader.read(begun, &[std::process::id()]);
+        let engines = running.iter().filter_map(Running::seen);
+        readings.processes.extend(engines.take(MAX_PROCESSES - 1));
         read.send_replace(Some(readings));
         let took = clock.now().mono.since(begun);
         std::thread::sleep(TICK.saturating_sub(took).max(Duration::from_millis(1)));
@@ -135,7 +136,7 @@ async fn govern(mut task: Task) {
         }
         let asked = *task.asked.borrow();
         task.governor.on_appetite(asked);
-        let engines: Vec<_> = processes.running.into_iter().map(engine).collect();
+        let engines: Vec<_> = processes.running.iter().map(engine).collect();
         let Some(readings) = task.latest.borrow().clone() else {
             continue; // the first look is not done
         };
@@ -171,7 +172,7 @@ impl Task {
     }
 }
 
-fn engine(running: Running) -> Engine {
+fn engine(running: &Running) -> Engine {
     Engine {
         pid: running.pid,
         threads: running.threads,

@@ -32,6 +32,7 @@ use crate::engine::supervise::{ActiveModel, Succession, Wanted};
 use crate::engine::{LoadNo, Standing};
 use crate::governor::memory::pressure::Replan;
 use crate::governor::memory::{Board, Learned, Plan};
+use crate::governor::sysfs::make;
 use crate::package::{Package, Variant};
 use crate::review::Forms;
 use crate::uplink::Briefs;
@@ -276,6 +277,7 @@ fn outfit(settings: &Settings, found: &Found, serve: &Serve, clock: Clock) -> Ou
         package: (manifest.name.clone(), manifest.seq),
         standing: Standing {
             variant: found.variant.quantization.clone(),
+            board: make(&settings.roots.sysfs),
             ring: settings.ota.as_ref().and_then(|it| it.ring.clone()),
             gate: serve.gate,
         },

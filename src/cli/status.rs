@@ -26,6 +26,7 @@ struct Report {
     engine: String,
     engine_why: Option<String>,
     package: Option<String>,
+    standing: Option<Standing>,
     engine_crashes: u64,
     #[serde(default)]
     engine_unguarded: Vec<String>,
@@ -42,6 +43,27 @@ struct Report {
     outcomes: u64,
     bytes: Vec<(String, u64)>,
     counts: Vec<(String, String, u64)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Standing {
+    variant: String,
+    board: String,
+    ring: Option<String>,
+    gate: Option<(u64, u64)>,
+}
+
+impl Standing {
+    fn told(&self) -> String {
+        let mut text = format!("{} on {}", self.variant, self.board);
+        if let Some(ring) = &self.ring {
+            let _ = write!(text, ", ring {ring}"); // writing to a String cannot fail
+        }
+        if let Some((right, of)) = self.gate {
+            let _ = write!(text, ", {right} of {of} right in its gate");
+        }
+        text
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +151,9 @@ impl Report {
         };
         line("state", self.state.clone());
         line("engine", self.engine());
+        if let Some(standing) = &self.standing {
+            line("model", standing.told());
+        }
         if !self.engine_unguarded.is_empty() {
             line("unguarded", self.engine_unguarded.join(", "));
         }

@@ -19,13 +19,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tracing::Level;
 
 use super::commands::raw;
 use crate::config::{Endpoint, Roots, Settings};
 use crate::dispatch::StatusReport;
+use crate::engine::process::Processes;
 use crate::ota::course::Sight;
 use crate::ota::keeper::STORE;
 use crate::ota::store::{self, PackageId};
@@ -164,6 +165,8 @@ pub struct House {
     ender: Option<Ender>,
     /// A look at the board that is under way: a driver that hangs must not collect threads.
     looking: Arc<Mutex<()>>,
+    /// The engine's processes.
+    processes: Option<watch::Receiver<Processes>>,
 }
 
 /// What the settings say.
@@ -183,7 +186,12 @@ struct Facts {
 
 impl House {
     /// The house of these settings.
-    pub fn new(settings: &Settings, log: Option<LogTail>, ender: Ender) -> Self {
+    pub fn new(
+        settings: &Settings,
+        log: Option<LogTail>,
+        ender: Ender,
+        processes: watch::Receiver<Processes>,
+    ) -> Self {
         let upstream =
             |it: &crate::config::Upstream| (it.name.clone(), it.model.clone(), it.url.clone());
         let topics = &settings.topics;
@@ -207,6 +215,7 @@ impl House {
             log,
             ender: Some(ender),
             looking: Arc::default(),
+            processes: Some(processes),
         }
     }
 

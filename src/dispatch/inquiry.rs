@@ -11,6 +11,7 @@ use super::moves::read_home;
 use super::store::Pending;
 use super::{Dispatch, MAX_QUESTIONS, Phase, engine};
 use crate::clock::{Now, Wall};
+use crate::engine::Standing;
 use crate::governor::{Allowance, Taken};
 use crate::intake::{Client, Code, Priority, Topics};
 use crate::review::desk::From;
@@ -83,6 +84,9 @@ pub struct StatusReport {
     pub engine_why: Option<String>,
     /// The package that it serves.
     pub package: Option<String>,
+    /// How it came to serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// How often the engine's process ended without being asked to.
     pub engine_crashes: u64,
     /// What this kernel lacks of the cage around the engine's process: `files`, `calls`,
@@ -262,6 +266,7 @@ impl Dispatch {
             broker_why: self.link_why.clone().filter(|_| !self.is_online()),
             engine: engine.word,
             engine_why: engine.why,
+            standing: self.standing().cloned(),
             package: engine.package,
             engine_crashes: engine.crashes,
             engine_unguarded: engine.unguarded.iter().map(|it| it.word()).collect(),

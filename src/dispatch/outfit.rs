@@ -179,6 +179,12 @@ impl Dispatch {
         model.standing = standing.cloned();
     }
 
+    /// How what serves came to serve; none before anything does.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        let worn = &self.worn;
+        (!worn.package.0.is_empty()).then_some(&worn.standing)
+    }
+
     /// By whose bars an answer of this load is judged.
     pub(super) fn router_of(&self, load: LoadNo) -> &Router {
         let former = self.worn.former.as_ref().filter(|it| it.load == load);

@@ -41,6 +41,7 @@ use super::protocol::{
     ToEngine, Without, Work, WorkNo,
 };
 use super::supervise::LOAD_LIMIT;
+use super::vitals::Vitals;
 use super::{Completion, Fault, Finish, Form, Origin};
 use crate::package::Gate;
 
@@ -100,6 +101,7 @@ pub enum ExamError {
 #[derive(Debug)]
 pub struct Sitting {
     child: Child,
+    vitals: Option<Vitals>,
     socket: BufReader<UnixStream>,
     facts: Facts,
     /// Questions inside at a time.
@@ -153,6 +155,8 @@ impl Sitting {
             .stderr(Stdio::null()) // it may quote what it was given
             .spawn()
             .map_err(ExamError::Start)?;
+        // It may be looked at as long as it was told nothing.
+        let vitals = Vitals::of(child.id()).ok();
         opened.hand_over(&ours).map_err(ExamError::Start)?;
         if let Some(group) = &launch.group {
             let _ = group.admit(child.id()); // else it stays in this process's own
@@ -161,6 +165,7 @@ impl Sitting {
         let most = (2 * seats).min(load.options.queue.into()).max(1);
         let mut sitting = Self {
             child,
+            vitals,
             socket: BufReader::new(ours),
             facts: Facts::default(),
             most,
@@ -199,11 +204,7 @@ impl Sitting {
 
     /// Memory that the engine has taken at most so far; none if it is gone.
     pub fn peak_bytes(&self) -> Option<u64> {
-        const PEAK: &str = "VmHWM:";
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(PEAK))?;
-        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kib * 1024)
+        self.vitals.as_ref()?.peak_bytes()
     }
 
     /// Asks all of it; results in the order of the questions.

@@ -337,7 +337,7 @@ impl Crew {
     }
 
     fn tell_processes(&self, to: &watch::Sender<Processes>) {
-        let running = self.lines.values().filter_map(|line| line.running);
+        let running = self.lines.values().filter_map(|line| line.running.clone());
         Processes::tell(running, self.killed, to);
     }
 
@@ -445,7 +445,9 @@ async fn tend(
     held: oneshot::Receiver<&'static str>,
     inputs: &Inputs,
 ) -> Parted {
-    let Process { mut child, socket } = process;
+    let Process {
+        mut child, socket, ..
+    } = process;
     let pid = child.id();
     tracing::debug!(pid, "an engine process was started");
     if let Some(stderr) = child.stderr.take() {

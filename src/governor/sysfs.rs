@@ -25,6 +25,7 @@
 mod board;
 mod cgroup;
 mod file;
+mod make;
 mod process;
 mod thermometer;
 
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use cgroup::Cgroup;
 pub use file::Unread;
+pub use make::make;
 pub use process::{MAX_PROCESSES, Process};
 pub use text::{CpuTime, Memory, MemoryEvents, Pressure, Stall};
 pub use thermometer::{Limits, MAX_THERMOMETERS, Thermometer};

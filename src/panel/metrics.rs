@@ -240,6 +240,7 @@ impl Collector for Figures {
         self.packages(page)?;
         match &self.seen.status {
             Some(status) => {
+                serving(status, page)?;
                 service(status, page)?;
                 heat(status, page)
             }
@@ -400,6 +401,30 @@ fn service(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
     page.gauges("upstream_state", help, None, reach)
 }
 
+/// One series, whose labels change with the package.
+fn serving(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
+    let (Some(package), Some(standing)) = (&status.package, &status.standing) else {
+        return Ok(());
+    };
+    let labels = [
+        ("package", package.as_str()),
+        ("variant", standing.variant.as_str()),
+        ("board", standing.board.as_str()),
+        ("ring", standing.ring.as_deref().unwrap_or_default()),
+    ];
+    let help = "The package that answers, and on what.";
+    page.family("serving", help, None, MetricType::Info, |encoder| {
+        encoder.encode_info(&labels)
+    })?;
+    let Some((right, of)) = standing.gate else {
+        return Ok(());
+    };
+    let all = [("right", right), ("wrong", of.saturating_sub(right))];
+    let all = all.map(|(mark, items)| (vec![("mark", mark)], real(items as u64)));
+    let help = "Items of the package's gate on this device.";
+    page.gauges("gate_items", help, None, all)
+}
+
 fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
     let governor = &status.governor;
     page.one_of(
@@ -456,6 +481,7 @@ fn heat(status: &StatusReport, page: &mut Page<'_>) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::dispatch::Governed;
+    use crate::engine::Standing;
     use crate::intake::Code;
 
     fn figures(meters: Meters) -> Figures {
@@ -464,6 +490,13 @@ mod tests {
             engine: "ready",
             store: "well",
             broker_online: true,
+            package: Some("p 2".into()),
+            standing: Some(Standing {
+                variant: "Q8_0".into(),
+                board: "a board".into(),
+                ring: Some("pilot".into()),
+                gate: Some((9, 10)),
+            }),
             cloud: vec![("plant \"x\"\n".into(), "spent")],
             counts: vec![("dropped", "stream", 3), ("requests", "accepted", 9)],
             governor: Governed {
@@ -501,6 +534,8 @@ mod tests {
             r#"lineside_answer_seconds_bucket{le="+Inf",source="edge"} 1"#,
             r#"lineside_answer_seconds_count{source="edge"} 1"#,
             r#"lineside_state{state="online"} 1.0"#,
+            r#"lineside_serving_info{package="p 2",variant="Q8_0",board="a board",ring="pilot"} 1"#,
+            r#"lineside_gate_items{mark="wrong"} 1.0"#,
             r#"lineside_state{state="draining"} 0.0"#,
             r#"lineside_upstream_state{upstream="plant \"x\"\n",state="spent"} 1.0"#,
             r#"lineside_drops_total{what="dropped",reason="stream"} 3"#,

@@ -3,12 +3,14 @@
 //! ```text
 //!  record body:  samples (u16, little endian) │ zstd of JSON
 //!  JSON:         {"v":1,"appliance":"line-3","seq":7,"at_ms":[1795000000000,10000,…],
+//!                 "serving":{"package":"factory-triage 2","variant":"Q8_0","board":"…","ring":"pilot"},
 //!                 "figures":{"tokens.completion":[9120,17,0,…],"broker.connected":[1],…}}
 //! ```
 //!
 //! A list holds its first value and then differences; zeros at its end are left out, so a figure
 //! that did not change is one number. All figures are whole numbers: their names say of what
-//! (`_us`, `_millicelsius`, `_permille`, `_bytes`). All samples of a batch have the same figures.
+//! (`_us`, `_millicelsius`, `_permille`, `_bytes`). All samples of a batch have the same figures,
+//! and were taken under the same package: `serving` says which, where there was one.
 //!
 //! `seq` counts batches of an appliance and never goes back, so who gets one twice can tell.
 
@@ -18,6 +20,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Wall;
+use crate::engine::Standing;
 
 /// The version of this format.
 pub const VERSION: u32 = 1;
@@ -36,8 +39,37 @@ pub type Figures = BTreeMap<String, i64>;
 pub struct Sample {
     /// When it was taken.
     pub at: Wall,
+    /// What served then.
+    pub serving: Option<Serving>,
     /// What was seen then.
     pub figures: Figures,
+}
+
+/// The package that answers: what makes two devices of a fleet differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serving {
+    /// Its name and number.
+    pub package: String,
+    /// The variant that was taken for this board.
+    pub variant: String,
+    /// What kind of board this is.
+    pub board: String,
+    /// The ring of roll-outs that the device belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<String>,
+}
+
+impl Serving {
+    /// A package that came to serve like this.
+    pub fn of(package: &str, standing: &Standing) -> Self {
+        Self {
+            package: package.into(),
+            variant: standing.variant.clone(),
+            board: standing.board.clone(),
+            ring: standing.ring.clone(),
+        }
+    }
 }
 
 /// The JSON of a batch.
@@ -52,6 +84,9 @@ pub struct Batch {
     pub seq: u64,
     /// When each sample was taken: milliseconds since 1970, then differences.
     pub at_ms: Vec<i64>,
+    /// What served meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
     /// Each figure: its first value, then differences.
     pub figures: BTreeMap<String, Vec<i64>>,
 }
@@ -84,10 +119,12 @@ impl Gatherer {
     }
 
     /// One more; the samples of a batch that is full with it, or of the one before, whose figures
-    /// were others.
+    /// were others or whose package was another.
     pub fn add(&mut self, sample: Sample) -> Vec<Vec<Sample>> {
         let mut done = Vec::new();
-        let differs = |it: &Sample| !it.figures.keys().eq(sample.figures.keys());
+        let differs = |it: &Sample| {
+            !it.figures.keys().eq(sample.figures.keys()) || it.serving != sample.serving
+        };
         if self.samples.last().is_some_and(differs) {
             done.push(std::mem::take(&mut self.samples));
         }
@@ -105,7 +142,7 @@ impl Gatherer {
 }
 
 impl Batch {
-    /// A batch of samples that have the same figures.
+    /// A batch of samples that have the same figures and were taken under the same package.
     pub fn of(appliance: &str, seq: u64, samples: &[Sample]) -> Self {
         let at = samples
             .iter()
@@ -123,6 +160,7 @@ impl Batch {
             appliance: appliance.into(),
             seq,
             at_ms: differences(at),
+            serving: samples.first().and_then(|it| it.serving.clone()),
             figures: figures.collect(),
         }
     }
@@ -145,6 +183,7 @@ impl Batch {
             .collect();
         let sample = |_| Sample {
             at: Wall(u64::try_from(at.next().unwrap_or_default()).unwrap_or_default()),
+            serving: self.serving.clone(),
             figures: columns
                 .iter_mut()
                 .map(|(name, column)| ((*name).clone(), column.next().unwrap_or_default()))
@@ -215,6 +254,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), *value));
         Sample {
             at: Wall(at),
+            serving: None,
             figures: figures.collect(),
         }
     }
@@ -245,6 +285,32 @@ mod tests {
         let done = gatherer.add(sample(5, &[("a", 3), ("b", 1)]));
         assert_eq!(done.iter().map(Vec::len).collect::<Vec<_>>(), [3]);
         assert!(gatherer.rest().is_empty());
+    }
+
+    #[test]
+    fn a_batch_says_what_served_and_another_package_begins_another() {
+        let standing = Standing {
+            variant: "Q8_0".into(),
+            board: "a board".into(),
+            ring: Some("pilot".into()),
+            gate: Some((9, 10)),
+        };
+        let under = |at, package| Sample {
+            serving: Some(Serving::of(package, &standing)),
+            ..sample(at, &[("a", 1)])
+        };
+        let mut gatherer = Gatherer::new(3);
+        gatherer.add(under(1, "p 1"));
+        let done = gatherer.add(under(2, "p 2"));
+        assert_eq!(done, [vec![under(1, "p 1")]]);
+        let batch = Batch::of("line-3", 9, &gatherer.rest());
+        let read = Batch::unpack(&batch.pack()).unwrap();
+        assert_eq!(read.samples(), [under(2, "p 2")]);
+        let json = serde_json::to_value(&read.serving).unwrap();
+        let wanted = serde_json::json!({
+            "package": "p 2", "variant": "Q8_0", "board": "a board", "ring": "pilot",
+        });
+        assert_eq!(json, wanted);
     }
 
     proptest! {

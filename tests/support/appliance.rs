@@ -42,6 +42,9 @@ pub struct Appliance {
     pub memory_bytes: Option<u64>,
     /// The control group that it runs in, if it is to be another.
     pub control_group: Option<PathBuf>,
+    /// A copy of the program that it runs from as a user without any rights, in a place where the
+    /// processes of others are hidden. Takes a super-user.
+    pub hidden: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -92,6 +95,7 @@ impl Appliance {
             config: None,
             memory_bytes: None,
             control_group: None,
+            hidden: None,
             child: None,
         }
     }
@@ -156,6 +160,34 @@ impl Appliance {
         Pid::from_child(self.child.as_ref().expect("it was started"))
     }
 
+    /// Its engine's process, once there is one.
+    pub fn engine_pid(&self) -> Pid {
+        let begun = Instant::now();
+        loop {
+            if let Some(pid) = self.any_engine() {
+                return pid;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no engine");
+            sleep(LOOK);
+        }
+    }
+
+    /// Its engine's process; none while there is none.
+    pub fn any_engine(&self) -> Option<Pid> {
+        let service = self.pid().as_raw_nonzero();
+        let is_engine = |pid: &Pid| {
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+            let line = line.unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == b"engine")
+        };
+        let tasks = fs::read_dir(format!("/proc/{service}/task")).unwrap();
+        let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).ok();
+        let all: Vec<_> = tasks.flatten().filter_map(of_task).collect();
+        let all = all.join(" ");
+        let pids = all.split_whitespace().filter_map(|it| it.parse().ok());
+        pids.filter_map(Pid::from_raw).find(is_engine)
+    }
+
     /// What it has logged since the first start.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.log_file()).unwrap_or_default();
@@ -175,7 +207,13 @@ impl Appliance {
         let group = self.control_group.as_ref().filter(|_| name == "run");
         let group = group.map(|folder| format!("echo $$ > {}/cgroup.procs", folder.display()));
         let before: Vec<_> = limit.into_iter().chain(group).collect();
-        let mut command = if before.is_empty() {
+        let mut command = if let Some(copy) = self.hidden.as_ref().filter(|_| name == "run") {
+            let line = "mount -t proc -o hidepid=invisible proc /proc && exec setpriv \
+                        --clear-groups --reuid 65534 --regid 65534 \"$0\" \"$@\"";
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "/bin/sh", "-c", line]).arg(copy);
+            command
+        } else if before.is_empty() {
             Command::new(program)
         } else {
             let line = format!("{} && exec \"$0\" \"$@\"", before.join(" && "));

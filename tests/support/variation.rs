@@ -69,6 +69,20 @@ impl Variation {
         self.file("model", "file", "factory-triage-2-Q4_K_M.gguf", bytes);
     }
 
+    /// Nothing but the variant that takes the most.
+    pub fn larger(&mut self) {
+        let manifest = fs::read_to_string(bundled().join("manifest.toml")).unwrap();
+        let whole: Table = manifest.parse().unwrap();
+        for name in ["model", "calibration", "risk"] {
+            let mut entries = whole[name].as_array().unwrap().clone();
+            entries.retain(|it| it["quantization"].as_str() == Some("Q8_0"));
+            self.sheet[name] = Value::Array(entries);
+        }
+        fs::remove_file(self.dir.join("factory-triage-2-Q4_K_M.gguf")).unwrap();
+        let model = "factory-triage-2-Q8_0.gguf";
+        fs::copy(bundled().join(model), self.dir.join(model)).unwrap();
+    }
+
     /// A model with these bytes in place of those.
     pub fn patched(&mut self, key: &str, after: usize, bytes: &[u8]) {
         let path = self.dir.join("factory-triage-2-Q4_K_M.gguf");

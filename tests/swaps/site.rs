@@ -1,6 +1,7 @@
 //! A site: a broker, a publisher, an appliance that follows it, and devices that never stop asking.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const EVERY: Duration = Duration::from_millis(40);
 /// How long the last answers may take.
 const LAST: Duration = Duration::from_mins(1);
+/// Between two budgets.
+const STEP_BYTES: u64 = 256 << 10;
 const NAME: &str = "factory-triage";
 const RING: &str = "canary";
 
@@ -50,7 +53,12 @@ pub(crate) fn budget_for_one() -> u64 {
         let chosen = plan::choose(&package, &plan::board_with(*bytes), &engine);
         chosen.is_ok_and(|it| it.variant.quantization == "Q8_0")
     };
-    (20..400).map(|it| it << 18).find(fits).unwrap()
+    (20..400).map(|it| it * STEP_BYTES).find(fits).unwrap()
+}
+
+/// The most with which the larger variant does not fit.
+pub(crate) fn budget_for_the_smaller() -> u64 {
+    budget_for_one() - STEP_BYTES
 }
 
 impl Site {
@@ -75,6 +83,23 @@ impl Site {
             publisher,
             made,
         }
+    }
+
+    /// The files of the model that came over the air, each of so many bytes.
+    pub(crate) fn fetched(&self, bytes: u64) -> Vec<PathBuf> {
+        let mut folders = vec![self.appliance.dir.join("state/ota")];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let kind = entry.metadata().unwrap();
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.len() == bytes {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found
     }
 
     /// Publishes a package that is as the bundled one but for this, for everybody, and has it looked

@@ -44,8 +44,13 @@ impl Topic {
             ..Message::of(course, keeper)
         };
         let step = format!(
-            "{} {:?} {:?} {:?} {:?}",
-            message.state, message.package, message.serving, message.reason, message.alarm
+            "{} {:?} {:?} {:?} {:?} {:?}",
+            message.state,
+            message.package,
+            message.serving,
+            message.reason,
+            message.alarm,
+            message.looked.as_ref().map(Looked::step)
         );
         let payload = serde_json::to_vec(&message).unwrap_or_default();
         let is_due = self.told.as_ref().is_none_or(|told| {
@@ -79,6 +84,25 @@ struct Message {
     alarm: Option<String>,
     ring: String,
     place: u16,
+    /// How the last look for packages ended; none before it.
+    looked: Option<Looked>,
+}
+
+/// What a look found, and why it does not come here, if it does not.
+#[derive(Debug, Serialize)]
+struct Looked {
+    /// `ready`, `nothing`, `later`, `halted`, `taken_back` or `failed`.
+    state: &'static str,
+    package: Option<String>,
+    code: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Looked {
+    /// What makes it another word than before: the message of a failure may differ each time.
+    fn step(&self) -> (&'static str, Option<&str>, Option<&str>) {
+        (self.state, self.package.as_deref(), self.code)
+    }
 }
 
 impl Message {
@@ -100,6 +124,12 @@ impl Message {
             alarm: None,
             ring: keeper.ring.clone(),
             place: keeper.place,
+            looked: keeper.outcome.as_ref().map(|it| Looked {
+                state: it.state,
+                package: it.package.clone(),
+                code: it.code,
+                message: it.message.clone(),
+            }),
         };
         if let Some(coming) = coming.filter(|_| rests) {
             let id = PackageId::parse(&coming.package);

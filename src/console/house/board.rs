@@ -105,12 +105,20 @@ impl House {
     /// The memory.
     pub(in crate::console) async fn memory(&self) -> Result<Memory, Fault> {
         let budget = self.facts.memory_budget_bytes;
+        let processes = self.processes.as_ref().map(|it| it.borrow().clone());
         self.look(move |roots| {
             let own = std::process::id();
-            let started = started_by_us(&roots.procfs);
-            let pids: Vec<_> = std::iter::once(own).chain(started).collect();
+            // Engines by what is open of them: where the processes of others are hidden, they cannot
+            // be looked for.
+            let running = processes.into_iter().flat_map(|it| it.running);
+            let engines: Vec<_> = running.filter_map(|it| it.seen()).collect();
+            let mut pids = started_by_us(&roots.procfs);
+            pids.retain(|pid| engines.iter().all(|it| it.pid != *pid));
+            pids.insert(0, own);
             let room = room::read(&roots.procfs, &roots.sysfs, budget);
-            Memory::of(&read(roots, &pids), own, &room)
+            let mut readings = read(roots, &pids);
+            readings.processes.extend(engines);
+            Memory::of(&readings, own, &room)
         })
         .await
     }

@@ -64,6 +64,22 @@ fn worries(data: &Value) -> Vec<&'static str> {
     worries
 }
 
+/// How a package came to serve.
+fn standing(data: &Value) -> String {
+    let mut told = format!("{} on {}", text(&data["variant"]), text(&data["board"]));
+    if let Some(ring) = data["ring"].as_str() {
+        told = format!("{told}, ring {}", clean(ring));
+    }
+    if let [right, of] = list(&data["gate"]) {
+        told = format!(
+            "{told}, {} of {} right in its gate",
+            number(right),
+            number(of)
+        );
+    }
+    told
+}
+
 pub(super) fn status(data: &Value) -> String {
     let mut sheet = Sheet::default();
     let (name, version) = (text(&data["appliance"]), text(&data["version"]));
@@ -82,6 +98,9 @@ pub(super) fn status(data: &Value) -> String {
         engine = format!("{engine}: {}", clean(why));
     }
     sheet.row("engine", engine);
+    if data["standing"].is_object() {
+        sheet.row("model", standing(&data["standing"]));
+    }
     if !list(&data["engine_unguarded"]).is_empty() {
         sheet.told("unguarded", &data["engine_unguarded"]);
     }

@@ -1,6 +1,11 @@
 //! The engine's processes, for whoever watches what they take of the machine.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
+
+use crate::engine::vitals::Vitals;
+use crate::governor::sysfs::Process;
 
 /// The engine's processes, as they are seen from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,13 +18,32 @@ pub struct Processes {
 }
 
 /// An engine process that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Running {
     /// Its number.
     pub pid: u32,
     /// Threads that it computes with; none before it has said so.
     pub threads: Option<u16>,
+    /// What the kernel tells of it; none where it does not.
+    pub vitals: Option<Arc<Vitals>>,
 }
+
+impl Running {
+    /// Its memory and time by now, as its open files show them.
+    pub fn seen(&self) -> Option<Process> {
+        let vitals = self.vitals.as_ref()?;
+        Process::told(self.pid, &vitals.stat()?, &vitals.status()?)
+    }
+}
+
+/// Its files are always those of its number.
+impl PartialEq for Running {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.threads) == (other.pid, other.threads)
+    }
+}
+
+impl Eq for Running {}
 
 impl Processes {
     /// Says how things stand, if that is news.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command as Program};
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Running;
 use super::{ChildNo, Input, Inputs, Launch, NAME, Outgoing, Parted, tend};
 use crate::engine::handover::{Opened, Sealed};
+use crate::engine::vitals::Vitals;
 
 /// How one ended that was let go of before it ran.
 const LET_GO: &str = "it was let go of before it was started";
@@ -19,12 +21,16 @@ const LET_GO: &str = "it was let go of before it was started";
 pub(super) struct Process {
     pub(super) child: Child,
     pub(super) socket: UnixStream,
+    vitals: Option<Arc<Vitals>>,
 }
 
 impl Process {
     pub(super) fn running(&self) -> Option<Running> {
-        let pid = self.child.id()?;
-        Some(Running { pid, threads: None })
+        Some(Running {
+            pid: self.child.id()?,
+            threads: None,
+            vitals: self.vitals.clone(),
+        })
     }
 }
 
@@ -75,8 +81,6 @@ pub(super) fn start(
     opened: Opened,
 ) -> io::Result<Process> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    opened.hand_over(&ours)?;
-    ours.set_nonblocking(true)?;
     let child = Program::new(&launch.program)
         .arg0(NAME) // for those who look for it in a list of processes
         .args(&launch.arguments)
@@ -87,14 +91,18 @@ pub(super) fn start(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    // It waits to be told what to load, so it has taken nothing yet.
+    // It waits to be told what to load, so it has taken nothing yet, and may still be looked at.
+    let vitals = child.id().and_then(|pid| Vitals::of(pid).ok());
     if let (Some(group), Some(pid)) = (&launch.group, child.id())
         && let Err(error) = group.admit(pid)
     {
         tracing::warn!(pid, %error, "an engine process stays in the service's own group");
     }
+    opened.hand_over(&ours)?;
+    ours.set_nonblocking(true)?;
     Ok(Process {
         child,
         socket: UnixStream::from_std(ours)?,
+        vitals: vitals.map(Arc::new),
     })
 }

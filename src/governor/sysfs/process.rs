@@ -19,6 +19,18 @@ pub struct Process {
     pub spent: Spent,
 }
 
+impl Process {
+    /// The one with this number, of what its `/proc/PID/stat` and the beginning of its
+    /// `/proc/PID/status` say.
+    pub fn told(pid: u32, stat: &[u8], status: &[u8]) -> Option<Self> {
+        Some(Self {
+            pid,
+            resident: text::resident(status),
+            spent: text::spent(stat)?,
+        })
+    }
+}
+
 pub(super) fn memory(procfs: &Path) -> Memory {
     table(&procfs.join("meminfo"), text::memory).unwrap_or_default()
 }

@@ -87,12 +87,14 @@ function show(facts) {
   ]);
   const limits = new Map(facts.limits);
   bars("disk", status.bytes.map(([tree, used]) => [tree, `${bytes(used)} of ${bytes(limits.get(tree))}`, used, limits.get(tree) ?? 0]));
+  const model = status.standing;
   const rows = [
     ["Broker", `${status.broker_online ? "online" : "offline"}, ${facts.broker}`],
     ...status.cloud.map(([name, word]) => [`Cloud ${name}`, word]),
     ["Engine", status.engine + (status.engine_why ? `: ${status.engine_why}` : "")],
     ["Engine restarts", String(status.engine_crashes)],
-    ["Model", status.package ?? "none"],
+    ["Model", [status.package ?? "none", model?.variant, model?.gate && `${model.gate[0]} of ${model.gate[1]} right in its gate`].filter(Boolean).join(", ")],
+    ["Board", model?.board ?? "not known yet"],
     ["Disk", status.store],
   ];
   if (!status.cloud.length) rows.splice(1, 0, ["Cloud", "none is set"]);

@@ -82,6 +82,7 @@ impl World {
         let figures = figures.map(|(name, value)| (name.to_owned(), value));
         let sample = Sample {
             at: self.now.wall,
+            serving: None,
             figures: figures.into(),
         };
         self.reporter.on_sample(sample, self.now);

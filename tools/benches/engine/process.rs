@@ -89,7 +89,7 @@ impl Engine {
             ask,
             input,
             max_tokens: None,
-            due_ms: 600_000,
+            due_ms: 3_600_000, // eight long prompts of a large model, one after the other
             priority: 1,
             client: self.next,
             stream: false,
