@@ -97,13 +97,15 @@ impl Gear {
     };
 }
 
+/// Whether a kernel without memory was told to take this process.
+pub(super) struct Offered(bool);
+
 /// Closes the cage around this process, for good. `readable` is what it may still read. Says which
 /// guards are missing here.
-pub(super) fn close(readable: &[&Path], gear: Gear) -> Vec<Guard> {
-    // The file of the score is out of reach afterwards, so this comes first; and nothing can be
-    // set any more once the calls are counted, so that comes last.
+pub(super) fn close(offered: &Offered, readable: &[&Path], gear: Gear) -> Vec<Guard> {
+    // Nothing can be set any more once the calls are counted, so that comes last.
     let guards = [
-        (Guard::Sacrifice, offer()),
+        (Guard::Sacrifice, offered.0),
         (Guard::Limits, limit(gear)),
         (Guard::Privileges, set_no_new_privs(true).is_ok()),
         (Guard::Files, files::close(readable, gear)),
@@ -117,8 +119,11 @@ pub(super) fn close(readable: &[&Path], gear: Gear) -> Vec<Guard> {
 
 /// A kernel that runs out of memory is to take this process, which is started again, and not the
 /// service. Where it cannot be told, it most often takes the largest, which is this one too.
-fn offer() -> bool {
-    std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).is_ok()
+///
+/// The file of the score is out of reach once the cage is closed, and already when a sealed model was
+/// handed over: then this process belongs to nobody. So this comes before anything else.
+pub(super) fn offer() -> Offered {
+    Offered(std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).is_ok())
 }
 
 fn limit(gear: Gear) -> bool {

@@ -89,6 +89,7 @@ impl From<std::io::Error> for End {
 fn serve() -> Result<(), End> {
     let clock = Clock::start();
     safe::no_core()?;
+    let offered = cage::offer();
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let listening = socket.try_clone()?;
     let mut wire = Wire(socket);
@@ -96,7 +97,7 @@ fn serve() -> Result<(), End> {
         return Ok(()); // the service changed its mind
     };
     // From here on there may be foreign hands in this process, and threads.
-    let unguarded = cage::close(&readable(&load), Gear::BUILT);
+    let unguarded = cage::close(&offered, &readable(&load), Gear::BUILT);
     let brake = Brake::default();
     let inbox = listen(listening, brake.clone())?;
     send_logs_to_tracing(LogOptions::default().with_logs_enabled(false));
