@@ -24,7 +24,7 @@ mod notify;
 mod watchdog;
 
 pub use drain::{HardStop, Signals, Stop, Stopper};
-pub use groups::{EngineGroup, GroupError};
+pub use groups::{EngineGroup, GroupError, Unlimited};
 pub use log::{
     Destination, FIELDS, Flushed, Levels, LevelsFault, LogError, LogGuard, LogSettings, LogTail,
     TailLine, install,

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use appliance::{Appliance, PATIENCE};
 use device::{Ask, Device, Version};
 use mosquitto::{Mosquitto, Setup};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
 /// Service and engine fit into it many times.
@@ -138,4 +138,28 @@ async fn the_kernel_kills_the_engine_and_not_the_service_and_no_request_is_lost(
     assert!(answered > 0, "{status}");
     drop(appliance);
     drop(group);
+}
+
+/// Nobody handed a control group over to this one, so its engine has no limit of its own; it serves all
+/// the same, and whoever watches is told what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_without_a_limit_of_its_own_serves_and_the_status_topic_says_so() {
+    let broker = Mosquitto::start(&Setup::default());
+    let package = concat!(env!("CARGO_MANIFEST_DIR"), "/models/factory-triage");
+    let mut appliance = Appliance::at(broker.port, &format!("[model]\npackage = \"{package}\"\n"));
+    appliance.start();
+    let status = appliance.until(|status| status["engine"] == "ready");
+    let says = |told: &Value| {
+        let missing = told["engine_unguarded"].as_array();
+        missing.is_some_and(|missing| missing.contains(&"memory".into()))
+    };
+    assert!(says(&status), "{status}");
+    let mut watcher = Device::start(Version::V5, broker.port, &["lineside/line-3/status"]).await;
+    loop {
+        let told = watcher.reply().await.json();
+        if told["engine"] == "ready" {
+            assert!(says(&told), "{told}");
+            break;
+        }
+    }
 }

@@ -138,7 +138,7 @@ pub(super) fn launch(settings: &Settings) -> Launch {
     // Groups that stand in files for others to read are not to be divided.
     let is_real = settings.roots.procfs == procfs && settings.roots.sysfs == sysfs;
     let divided = if is_real {
-        EngineGroup::divide(procfs, sysfs)
+        EngineGroup::divide(procfs, sysfs, settings.memory_budget_bytes)
     } else {
         Ok(None)
     };
@@ -146,6 +146,11 @@ pub(super) fn launch(settings: &Settings) -> Launch {
         tracing::warn!(%error, "engines share the service's control group");
         None
     });
+    match group.as_ref().map(EngineGroup::limit) {
+        Some(Ok(bytes)) => tracing::info!(bytes, "engines have a limit of memory of their own"),
+        Some(Err(why)) => tracing::warn!(%why, "engines have no limit of memory of their own"),
+        None => tracing::info!("engines have no control group of their own: none was handed over"),
+    }
     Launch {
         group,
         ..Launch::default()

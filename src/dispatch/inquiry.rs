@@ -89,8 +89,8 @@ pub struct StatusReport {
     pub standing: Option<Standing>,
     /// How often the engine's process ended without being asked to.
     pub engine_crashes: u64,
-    /// What this kernel lacks of the cage around the engine's process: `files`, `calls`,
-    /// `privileges`, `limits`, `oom`.
+    /// What is missing of the cage around the engine's process: `files`, `calls`, `privileges`,
+    /// `limits`, `oom`, `memory`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub engine_unguarded: Vec<&'static str>,
     /// `well` or `failing`.
@@ -354,7 +354,7 @@ impl Dispatch {
             pool: Option<&'a str>,
             version: &'static str,
             engine: &'static str,
-            /// What this kernel lacks of the cage around the engine; left out where it has all.
+            /// What is missing of the cage around the engine; left out where nothing is.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             engine_unguarded: Vec<&'static str>,
             store: &'static str,

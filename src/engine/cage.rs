@@ -18,6 +18,7 @@
 //! | [`Guard::Privileges`] | `no_new_privs` | more rights through a program that has them |
 //! | [`Guard::Limits`] | resource limits | core dumps, piles of descriptors |
 //! | [`Guard::Sacrifice`] | `oom_score_adj` | the service being killed in place of this |
+//! | [`Guard::Memory`] | the control group that the service moves it into | taking the unit's whole memory |
 //!
 //! Invariants: it is closed before anything of a model is read, and before there is a second
 //! thread, so that it holds for all of them; what is closed is never opened again.
@@ -58,6 +59,8 @@ pub enum Guard {
     Limits,
     /// It is the first to be killed when memory runs out.
     Sacrifice,
+    /// A limit of memory of its own. Set from outside, so that [`close`] says nothing of it.
+    Memory,
 }
 
 impl Guard {
@@ -69,6 +72,7 @@ impl Guard {
             Self::Privileges => "privileges",
             Self::Limits => "limits",
             Self::Sacrifice => "oom",
+            Self::Memory => "memory",
         }
     }
 }
@@ -156,6 +160,7 @@ mod tests {
             Guard::Privileges,
             Guard::Limits,
             Guard::Sacrifice,
+            Guard::Memory,
         ];
         let mut words = all.map(Guard::word).to_vec();
         words.sort_unstable();

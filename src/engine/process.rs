@@ -243,11 +243,15 @@ async fn serve(
 fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Input, clock: Clock) {
     let now = clock.now().mono;
     match input {
-        Input::Frame(frame) => {
+        Input::Frame(mut frame) => {
             if let FromEngine::Beat(beat) = &frame {
                 crew.note_threads(child, beat.threads);
             }
-            if let FromEngine::Ready(facts) = &frame {
+            if let FromEngine::Ready(facts) = &mut frame {
+                // Of what was done to it from outside it knows nothing.
+                if !crew.is_limited(child) {
+                    facts.unguarded.push(Guard::Memory);
+                }
                 complain(&facts.unguarded);
             }
             supervisor.on_frame(child, frame, now);
@@ -266,13 +270,13 @@ fn hear(supervisor: &mut Supervisor, crew: &mut Crew, child: ChildNo, input: Inp
     }
 }
 
-/// What a kernel lacks is never passed over in silence.
+/// What is missing is never passed over in silence.
 fn complain(unguarded: &[Guard]) {
     if !unguarded.is_empty() {
         let missing: Vec<_> = unguarded.iter().map(|guard| guard.word()).collect();
         tracing::warn!(
             reason = missing.join(", "),
-            "this kernel does not have every guard around the engine"
+            "not every guard is around the engine"
         );
     }
 }
@@ -339,6 +343,12 @@ impl Crew {
     fn tell_processes(&self, to: &watch::Sender<Processes>) {
         let running = self.lines.values().filter_map(|line| line.running.clone());
         Processes::tell(running, self.killed, to);
+    }
+
+    /// Whether a process has a limit of memory of its own.
+    fn is_limited(&self, child: ChildNo) -> bool {
+        let running = self.lines.get(&child).and_then(|line| line.running);
+        running.is_some_and(|it| it.is_limited)
     }
 
     fn note_threads(&mut self, child: ChildNo, threads: u16) {

@@ -26,6 +26,8 @@ pub struct Running {
     pub threads: Option<u16>,
     /// What the kernel tells of it; none where it does not.
     pub vitals: Option<Arc<Vitals>>,
+    /// Whether it has a limit of memory of its own.
+    pub is_limited: bool,
 }
 
 impl Running {
@@ -39,7 +41,7 @@ impl Running {
 /// Its files are always those of its number.
 impl PartialEq for Running {
     fn eq(&self, other: &Self) -> bool {
-        (self.pid, self.threads) == (other.pid, other.threads)
+        (self.pid, self.threads, self.is_limited) == (other.pid, other.threads, other.is_limited)
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Process {
     pub(super) child: Child,
     pub(super) socket: UnixStream,
     vitals: Option<Arc<Vitals>>,
+    /// Whether it has a limit of memory of its own.
+    is_limited: bool,
 }
 
 impl Process {
@@ -30,6 +32,7 @@ impl Process {
             pid: self.child.id()?,
             threads: None,
             vitals: self.vitals.clone(),
+            is_limited: self.is_limited,
         })
     }
 }
@@ -91,18 +94,30 @@ pub(super) fn start(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    // It waits to be told what to load, so it has taken nothing yet, and may still be looked at.
+    // It waits to be told what to load, and may still be looked at.
     let vitals = child.id().and_then(|pid| Vitals::of(pid).ok());
-    if let (Some(group), Some(pid)) = (&launch.group, child.id())
-        && let Err(error) = group.admit(pid)
-    {
-        tracing::warn!(pid, %error, "an engine process stays in the service's own group");
-    }
+    let is_limited = confine(launch, &child);
     opened.hand_over(&ours)?;
     ours.set_nonblocking(true)?;
     Ok(Process {
         child,
         socket: UnixStream::from_std(ours)?,
         vitals: vitals.map(Arc::new),
+        is_limited,
     })
+}
+
+/// Moves a process into the engines' group, and says whether that limits its memory. It waits to
+/// be told what to load, so it has taken nothing yet.
+fn confine(launch: &Launch, child: &Child) -> bool {
+    let (Some(group), Some(pid)) = (&launch.group, child.id()) else {
+        return false;
+    };
+    match group.admit(pid) {
+        Ok(()) => group.limit().is_ok(),
+        Err(error) => {
+            tracing::warn!(pid, %error, "an engine process stays in the service's own group");
+            false
+        }
+    }
 }
