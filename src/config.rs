@@ -34,6 +34,7 @@ mod link;
 mod ota;
 mod panel;
 pub mod pin;
+mod provision;
 mod route;
 mod secret;
 mod settings;
@@ -53,6 +54,7 @@ pub use layers::{Document, REFERENCE};
 pub use ota::{RING_WANTED, is_ring};
 pub use panel::{Panel, PanelIdentity};
 pub use pin::Pin;
+pub use provision::{Enrol, Est};
 pub use secret::Secret;
 pub use settings::{
     ApplianceName, AtRest, Bill, ClientCertificate, Confidence, Console, Endpoint, Engine, Entry,
@@ -142,16 +144,18 @@ pub struct Home {
     pub sysfs: PathBuf,
     /// Where procfs is.
     pub procfs: PathBuf,
+    /// Who signs certificates, if somebody does and is to be asked.
+    pub est: Option<Est>,
 }
 
 /// The folder of the appliance's identity, below the state directory.
 pub const IDENTITY: &str = "identity";
 
 /// Reads only that, and checks nothing else of the settings.
-pub fn home(around: &Surroundings) -> Result<Home, Faults> {
+pub fn home(around: &Surroundings, enrol: Enrol) -> Result<Home, Faults> {
     let mut faults = Faults::default();
     let layers = layers::Layers::read(around, &mut faults);
-    check::home(layers, around, faults)
+    check::home(layers, around, faults, enrol)
 }
 
 /// Checks documents as if they were the site's files, lowest first; looks for no others.

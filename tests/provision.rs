@@ -6,6 +6,8 @@
 #[path = "support/appliance.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod appliance;
+#[path = "provision/est.rs"]
+mod est;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

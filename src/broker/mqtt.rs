@@ -45,8 +45,8 @@ pub async fn run<B: Fn()>(
     seed: u64,
     beat: B,
 ) -> Result<End, TlsError> {
-    let options = wire::options(&link)?;
-    let mut keeper = Line::new(link, commands, events, clock, beat);
+    let mut options = wire::options(&link)?;
+    let mut keeper = Line::new(link.clone(), commands, events, clock, beat);
     let mut backoff = Backoff::new(seed);
     let end = loop {
         let outcome = match keeper.connect(options.clone()).await {
@@ -55,6 +55,12 @@ pub async fn run<B: Fn()>(
         };
         if keeper.pause(backoff.pause(outcome)).await == Pause::Close {
             break End::Closed;
+        }
+        // A certificate that was renewed meanwhile counts from now on; one that cannot be read leaves
+        // the former, which may last.
+        match wire::options(&link) {
+            Ok(renewed) => options = renewed,
+            Err(error) => tracing::warn!(%error, "the line keeps the certificates that it had"),
         }
     };
     keeper.hand_in_events().await;

@@ -6,13 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore, ServerConfig};
 
 use crate::broker::{Identity, Tls};
+use crate::clock::Wall;
 
 /// What is wrong with the TLS settings.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,9 @@ pub enum TlsError {
     /// No CA file is set and the system has no roots.
     #[error("the system has no root certificates; name the CA in a file")]
     NoRoots,
+    /// A certificate convinces nobody who believes those that were given.
+    #[error("{0}")]
+    Unconvincing(String),
     /// Cannot happen with the ring that is compiled in.
     #[error("TLS versions: {0}")]
     Versions(RustlsError),
@@ -121,6 +127,42 @@ pub fn is_pair(identity: &Identity) -> Result<(), TlsError> {
             key: key_file.clone(),
             why,
         })
+}
+
+/// Whether somebody who believes these authorities takes this chain for a client's, own certificate
+/// first, at this moment. All in DER.
+pub fn is_believed(authorities: &[Vec<u8>], chain: &[Vec<u8>], at: Wall) -> Result<(), TlsError> {
+    let unconvincing = |why: &dyn std::fmt::Display| TlsError::Unconvincing(why.to_string());
+    let mut roots = RootCertStore::empty();
+    for der in authorities {
+        roots
+            .add(CertificateDer::from(der.as_slice()))
+            .map_err(|why| unconvincing(&why))?;
+    }
+    let chain: Vec<_> = chain
+        .iter()
+        .map(|it| CertificateDer::from(it.as_slice()))
+        .collect();
+    let (own, others) = chain
+        .split_first()
+        .ok_or_else(|| unconvincing(&"there is no certificate"))?;
+    let provider = Arc::new(default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|why| unconvincing(&why))?
+        .verify_client_cert(
+            own,
+            others,
+            UnixTime::since_unix_epoch(Duration::from_millis(at.0)),
+        )
+        .map(drop)
+        .map_err(|why| unconvincing(&why))
+}
+
+/// The certificates in a file of PEM, each in DER.
+pub fn chain_der(path: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    let chain = certificates("certificate", path)?;
+    Ok(chain.iter().map(|it| it.to_vec()).collect())
 }
 
 /// The bytes of a private key in PEM.

@@ -4,36 +4,45 @@
 //!  STATE_DIR/identity/   name  serial  device.key   made at the first boot, never changed after
 //!                        device.csr                 what a certification authority signs
 //!                        device.pem  ca.pem         what it answers
-//!                        drop/                      where somebody puts that: a stick, an EST client
+//!                        drop/                      where somebody puts that: a person with a stick
 //! ```
 //!
 //! Purpose: boards come out of one image. This gives each its name and a key that never leaves it,
-//! asks for a certificate, and takes one that was brought. It runs at every boot, before the
-//! service, and by hand.
+//! asks for a certificate, and takes one: that was brought, or that a server signs ([`est`]). It runs
+//! at every boot, before the service, without the network; with it, some times a day; and by hand.
 //!
 //! Invariants: what is there is kept, so that it can run any number of times and be cut off
-//! anywhere; nothing depends on the time of day, for a board without a clock of its own starts in
-//! 1970; a certificate is taken only if it belongs to this device's key.
+//! anywhere; nothing but the asking depends on the time of day, for a board without a clock of its own
+//! starts in 1970; a certificate is taken only if it belongs to this device's key.
 //!
 //! How it fails: by [`ProvisionError`], which names the file. What was brought and is of no use is
-//! left where it lies, and told.
+//! left where it lies, and told. A server that gives no certificate leaves all else as it is, and what
+//! it answered is told.
 
+mod bundle;
+mod certificate;
+mod der;
+mod est;
+mod folder;
+mod line;
 mod request;
 mod serial;
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use ring::signature::EcdsaKeyPair;
 use serde::Serialize;
 
 use super::EXIT_USAGE;
 use super::check::EXIT_UNAVAILABLE;
 use crate::broker::{Identity, Tls, tls};
-use crate::config::{self, ApplianceName, Surroundings};
+use crate::clock::{Clock, Wall};
+use crate::config::{self, Enrol, Est, Surroundings};
+use crate::ota::tuf::Expiry;
+use est::{Device, Enrolled, Step};
+use folder::Folder;
 
 /// Arguments of `lineside provision`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -48,6 +57,12 @@ pub struct Args {
     /// The board's number, where it does not say so itself.
     #[arg(long, value_name = "NUMBER")]
     pub serial: Option<String>,
+    /// Ask nobody over the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Have the certificate renewed now, though it lasts.
+    #[arg(long, conflicts_with = "offline")]
+    pub renew: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -61,25 +76,6 @@ const REQUEST: &str = "device.csr";
 const CERTIFICATE: &str = "device.pem";
 const AUTHORITY: &str = "ca.pem";
 const DROP: &str = "drop";
-/// Bytes of a file that is brought: a chain of certificates takes a tenth of it.
-const MAX_BROUGHT_BYTES: u64 = 256 << 10;
-/// Names that images give to every board.
-const EVERYBODYS: [&str; 12] = [
-    "localhost",
-    "localhost6",
-    "debian",
-    "ubuntu",
-    "raspberrypi",
-    "jetson",
-    "tegra-ubuntu",
-    "nvidia-desktop",
-    "yocto",
-    "qemuarm64",
-    "buildroot",
-    "appliance",
-];
-/// Signs of the board's number that a name ends with.
-const NAME_SIGNS: usize = 8;
 
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -134,19 +130,34 @@ pub struct Told {
     pub request: &'static str,
     /// `taken`, `kept` or `none`.
     pub certificate: &'static str,
+    /// The end of its life, if there is one.
+    pub until: Option<String>,
     /// `taken`, `kept` or `none`.
     pub authority: &'static str,
+    /// What was asked of a server, and what came of it; absent where none is named, or none to be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
     /// What was brought and is of no use, and why.
     pub refused: Vec<String>,
     /// Where all this lies.
     pub folder: PathBuf,
 }
 
+/// What came of asking a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Enrolment {
+    /// `needless`, `enrolled`, `renewed`, `later` or `failed`.
+    pub outcome: &'static str,
+    /// Why, where there is something to say.
+    pub why: Option<String>,
+}
+
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> Result<u8, ProvisionError> {
     let around = Surroundings::of_process(args.config.as_deref());
-    let home = config::home(&around).map_err(ProvisionError::Config)?;
-    let told = provision(args, &around, &home)?;
+    let enrol = if args.offline { Enrol::No } else { Enrol::Yes };
+    let home = config::home(&around, enrol).map_err(ProvisionError::Config)?;
+    let told = provision(args, &around, &home, Clock::start().now().wall)?;
     let mut out = io::stdout().lock();
     // A reader that hung up is no fault of the appliance.
     let _ = if args.json {
@@ -155,13 +166,18 @@ pub fn command(args: &Args) -> Result<u8, ProvisionError> {
     } else {
         write!(out, "{told}")
     };
-    Ok(0)
+    let outcome = told.enrolment.map(|it| it.outcome);
+    Ok(match outcome {
+        Some("later" | "failed") => EXIT_UNAVAILABLE,
+        Some(_) | None => 0,
+    })
 }
 
 fn provision(
     args: &Args,
     around: &Surroundings,
     home: &config::Home,
+    now: Wall,
 ) -> Result<Told, ProvisionError> {
     let folder = Folder::open(home.state_dir.join(config::IDENTITY))?;
     let (serial, serial_from) = folder.serial(args, around, home)?;
@@ -176,14 +192,18 @@ fn provision(
         };
         tls::client_config(&tls).map(drop)
     })?;
+    let identity = Identity {
+        cert_file: folder.at(CERTIFICATE),
+        key_file: folder.at(KEY),
+    };
     let certificate = folder.take(CERTIFICATE, &mut refused, |path| {
-        let identity = Identity {
+        let brought = Identity {
             cert_file: path.to_owned(),
-            key_file: folder.at(KEY),
+            ..identity.clone()
         };
-        tls::is_pair(&identity)
+        tls::is_pair(&brought)
     })?;
-    Ok(Told {
+    let mut told = Told {
         name,
         name_from,
         serial,
@@ -191,185 +211,92 @@ fn provision(
         key,
         request,
         certificate,
+        until: None,
         authority,
+        enrolment: None,
         refused,
-        folder: folder.0,
-    })
+        folder: folder.path().to_owned(),
+    };
+    if let Some(est) = &home.est {
+        let is_forced = args.renew;
+        told.enrolment = Some(enrol(
+            &folder,
+            (&pair, &identity),
+            est,
+            (now, is_forced),
+            &mut told,
+        )?);
+    }
+    told.until = present(&folder)
+        .as_deref()
+        .and_then(certificate::Certificate::read)
+        .map(|it| Expiry::at(it.until).to_string());
+    Ok(told)
 }
 
-/// The folder of the identity.
-struct Folder(PathBuf);
+/// The device's certificate in DER, if it has one that can be read.
+fn present(folder: &Folder) -> Option<Vec<u8>> {
+    let chain = tls::chain_der(&folder.at(CERTIFICATE)).ok()?;
+    chain.into_iter().next()
+}
 
-impl Folder {
-    fn open(path: PathBuf) -> Result<Self, ProvisionError> {
-        let folder = Self(path);
-        for path in [folder.0.clone(), folder.at(DROP)] {
-            let made = fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path);
-            made.map_err(|error| fault(&path, error))?;
+/// Asks the server, if that is called for, and keeps what it signs.
+fn enrol(
+    folder: &Folder,
+    (pair, identity): (&EcdsaKeyPair, &Identity),
+    est: &Est,
+    (now, is_forced): (Wall, bool),
+    told: &mut Told,
+) -> Result<Enrolment, ProvisionError> {
+    let present = present(folder);
+    let request = folder.request_der()?;
+    let device = Device {
+        pair,
+        request: &request,
+        identity,
+        present: present.as_deref(),
+    };
+    let (heard, done) = match device.step(now, is_forced) {
+        Step::Nothing => return Ok(Enrolment::of("needless")),
+        Step::First => (device.enrol(est, now), "enrolled"),
+        Step::Again => (device.renew(est, now), "renewed"),
+    };
+    let signed = match heard {
+        Ok(Enrolled::Signed(signed)) => signed,
+        Ok(Enrolled::Later { after }) => {
+            return Ok(Enrolment {
+                outcome: "later",
+                why: Some(format!(
+                    "somebody has to look at it first; it is to be asked for again after {after}"
+                )),
+            });
         }
-        Ok(folder)
-    }
+        Err(why) => {
+            return Ok(Enrolment {
+                outcome: "failed",
+                why: Some(format!("{}: {why}", est.url)),
+            });
+        }
+    };
+    // The authority first: a certificate whose authority is not there could not be shown to anybody.
+    let pem = |chain: &[Vec<u8>]| {
+        let each = chain.iter().map(|der| request::pem("CERTIFICATE", der));
+        each.collect::<String>()
+    };
+    folder.put(AUTHORITY, pem(&signed.authorities).as_bytes())?;
+    folder.put(CERTIFICATE, pem(&signed.chain).as_bytes())?;
+    (told.authority, told.certificate) = ("taken", "taken");
+    Ok(Enrolment::of(done))
+}
 
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// A line that was written before.
-    fn line(&self, name: &str) -> Option<String> {
-        let text = fs::read_to_string(self.at(name)).ok()?;
-        let line = text.trim();
-        (!line.is_empty()).then(|| line.to_owned())
-    }
-
-    fn serial(
-        &self,
-        args: &Args,
-        around: &Surroundings,
-        home: &config::Home,
-    ) -> Result<(Option<String>, Option<String>), ProvisionError> {
-        if let Some(kept) = self.line(SERIAL) {
-            return Ok((Some(kept), Some("kept".into())));
-        }
-        let said = args.serial.clone().map(|it| (it, "--serial".into()));
-        let found = said.or_else(|| serial::find(&home.sysfs, &home.procfs, &around.etc));
-        let Some((number, place)) = found else {
-            return Ok((None, None));
-        };
-        self.put(SERIAL, format!("{number}\n").as_bytes())?;
-        Ok((Some(number), Some(place)))
-    }
-
-    fn name(
-        &self,
-        args: &Args,
-        around: &Surroundings,
-        home: &config::Home,
-        serial: Option<&str>,
-    ) -> Result<(String, &'static str), ProvisionError> {
-        let kept = self.line(NAME);
-        if let Some(said) = &args.name {
-            let name = ApplianceName::parse(said);
-            let name = name.ok_or_else(|| ProvisionError::Name(said.clone()))?;
-            if kept.as_deref() != Some(name.as_str()) {
-                self.put(NAME, format!("{name}\n").as_bytes())?;
-            }
-            return Ok((name.to_string(), "--name"));
-        }
-        if let Some(configured) = &home.name {
-            return Ok((configured.to_string(), "the configuration"));
-        }
-        if let Some(kept) = kept {
-            return Ok((kept, "kept"));
-        }
-        let host = ApplianceName::of_host(&around.host_name);
-        let (name, why) = match serial {
-            Some(serial) if EVERYBODYS.contains(&host.as_str()) => {
-                let end = serial.len().saturating_sub(NAME_SIGNS);
-                (format!("lineside-{}", &serial[end..]), "the board's number")
-            }
-            Some(_) | None => (host.to_string(), "the host name"),
-        };
-        self.put(NAME, format!("{name}\n").as_bytes())?;
-        Ok((name, why))
-    }
-
-    fn key(&self) -> Result<(EcdsaKeyPair, &'static str), ProvisionError> {
-        let (path, random) = (self.at(KEY), SystemRandom::new());
-        let read = |der: &[u8]| {
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &random)
-                .map_err(|_| ProvisionError::Key(path.clone()))
-        };
-        if path.exists() {
-            let der = tls::key_der(&path).map_err(|_| ProvisionError::Key(path.clone()))?;
-            return Ok((read(&der)?, "kept"));
-        }
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-            .map_err(|_| ProvisionError::Random)?;
-        self.put(KEY, request::pem("PRIVATE KEY", made.as_ref()).as_bytes())?;
-        Ok((read(made.as_ref())?, "made"))
-    }
-
-    /// A request names the appliance, so that a new name or key has a new one.
-    fn request(
-        &self,
-        pair: &EcdsaKeyPair,
-        name: &str,
-        serial: Option<&str>,
-        key: &str,
-    ) -> Result<&'static str, ProvisionError> {
-        let subject = format!("# {name} {}\n", serial.unwrap_or("-"));
-        let there = fs::read_to_string(self.at(REQUEST)).unwrap_or_default();
-        if key == "kept" && there.starts_with(&subject) {
-            return Ok("kept");
-        }
-        let der = request::make(pair, name, serial).ok_or(ProvisionError::Random)?;
-        let text = subject + &request::pem("CERTIFICATE REQUEST", &der);
-        self.put(REQUEST, text.as_bytes())?;
-        Ok("made")
-    }
-
-    /// Takes what was brought under this name, if it is good.
-    fn take<E: ToString>(
-        &self,
-        name: &str,
-        refused: &mut Vec<String>,
-        is_good: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<&'static str, ProvisionError> {
-        let brought = self.at(DROP).join(name);
-        let before = if self.at(name).exists() {
-            "kept"
-        } else {
-            "none"
-        };
-        let Ok(meta) = fs::symlink_metadata(&brought) else {
-            return Ok(before);
-        };
-        if !meta.is_file() || meta.len() > MAX_BROUGHT_BYTES {
-            refused.push(format!("{}: no file of a certificate", brought.display()));
-            return Ok(before);
-        }
-        if let Err(why) = is_good(&brought) {
-            refused.push(why.to_string());
-            return Ok(before);
-        }
-        let bytes = fs::read(&brought).map_err(|error| fault(&brought, error))?;
-        self.put(name, &bytes)?;
-        // Only now: a cut before this brings it again.
-        fs::remove_file(&brought).map_err(|error| fault(&brought, error))?;
-        Ok("taken")
-    }
-
-    /// Whole or not at all, also through a power cut; for nobody else to read.
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ProvisionError> {
-        let (path, draft) = (self.at(name), self.at(&format!(".{name}.new")));
-        let write = || {
-            let _ = fs::remove_file(&draft); // of a run that was cut off
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.0)?.sync_all()
-        };
-        write().map_err(|error| fault(&path, error))
+impl Enrolment {
+    fn of(outcome: &'static str) -> Self {
+        Self { outcome, why: None }
     }
 }
 
-fn fault(path: &Path, error: io::Error) -> ProvisionError {
-    ProvisionError::File {
-        path: path.to_owned(),
-        error,
-    }
-}
-
-impl std::fmt::Display for Told {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "name         {} ({})", self.name, self.name_from)?;
         match (&self.serial, &self.serial_from) {
             (Some(serial), Some(from)) => writeln!(f, "serial       {serial} ({from})")?,
@@ -378,12 +305,25 @@ impl std::fmt::Display for Told {
         writeln!(f, "key          {}", self.key)?;
         let request = self.folder.join(REQUEST);
         writeln!(f, "request      {}: {}", self.request, request.display())?;
-        writeln!(f, "certificate  {}", self.certificate)?;
+        match &self.until {
+            Some(until) => writeln!(f, "certificate  {}, until {until}", self.certificate)?,
+            None => writeln!(f, "certificate  {}", self.certificate)?,
+        }
         writeln!(f, "authority    {}", self.authority)?;
+        match &self.enrolment {
+            Some(Enrolment { outcome, why: None }) => writeln!(f, "enrolment    {outcome}")?,
+            Some(Enrolment {
+                outcome,
+                why: Some(why),
+            }) => {
+                writeln!(f, "enrolment    {outcome}: {why}")?;
+            }
+            None => {}
+        }
         for why in &self.refused {
             writeln!(f, "refused      {why}")?;
         }
-        if self.certificate == "none" {
+        if self.certificate == "none" && self.enrolment.is_none() {
             let drop = self.folder.join(DROP);
             writeln!(
                 f,

@@ -20,8 +20,8 @@ use super::settings::{
     is_level,
 };
 use super::{
-    Home, IDENTITY, Surroundings, admission, engine, keys, link, ota, panel, route, secret,
-    telemetry, tiers,
+    Enrol, Home, IDENTITY, Surroundings, admission, engine, keys, link, ota, panel, provision,
+    route, secret, telemetry, tiers,
 };
 
 /// Bytes of a topic prefix: most of a topic belongs to what follows it.
@@ -82,7 +82,12 @@ pub(super) fn control_socket(
 }
 
 /// Only what `lineside provision` needs: it runs before there is anything else to check.
-pub(super) fn home(layers: Layers, around: &Surroundings, faults: Faults) -> Result<Home, Faults> {
+pub(super) fn home(
+    layers: Layers,
+    around: &Surroundings,
+    faults: Faults,
+    enrol: Enrol,
+) -> Result<Home, Faults> {
     let given = |key| layers.text(key).map(PathBuf::from);
     let (state, sysfs, procfs) = (
         given("appliance.state_dir"),
@@ -90,6 +95,7 @@ pub(super) fn home(layers: Layers, around: &Surroundings, faults: Faults) -> Res
         given("governor.procfs_root"),
     );
     let name = layers.text("appliance.name");
+    let section = provision::Section::of(&layers);
     let mut checker = Checker {
         layers,
         around,
@@ -97,9 +103,14 @@ pub(super) fn home(layers: Layers, around: &Surroundings, faults: Faults) -> Res
     };
     let name = name.and_then(|name| checker.given_name(&name));
     let state_dir = checker.state_dir(state.as_deref());
+    let est = match enrol {
+        Enrol::Yes => provision::est(&mut checker, &section),
+        Enrol::No => None,
+    };
     match state_dir {
         Some(state_dir) if checker.faults.0.is_empty() => Ok(Home {
             name,
+            est,
             state_dir,
             sysfs: sysfs.unwrap_or_else(|| "/sys".into()),
             procfs: procfs.unwrap_or_else(|| "/proc".into()),
@@ -141,6 +152,8 @@ impl Checker<'_> {
         let ota = ota::check(self, &file.ota);
         let at_rest = ota::at_rest(self, &file.ota);
         let panel = panel::check(self, &file.panel);
+        // Of no use here, but a slip is told before the certificate runs out.
+        let _ = provision::check(self, &file.provision);
         let telemetry = telemetry::check(self, &file.telemetry);
         let policy = route::policy(self, file, clouds.as_deref(), review.as_ref(), &topics);
         let roots = Roots {

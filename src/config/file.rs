@@ -224,6 +224,12 @@ pub(super) const KEYS: &[Key] = &[
     number("telemetry.every_s", 1, 3600, "figures of an hour say nothing of its minutes, and each look costs a moment"),
     number("telemetry.batch_s", 1, 86_400, "a batch is one message, and who watches wants it within the day"),
     number("telemetry.batches_per_s", 1, 1000, "a backlog must drain, and requests go first"),
+    key("provision.est_url", Kind::Text),
+    key("provision.ca_file", Kind::Path),
+    key("provision.username", Kind::Text),
+    key("provision.password_file", Kind::SecretPath),
+    key("provision.cert_file", Kind::Path),
+    key("provision.key_file", Kind::SecretPath),
     key("log.level", Kind::Text),
     key("log.to", Kind::Word(&["auto", "journald", "stderr"])),
     number("service.drain_timeout_ms", 100, 80_000, "one write must fit; systemd kills after 90 seconds"),
@@ -331,6 +337,8 @@ pub(super) struct File {
     pub(super) console: Console,
     pub(super) panel: super::panel::Section,
     pub(super) telemetry: super::telemetry::Section,
+    #[serde(default)]
+    pub(super) provision: super::provision::Section,
     pub(super) log: Log,
     pub(super) service: Service,
 }

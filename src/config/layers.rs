@@ -25,6 +25,15 @@ use super::{Surroundings, keys, secret};
 /// The reference, which is also the lowest layer.
 pub const REFERENCE: &str = include_str!("reference.toml");
 
+/// Keys whose values may carry a login.
+const URLS: [&str; 5] = [
+    "broker.url",
+    "cloud.url",
+    "cloud.proxy",
+    "ota.repository",
+    "provision.est_url",
+];
+
 /// Bytes of one file: the reference with every comment takes a hundredth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -249,7 +258,7 @@ fn shown(key: &str, value: &Value) -> String {
     let hide = texts.any(|text| {
         let is_path = text.starts_with('/') || text.starts_with(secret::CREDENTIAL);
         // A login in a URL is a secret too.
-        let is_url = ["broker.url", "cloud.url", "cloud.proxy", "ota.repository"].contains(&key);
+        let is_url = URLS.contains(&key);
         (secret && !is_path) || (is_url && text.contains('@'))
     });
     if hide {

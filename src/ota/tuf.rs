@@ -44,7 +44,7 @@ use serde_json::Value;
 
 pub use expiry::Expiry;
 pub use json::{MAX_DEPTH, NotCanonical, canonical};
-pub use key::{Key, KeyValue, hex, unhex};
+pub use key::{Key, KeyValue, base64, hex, unbase64, unhex};
 
 use super::disk::Disk;
 use super::floor::{Book, FloorError};

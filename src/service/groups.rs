@@ -231,7 +231,11 @@ mod tests {
         /// A unit whose memory may be divided, up to so much.
         fn limited(name: &str, max: &str) -> Option<Self> {
             let tree = Self::new(name, UNIT);
-            fs::write(tree.group(UNIT).join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+            fs::write(
+                tree.group(UNIT).join("cgroup.controllers"),
+                "cpu memory pids\n",
+            )
+            .unwrap();
             fs::write(tree.group(UNIT).join("memory.max"), format!("{max}\n")).unwrap();
             tree.mark(UNIT).then_some(tree)
         }

@@ -9,10 +9,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["src/broker/", "src/panel/door.rs"]),
     ("rustls_native_certs", &["src/broker/"]),
     ("rumqttd", &["src/broker/embedded.rs"]),
-    // Two clients with nothing in common: one carries questions, one fetches files.
+    // Three clients with nothing in common: one carries questions, one fetches files, one asks for a
+    // certificate.
     (
         "reqwest",
-        &["src/uplink/openai.rs", "src/ota/source/http.rs"],
+        &[
+            "src/uplink/openai.rs",
+            "src/ota/source/http.rs",
+            "src/cli/provision/line.rs",
+        ],
     ),
     ("axum", &["src/panel"]),
     ("hyper", &["src/panel/"]),

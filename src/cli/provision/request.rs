@@ -1,42 +1,54 @@
 //! A request for a certificate (PKCS #10, RFC 2986), signed with the device's own key.
 //!
-//! Written by hand, for it is one form with two names in it: a name, a serial number, a P-256 key.
+//! Written by hand, for it is one form: a P-256 key, and either two names, or those of the certificate
+//! that is to be renewed, byte for byte as they stand there (RFC 7030, section 4.2.2).
 
 use ring::rand::SystemRandom;
 use ring::signature::{EcdsaKeyPair, KeyPair as _};
 
-const INTEGER: u8 = 0x02;
-const BITS: u8 = 0x03;
-const OID: u8 = 0x06;
-const UTF8: u8 = 0x0c;
-const PRINTABLE: u8 = 0x13;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-/// Attributes of a request: none here.
-const ATTRIBUTES: u8 = 0xa0;
+use super::certificate::{Certificate, SUBJECT_ALT_NAME};
+use super::der::{BITS, INTEGER, OCTETS, OID, PRINTABLE, SEQUENCE, SET, UTF8, field, part};
+use crate::ota::tuf::base64;
+
+/// Attributes of a request.
+const ATTRIBUTES: u8 = part(0);
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const SERIAL_NUMBER: &[u8] = &[0x55, 0x04, 0x05];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+/// `extensionRequest` of PKCS #9: what the certificate is to say besides.
+const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 
-/// The request in DER; none if the random numbers fail.
+/// The first request, in DER; none if the random numbers fail.
 pub(super) fn make(key: &EcdsaKeyPair, name: &str, serial: Option<&str>) -> Option<Vec<u8>> {
     let mut names = vec![entry(COMMON_NAME, UTF8, name)];
     names.extend(serial.map(|serial| entry(SERIAL_NUMBER, PRINTABLE, serial)));
-    let algorithm = field(
-        SEQUENCE,
-        &[field(OID, &[EC_PUBLIC_KEY]), field(OID, &[P256])],
-    );
-    let point = field(BITS, &[&[0][..], key.public_key().as_ref()]);
+    signed(key, &field(SEQUENCE, &names), &[])
+}
+
+/// A request for what a certificate says already.
+pub(super) fn again(key: &EcdsaKeyPair, present: &Certificate<'_>) -> Option<Vec<u8>> {
+    let others = present.alt_names.map(|names| {
+        let extension = field(
+            SEQUENCE,
+            &[field(OID, &[SUBJECT_ALT_NAME]), field(OCTETS, &[names])],
+        );
+        let value = field(SET, &[field(SEQUENCE, &[extension])]);
+        field(SEQUENCE, &[field(OID, &[EXTENSION_REQUEST]), value])
+    });
+    signed(key, present.subject, others.as_slice())
+}
+
+fn signed(key: &EcdsaKeyPair, subject: &[u8], attributes: &[Vec<u8>]) -> Option<Vec<u8>> {
     let info = field(
         SEQUENCE,
         &[
-            field(INTEGER, &[[0]]),
-            field(SEQUENCE, &names),
-            field(SEQUENCE, &[algorithm, point]),
-            field::<&[u8]>(ATTRIBUTES, &[]),
+            &field(INTEGER, &[[0]]),
+            subject,
+            &public(key),
+            &field(ATTRIBUTES, attributes),
         ],
     );
     let signature = key.sign(&SystemRandom::new(), &info).ok()?;
@@ -45,68 +57,39 @@ pub(super) fn make(key: &EcdsaKeyPair, name: &str, serial: Option<&str>) -> Opti
     Some(field(SEQUENCE, &[info, how, signed]))
 }
 
+/// The public half of a key as certificates show it.
+pub(super) fn public(key: &EcdsaKeyPair) -> Vec<u8> {
+    let algorithm = field(
+        SEQUENCE,
+        &[field(OID, &[EC_PUBLIC_KEY]), field(OID, &[P256])],
+    );
+    let point = field(BITS, &[&[0][..], key.public_key().as_ref()]);
+    field(SEQUENCE, &[algorithm, point])
+}
+
 fn entry(kind: &[u8], form: u8, text: &str) -> Vec<u8> {
     let pair = field(SEQUENCE, &[field(OID, &[kind]), field(form, &[text])]);
     field(SET, &[pair])
 }
 
-/// A tag, a length, and the parts one after the other.
-fn field<P: AsRef<[u8]>>(tag: u8, parts: &[P]) -> Vec<u8> {
-    let content: Vec<u8> = parts.iter().flat_map(AsRef::as_ref).copied().collect();
-    let length = content.len().to_be_bytes();
-    let first = length.iter().position(|byte| *byte != 0);
-    let digits = &length[first.unwrap_or(length.len() - 1)..];
-    let mut bytes = vec![tag];
-    match digits {
-        [short @ 0..=0x7f] => bytes.push(*short),
-        long => {
-            let count = u8::try_from(long.len()).expect("a length has eight bytes at most");
-            bytes.push(0x80 | count);
-            bytes.extend(long);
-        }
-    }
-    bytes.extend(content);
-    bytes
-}
-
-const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Signs of a line of PEM.
 const LINE: usize = 64;
 
 /// DER as PEM.
 pub(super) fn pem(what: &str, der: &[u8]) -> String {
-    let mut signs = Vec::with_capacity(der.len() * 4 / 3 + 4);
-    for group in der.chunks(3) {
-        let at = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..4 {
-            let index = (bits >> (18 - 6 * place)) & 63;
-            signs.push(if place <= group.len() {
-                char::from(SIGNS[index as usize])
-            } else {
-                '='
-            });
-        }
-    }
     let mut text = format!("-----BEGIN {what}-----\n");
-    for line in signs.chunks(LINE) {
-        text.extend(line);
-        text.push('\n');
+    for (at, sign) in base64(der).chars().enumerate() {
+        if at > 0 && at % LINE == 0 {
+            text.push('\n');
+        }
+        text.push(sign);
     }
-    text + &format!("-----END {what}-----\n")
+    text + &format!("\n-----END {what}-----\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths_take_the_shortest_form() {
-        assert_eq!(field::<&[u8]>(SEQUENCE, &[]), [0x30, 0]);
-        assert_eq!(field(UTF8, &[[7; 127]])[..2], [UTF8, 127]);
-        assert_eq!(field(UTF8, &[[7; 128]])[..3], [UTF8, 0x81, 128]);
-        assert_eq!(field(UTF8, &[[7; 256]])[..4], [UTF8, 0x82, 1, 0]);
-    }
 
     #[test]
     fn pem_is_what_the_standard_says() {
@@ -118,5 +101,6 @@ mod tests {
             "-----BEGIN X-----\nZm9vYmFy\n-----END X-----\n"
         );
         assert_eq!(of(&[0; 49]).lines().nth(1).unwrap().len(), LINE);
+        assert_eq!(of(&[0; 48]).lines().count(), 3);
     }
 }

@@ -245,7 +245,8 @@ fn unarmoured(pem: &str) -> Option<Vec<u8>> {
     unbase64(&signs)
 }
 
-fn unbase64(signs: &[u8]) -> Option<Vec<u8>> {
+/// Bytes from base64 in its one form, without spaces; none if it is not that.
+pub fn unbase64(signs: &[u8]) -> Option<Vec<u8>> {
     let (groups, rest) = signs.as_chunks::<4>();
     if !rest.is_empty() {
         return None;
@@ -294,7 +295,8 @@ fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
 
 const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(bytes: &[u8]) -> String {
+/// Bytes as base64, in one line.
+pub fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for group in bytes.chunks(3) {
         let byte = |n: usize| group.get(n).copied().map_or(0, u32::from);

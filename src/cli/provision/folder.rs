@@ -1,0 +1,225 @@
+//! The folder of the identity: what is made is written whole, what is there is kept, and what was
+//! brought is looked at before it counts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+
+use super::{Args, DROP, KEY, NAME, ProvisionError, REQUEST, SERIAL, request, serial};
+use crate::broker::tls;
+use crate::config::{self, ApplianceName, Surroundings};
+use crate::ota::tuf::unbase64;
+
+/// Bytes of a file that is brought: a chain of certificates takes a tenth of it.
+const MAX_BROUGHT_BYTES: u64 = 256 << 10;
+/// Names that images give to every board.
+const EVERYBODYS: [&str; 12] = [
+    "localhost",
+    "localhost6",
+    "debian",
+    "ubuntu",
+    "raspberrypi",
+    "jetson",
+    "tegra-ubuntu",
+    "nvidia-desktop",
+    "yocto",
+    "qemuarm64",
+    "buildroot",
+    "appliance",
+];
+/// Signs of the board's number that a name ends with.
+const NAME_SIGNS: usize = 8;
+
+/// The folder of the identity.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn open(path: PathBuf) -> Result<Self, ProvisionError> {
+        let folder = Self(path);
+        for path in [folder.0.clone(), folder.at(DROP)] {
+            let made = fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path);
+            made.map_err(|error| fault(&path, error))?;
+        }
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A line that was written before.
+    fn line(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.at(name)).ok()?;
+        let line = text.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    }
+
+    pub(super) fn serial(
+        &self,
+        args: &Args,
+        around: &Surroundings,
+        home: &config::Home,
+    ) -> Result<(Option<String>, Option<String>), ProvisionError> {
+        if let Some(kept) = self.line(SERIAL) {
+            return Ok((Some(kept), Some("kept".into())));
+        }
+        let said = args.serial.clone().map(|it| (it, "--serial".into()));
+        let found = said.or_else(|| serial::find(&home.sysfs, &home.procfs, &around.etc));
+        let Some((number, place)) = found else {
+            return Ok((None, None));
+        };
+        self.put(SERIAL, format!("{number}\n").as_bytes())?;
+        Ok((Some(number), Some(place)))
+    }
+
+    pub(super) fn name(
+        &self,
+        args: &Args,
+        around: &Surroundings,
+        home: &config::Home,
+        serial: Option<&str>,
+    ) -> Result<(String, &'static str), ProvisionError> {
+        let kept = self.line(NAME);
+        if let Some(said) = &args.name {
+            let name = ApplianceName::parse(said);
+            let name = name.ok_or_else(|| ProvisionError::Name(said.clone()))?;
+            if kept.as_deref() != Some(name.as_str()) {
+                self.put(NAME, format!("{name}\n").as_bytes())?;
+            }
+            return Ok((name.to_string(), "--name"));
+        }
+        if let Some(configured) = &home.name {
+            return Ok((configured.to_string(), "the configuration"));
+        }
+        if let Some(kept) = kept {
+            return Ok((kept, "kept"));
+        }
+        let host = ApplianceName::of_host(&around.host_name);
+        let (name, why) = match serial {
+            Some(serial) if EVERYBODYS.contains(&host.as_str()) => {
+                let end = serial.len().saturating_sub(NAME_SIGNS);
+                (format!("lineside-{}", &serial[end..]), "the board's number")
+            }
+            Some(_) | None => (host.to_string(), "the host name"),
+        };
+        self.put(NAME, format!("{name}\n").as_bytes())?;
+        Ok((name, why))
+    }
+
+    pub(super) fn key(&self) -> Result<(EcdsaKeyPair, &'static str), ProvisionError> {
+        let (path, random) = (self.at(KEY), SystemRandom::new());
+        let read = |der: &[u8]| {
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &random)
+                .map_err(|_| ProvisionError::Key(path.clone()))
+        };
+        if path.exists() {
+            let der = tls::key_der(&path).map_err(|_| ProvisionError::Key(path.clone()))?;
+            return Ok((read(&der)?, "kept"));
+        }
+        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+            .map_err(|_| ProvisionError::Random)?;
+        self.put(KEY, request::pem("PRIVATE KEY", made.as_ref()).as_bytes())?;
+        Ok((read(made.as_ref())?, "made"))
+    }
+
+    /// A request names the appliance, so that a new name or key has a new one.
+    pub(super) fn request(
+        &self,
+        pair: &EcdsaKeyPair,
+        name: &str,
+        serial: Option<&str>,
+        key: &str,
+    ) -> Result<&'static str, ProvisionError> {
+        let subject = format!("# {name} {}\n", serial.unwrap_or("-"));
+        let there = fs::read_to_string(self.at(REQUEST)).unwrap_or_default();
+        if key == "kept" && there.starts_with(&subject) {
+            return Ok("kept");
+        }
+        let der = request::make(pair, name, serial).ok_or(ProvisionError::Random)?;
+        let text = subject + &request::pem("CERTIFICATE REQUEST", &der);
+        self.put(REQUEST, text.as_bytes())?;
+        Ok("made")
+    }
+
+    /// The request that lies there, in DER.
+    pub(super) fn request_der(&self) -> Result<Vec<u8>, ProvisionError> {
+        let path = self.at(REQUEST);
+        let text = fs::read_to_string(&path).map_err(|error| fault(&path, error))?;
+        let signs: String = text
+            .lines()
+            .filter(|line| !line.starts_with(['#', '-']))
+            .collect();
+        unbase64(signs.as_bytes()).ok_or_else(|| {
+            let why = "this is no request; move it away and one is made anew";
+            fault(&path, io::Error::new(io::ErrorKind::InvalidData, why))
+        })
+    }
+
+    /// Takes what was brought under this name, if it is good.
+    pub(super) fn take<E: ToString>(
+        &self,
+        name: &str,
+        refused: &mut Vec<String>,
+        is_good: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<&'static str, ProvisionError> {
+        let brought = self.at(DROP).join(name);
+        let before = if self.at(name).exists() {
+            "kept"
+        } else {
+            "none"
+        };
+        let Ok(meta) = fs::symlink_metadata(&brought) else {
+            return Ok(before);
+        };
+        if !meta.is_file() || meta.len() > MAX_BROUGHT_BYTES {
+            refused.push(format!("{}: no file of a certificate", brought.display()));
+            return Ok(before);
+        }
+        if let Err(why) = is_good(&brought) {
+            refused.push(why.to_string());
+            return Ok(before);
+        }
+        let bytes = fs::read(&brought).map_err(|error| fault(&brought, error))?;
+        self.put(name, &bytes)?;
+        // Only now: a cut before this brings it again.
+        fs::remove_file(&brought).map_err(|error| fault(&brought, error))?;
+        Ok("taken")
+    }
+
+    /// Whole or not at all, also through a power cut; for nobody else to read.
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ProvisionError> {
+        let (path, draft) = (self.at(name), self.at(&format!(".{name}.new")));
+        let write = || {
+            let _ = fs::remove_file(&draft); // of a run that was cut off
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().map_err(|error| fault(&path, error))
+    }
+}
+
+fn fault(path: &Path, error: io::Error) -> ProvisionError {
+    ProvisionError::File {
+        path: path.to_owned(),
+        error,
+    }
+}
