@@ -9,7 +9,7 @@
 //! Purpose: ask a server to sign this device's key, and take what it answers if it is what was asked
 //! for. The key itself goes nowhere; a renewal keeps it.
 //!
-//! Invariants: an answer is taken only if it is a bundle of certificates in its form, exactly
+//! Invariants: an answer is taken only if it is a bundle of certificates, exactly
 //! one of which is of this device's key, and that one descends from an authority that the same server
 //! named in the same conversation, and counts now. What is there stays until then, and is replaced
 //! whole.
