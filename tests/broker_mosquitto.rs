@@ -337,6 +337,40 @@ async fn tls_needs_the_right_authority_and_both_certificates() {
     assert!(error.to_string().contains("missing.pem"), "{error}");
 }
 
+/// Nobody starts the appliance again when `lineside provision` has brought another certificate.
+#[tokio::test]
+async fn a_certificate_that_was_replaced_is_shown_from_the_next_connection_on() {
+    let broker = Mosquitto::start(&Setup {
+        tls: true,
+        ..Setup::default()
+    });
+    let identity = Identity {
+        cert_file: broker.dir.join("device.pem"),
+        key_file: broker.dir.join("device.key"),
+    };
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["line-3".into()]).unwrap();
+    std::fs::write(&identity.cert_file, cert.pem()).unwrap();
+    std::fs::write(&identity.key_file, signing_key.serialize_pem()).unwrap();
+    let mut appliance = Appliance::start(Link {
+        host: "localhost".into(),
+        tls: Some(Tls {
+            ca_file: Some(broker.dir.join("ca.pem")),
+            identity: Some(identity.clone()),
+        }),
+        ..link(&broker, "a", &["in"])
+    });
+    match appliance.event().await {
+        Event::Down { .. } => {}
+        other => panic!("the broker knows no such certificate: {other:?}"),
+    }
+    // Between the two there is a pair that cannot be used, which changes nothing.
+    std::fs::copy(broker.dir.join("client.pem"), &identity.cert_file).unwrap();
+    std::fs::copy(broker.dir.join("client.key"), &identity.key_file).unwrap();
+    appliance.up().await;
+    appliance.close().await;
+}
+
 #[tokio::test]
 async fn a_password_opens_the_broker_and_a_wrong_one_is_reported() {
     let broker = Mosquitto::start(&Setup {
