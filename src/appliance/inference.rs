@@ -148,7 +148,7 @@ pub(super) fn launch(settings: &Settings) -> Launch {
     });
     match group.as_ref().map(EngineGroup::limit) {
         Some(Ok(bytes)) => tracing::info!(bytes, "engines have a limit of memory of their own"),
-        Some(Err(why)) => tracing::warn!(%why, "engines have no limit of memory of their own"),
+        Some(Err(error)) => tracing::warn!(%error, "engines have no limit of memory of their own"),
         None => tracing::info!("engines have no control group of their own: none was handed over"),
     }
     Launch {

@@ -330,7 +330,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) route: Option<Vec<Route>>,
     #[serde(default)]
-    pub(super) confidence: Confidence,
+    pub(super) confidence: super::tiers::Bars,
     pub(super) cloud: Cloud,
     pub(super) review: Review,
     pub(super) ota: super::ota::Section,
@@ -508,13 +508,6 @@ impl OneOrMore {
             Self::More(texts) => texts,
         }
     }
-}
-
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Confidence {
-    pub(super) threshold: Option<f64>,
-    pub(super) risk_target: Option<f64>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::check::Checker;
 use super::file::{self, File};
 use super::settings::{Bill, Confidence, Expiry, Proxy, Review, Upstream, is_level};
@@ -348,8 +350,16 @@ pub(super) fn review(checker: &mut Checker<'_>, review: &file::Review) -> Option
     })
 }
 
+/// `[confidence]` as it is written.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bars {
+    pub(super) threshold: Option<f64>,
+    pub(super) risk_target: Option<f64>,
+}
+
 /// When an answer is believed.
-pub(super) fn confidence(checker: &mut Checker<'_>, given: &file::Confidence) -> Confidence {
+pub(super) fn confidence(checker: &mut Checker<'_>, given: &Bars) -> Confidence {
     let target = given.risk_target;
     checker.rule(
         given.threshold.is_none() || target.is_none(),
