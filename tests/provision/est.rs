@@ -423,6 +423,9 @@ fn a_board_may_be_known_by_a_certificate_that_it_was_born_with() {
     assert_eq!(asked[1].login, None);
 }
 
+/// What a server does instead of signing.
+type Spoil = Box<dyn Fn(&Authority, &Asked) -> Answer + Send + Sync>;
+
 /// What a server may do instead of its work; and what is told.
 #[test]
 fn a_bad_answer_is_told_and_changes_nothing() {
@@ -435,7 +438,6 @@ fn a_bad_answer_is_told_and_changes_nothing() {
         .filter(|line| !line.starts_with(['#', '-']))
         .collect();
     let stranger = Authority::new(&board.folder.join("stranger"));
-    type Spoil = Box<dyn Fn(&Authority, &Asked) -> Answer + Send + Sync>;
     let signed = |change: fn(Vec<u8>) -> Vec<u8>| -> Spoil {
         Box::new(move |authority, asked| Answer::bundle(change(authority.sign(&asked.body))))
     };
@@ -501,9 +503,12 @@ fn a_bad_answer_is_told_and_changes_nothing() {
     ];
     for (spoil, outcome, why) in cases {
         let authority = Arc::clone(&authority);
-        server.answer(move |asked| match asked.line.starts_with("GET") {
-            true => honest(&authority, asked),
-            false => spoil(&authority, asked),
+        server.answer(move |asked| {
+            if asked.line.starts_with("GET") {
+                honest(&authority, asked)
+            } else {
+                spoil(&authority, asked)
+            }
         });
         let output = board.run(&[]);
         let told = told_of(&output);

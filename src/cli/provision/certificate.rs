@@ -63,7 +63,7 @@ impl<'a> Certificate<'a> {
     /// while, however long or short lives are.
     pub(super) fn due(&self) -> Wall {
         let life = self.until.since(self.from);
-        self.from.after(life - life / 3)
+        self.from.after(life.saturating_sub(life / 3))
     }
 }
 

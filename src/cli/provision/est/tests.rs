@@ -140,14 +140,20 @@ fn a_bundle_is_read_in_its_strict_form_only() {
     ];
     let inner = open(part(0), &open(SEQUENCE, &inner.concat()));
     let java = open(SEQUENCE, &[signed, inner].concat());
-    assert_eq!(certificates(&body(&java)).unwrap(), [der.clone()]);
+    assert_eq!(
+        certificates(&body(&java)).unwrap(),
+        std::slice::from_ref(&der)
+    );
 
     let many = vec![der.clone(); MAX_CERTIFICATES + 1];
     for (wrong, why) in [
         (body(&wrapped(&many, &[])), "too many"),
         (body(&wrapped(&[], &[])), "none"),
         (body(&wrapped(&[vec![4, 0]], &[])), "no certificate"),
-        (body(&wrapped(&[der.clone()], &[0x30, 0])), "signed"),
+        (
+            body(&wrapped(std::slice::from_ref(&der), &[0x30, 0])),
+            "signed",
+        ),
         (body(&[&good[..], &[0]].concat()), "something behind"),
         (good.clone(), "not in base64"),
         (b"-----BEGIN PKCS7-----".to_vec(), "PEM"),
