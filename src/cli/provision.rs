@@ -256,10 +256,17 @@ fn enrol(
         identity,
         present: present.as_deref(),
     };
-    let (heard, done) = match device.step(now, is_forced) {
-        Step::Nothing => return Ok(Enrolment::of("needless")),
-        Step::First => (device.enrol(est, now), "enrolled"),
-        Step::Again => (device.renew(est, now), "renewed"),
+    let step = device.step(now, is_forced);
+    let ask = || match step {
+        Step::Nothing => None,
+        Step::First => Some((device.enrol(est, now), "enrolled")),
+        Step::Again => Some((device.renew(est, now), "renewed")),
+    };
+    // The client waits by a runtime of its own, and there is one on this thread already.
+    let asked = std::thread::scope(|scope| scope.spawn(ask).join());
+    let asked = asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let Some((heard, done)) = asked else {
+        return Ok(Enrolment::of("needless"));
     };
     let signed = match heard {
         Ok(Enrolled::Signed(signed)) => signed,
