@@ -60,7 +60,8 @@ impl Board {
     fn told(&self, more: &[&str]) -> Value {
         let output = self.run(more);
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{error}");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{error}{told}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 

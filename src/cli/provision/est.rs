@@ -21,6 +21,8 @@
 //! (against the purpose), the link of a request to its connection (`tls-unique`, which TLS 1.3 no
 //! longer has).
 
+use std::time::Duration;
+
 use super::bundle;
 use super::certificate::Certificate;
 use super::line::{Heard, Line};
@@ -36,6 +38,9 @@ const AGAIN: &str = "simplereenroll";
 /// How a request is announced, and how certificates must be.
 const REQUEST_TYPE: &str = "application/pkcs10";
 const BUNDLE_TYPE: &str = "application/pkcs7-mime";
+/// How far an authority's clock may be ahead of this board's: what was signed a moment ago begins to count
+/// by that clock. Boards without the right time by minutes are told, not believed.
+const MAX_AHEAD: Duration = Duration::from_secs(300);
 /// Signs of what a server says in words: enough for a sentence.
 const MAX_WORDS: usize = 200;
 
@@ -193,7 +198,10 @@ impl Device<'_> {
         }
         let chain = bundle_of(what, &heard)?;
         let chain = self.own_first(chain)?;
-        tls::is_believed(&authorities, &chain, now)
+        let from = Certificate::read(&chain[0]).map_or(now, |own| own.from);
+        let is_ahead = from > now && from <= now.after(MAX_AHEAD);
+        let at = if is_ahead { from } else { now };
+        tls::is_believed(&authorities, &chain, at)
             .map_err(|why| Refusal::Unconvincing(why.to_string()))?;
         Ok(Enrolled::Signed(Signed { chain, authorities }))
     }
