@@ -23,6 +23,7 @@ mod heat;
 mod inference;
 mod lessons;
 mod line;
+mod neighbours;
 mod packages;
 pub mod plan;
 mod planner;
@@ -134,14 +135,14 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         engine_pulse,
     );
     let (keeping, swaps) = air.start(&settings, board, clock, planner, &reins).await?;
-    let uplink = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
+    let (uplink, spent) = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);
     let house = House::new(&settings, log, ender.clone(), reins.processes.clone());
     let counter = Counter::new(inquiries, house, swaps.desk);
     let ends = (store.shelf, broker_commands.clone());
-    let (surfaces, tap) = Surfaces::open(&settings, &counter, &meters, ends, clock)?;
+    let (surfaces, tap) = Surfaces::open(&settings, &counter, (&meters, spent), ends, clock)?;
     let serving = tokio::spawn(socket.serve(counter));
     let watchdog = Watchdog::new(pulses);
     let watching = tokio::spawn(service::watch(watchdog, notifier.clone(), clock));

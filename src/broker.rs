@@ -145,8 +145,9 @@ pub enum Command {
 pub enum End {
     /// As asked.
     Closed,
-    /// Only a [`Role::StandIn`], which connects once: the connection is gone. Most likely the owner
-    /// took its session back (not every broker says so); if it is still missed, stand in again.
+    /// Only a [`Role::StandIn`] or [`Role::Visitor`], which connect once: the connection is gone. Most
+    /// likely the owner of a session took it back (not every broker says so); if it is still missed,
+    /// stand in again.
     Lost,
     /// Only a [`Role::StandIn`]: the broker knows no such session.
     NoSession,

@@ -61,7 +61,7 @@ pub use settings::{
     Expiry, Flow, Form, HeatLimit, KvType, Link, Log, Login, OnAlarm, Ota, PackageSource, Parity,
     Proxy, Review, Roots, Settings, SpoolLimits, Trust, Upstream,
 };
-pub use telemetry::Telemetry;
+pub use telemetry::{Sparkplug, Telemetry};
 
 /// The process's exit code for a faulty configuration (`EX_CONFIG`).
 pub const EXIT_CODE: u8 = 78;

@@ -52,8 +52,9 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::console::commands::Counter;
 use crate::ota::course::Report;
-use crate::telemetry::Meters;
 use crate::telemetry::reporter::Tally;
+use crate::telemetry::{Meters, sparkplug};
+use crate::uplink::Spending;
 use door::{Door, Traffic};
 use guard::Guard;
 
@@ -100,6 +101,10 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     /// What became of samples, and how many batches and bytes of them the disk holds.
     pub tally: latest::Receiver<(Tally, usize, u64)>,
+    /// What the budgets of models elsewhere look like, by their names.
+    pub spent: latest::Receiver<Vec<(String, Spending)>>,
+    /// What became of Sparkplug's messages, where there are any.
+    pub node: Option<latest::Receiver<sparkplug::Tally>>,
 }
 
 /// Why the panel cannot begin.

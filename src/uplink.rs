@@ -44,7 +44,7 @@ mod settings;
 pub mod shell;
 
 pub use brief::Briefs;
-pub use ledger::{Cost, Marks};
+pub use ledger::{Cost, Marks, Spending};
 pub use line::Billed;
 pub use settings::{Allotment, Budget, Limits, Price, Proxy, Settings, Upstream};
 

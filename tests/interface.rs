@@ -26,7 +26,7 @@ use schema::Schema;
 use serde_json::{Value, json};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/interface");
-const REMOTE: &str = "[telemetry]\nevery_s = 1\nbatch_s = 1\n[review]\nremote = true\n\
+const REMOTE: &str = "[telemetry]\nevery_s = 1\nbatch_s = 1\nhome_assistant = \"home\"\n[review]\nremote = true\n\
                       [[route]]\nname = \"by-hand\"\nto = \"review\"\n";
 const PREFIX: &str = "lineside/line-3";
 
@@ -89,7 +89,8 @@ fn known_keys(message: &str) -> Vec<String> {
 async fn examples_are_understood_by_the_service_and_what_it_says_fits_the_schemas() {
     let broker = Mosquitto::start(&Setup::default());
     let everything = format!("{PREFIX}/#");
-    let mut device = Device::start(Version::V5, broker.port, &[&everything]).await;
+    let filters = [everything.as_str(), "home/#"];
+    let mut device = Device::start(Version::V5, broker.port, &filters).await;
     let mut appliance = Appliance::at(broker.port, REMOTE);
     appliance.start();
     for example in examples("request") {
@@ -141,7 +142,15 @@ async fn examples_are_understood_by_the_service_and_what_it_says_fits_the_schema
             );
         }
     }
-    for kind in ["status", "reply", "review-item", "telemetry", "request"] {
+    for kind in [
+        "status",
+        "reply",
+        "review-item",
+        "telemetry",
+        "request",
+        "brief",
+        "discovery",
+    ] {
         assert!(kinds.contains_key(kind), "{kind}: {kinds:?}");
     }
 }
@@ -196,8 +205,12 @@ async fn what_the_model_answers_fits_the_schema_and_says_which_package_answered_
 
 /// Which schema a topic's messages have.
 fn kind_of(topic: &str) -> &'static str {
+    if topic.starts_with("home/sensor/lineside_line-3/") {
+        return "discovery";
+    }
     let rest = topic.strip_prefix(PREFIX).unwrap();
     match rest {
+        "/telemetry/brief" => "brief",
         "/status" => "status",
         "/ota/state" => "ota-state",
         "/request" => "request",

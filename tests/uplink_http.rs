@@ -31,7 +31,7 @@ use lineside::uplink::{
     State, Upstream, openai,
 };
 use support::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::field::{Field, Visit};
@@ -146,6 +146,7 @@ impl Uplink {
         let ends = Ends {
             commands: from_us,
             events: to_us,
+            spending: watch::channel(Vec::new()).0,
         };
         let task = tokio::spawn(async move {
             shell::run(settings, ends, clock, 5, || {}).await.unwrap();

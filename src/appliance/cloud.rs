@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -14,12 +14,17 @@ use crate::config::{self, Settings};
 use crate::service::Pulse;
 use crate::uplink::openai::{self, SetupError};
 use crate::uplink::shell::{self, Ends};
-use crate::uplink::{self, Allotment, Budget, Command, Cost, Event, Limits, Price, Proxy};
+use crate::uplink::{
+    self, Allotment, Budget, Command, Cost, Event, Limits, Price, Proxy, Spending,
+};
 
 /// Where the counters of the budgets are kept, below the state directory.
 const USED: &str = "uplink/used.json";
 /// Calls for one errand before it is given back: one try and one more, perhaps elsewhere.
 const TRIES: u32 = 2;
+
+/// What the budgets look like, by the upstreams' names.
+pub(super) type Spent = watch::Receiver<Vec<(String, Spending)>>;
 
 /// The uplink's task.
 pub(super) struct Uplink {
@@ -50,26 +55,33 @@ pub(super) fn start(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     pulse: Pulse,
-) -> Uplink {
+) -> (Uplink, Spent) {
     let kept = events.clone();
+    let (spending, spent) = watch::channel(Vec::new());
     if settings.upstreams.is_empty() {
         pulse.retire();
-        return Uplink {
+        let uplink = Uplink {
             task: None,
             _events: kept,
         };
+        return (uplink, spent);
     }
-    let ends = Ends { commands, events };
+    let ends = Ends {
+        commands,
+        events,
+        spending,
+    };
     let task = tokio::spawn(async move {
         let beat = || pulse.beat(clock.now());
         let end = shell::run(settings, ends, clock, fastrand::u64(..), beat).await;
         pulse.retire();
         end
     });
-    Uplink {
+    let uplink = Uplink {
         task: Some(task),
         _events: kept,
-    }
+    };
+    (uplink, spent)
 }
 
 impl Uplink {

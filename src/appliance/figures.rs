@@ -2,7 +2,8 @@
 //! store's answers.
 //!
 //! ```text
-//!  meters, status ─► sampler ─► reporter ─► store ─► reporter ─► broker's connection
+//!  meters, status ─► sampler ─┬─► reporter ─► store ─► reporter ─► broker's connection
+//!                             └─► neighbours, in their own words
 //! ```
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::CHANNEL;
+use super::neighbours::{Ears, Neighbours};
 use crate::broker;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -25,10 +27,10 @@ use crate::telemetry::batch::{Figures, Sample, Serving};
 use crate::telemetry::meters::CLASSES_US;
 use crate::telemetry::reporter::{Left, Plan, Reporter, TOKEN, Tally};
 use crate::telemetry::shell::{self, Inlets, Outlets};
-use crate::telemetry::{By, Meters, Outcome, Shape};
+use crate::telemetry::{By, Meters, Outcome, Shape, sparkplug};
 
-/// How long the last batch may take to the disk.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the last batch may take to the disk, and a neighbour's goodbye.
+pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 /// Of the tree's room, what the reporter fills: a batch that replaces others comes before they go.
 const OWN_PERCENT: u64 = 90;
 /// Records that one look into the tree brings at the start.
@@ -75,11 +77,15 @@ pub(super) struct Told {
     pub tap: Option<mpsc::Sender<broker::Event>>,
     /// What became of samples.
     pub tally: watch::Receiver<(Tally, usize, u64)>,
+    /// What became of Sparkplug's messages, where there are any.
+    pub node: Option<watch::Receiver<sparkplug::Tally>>,
 }
 
-/// Sampler and reporter, at work.
+/// Sampler, reporter and neighbours, at work.
 pub(super) struct Reporting {
-    tasks: Option<(JoinHandle<()>, JoinHandle<()>)>,
+    sampler: Option<JoinHandle<()>>,
+    reporter: Option<JoinHandle<()>>,
+    neighbours: Neighbours,
 }
 
 /// Starts them where the settings want it.
@@ -91,57 +97,83 @@ pub(super) fn start(
     commands: mpsc::Sender<broker::Command>,
     clock: Clock,
 ) -> (Reporting, Told) {
-    let (tally, told) = watch::channel((Tally::default(), 0, 0));
-    let Some(telemetry) = &settings.telemetry else {
-        let told = Told {
-            tap: None,
-            tally: told,
-        };
-        return (Reporting { tasks: None }, told);
-    };
-    let reporter = Reporter::new(
-        Plan {
+    let (tally, tallied) = watch::channel((Tally::default(), 0, 0));
+    let (neighbours, beside) = Neighbours::start(settings, commands.clone(), clock);
+    let mut news: Vec<_> = beside.news.into_iter().collect();
+    let mut samples = None;
+    let reporter = settings.telemetry.samples.map(|per_batch| {
+        let plan = Plan {
             appliance: settings.name.to_string(),
             topics: settings.topics.telemetry(),
-            samples: telemetry.samples,
+            samples: per_batch,
             cap_bytes: settings.spool.telemetry_bytes / 100 * OWN_PERCENT,
-            pause: telemetry.pause,
-        },
-        &shelf.left,
-    );
-    let (samples, inlet) = mpsc::channel(CHANNEL);
-    let (news, line) = mpsc::channel(CHANNEL);
-    let inlets = Inlets {
-        samples: inlet,
-        spool: shelf.events,
-        broker: line,
-    };
-    let outlets = Outlets {
-        spool: shelf.commands,
-        broker: commands,
-        tally,
-    };
-    let reporter = tokio::spawn(shell::run(reporter, inlets, outlets, clock));
-    let (counter, meters) = (counter.clone(), Arc::clone(meters));
-    let sampler = tokio::spawn(sample(telemetry.every, counter, meters, samples, clock));
+            pause: settings.telemetry.pause,
+        };
+        let reporter = Reporter::new(plan, &shelf.left);
+        let (to_reporter, inlet) = mpsc::channel(CHANNEL);
+        let (to_line, line) = mpsc::channel(CHANNEL);
+        samples = Some(to_reporter);
+        news.push(to_line);
+        let inlets = Inlets {
+            samples: inlet,
+            spool: shelf.events,
+            broker: line,
+        };
+        let outlets = Outlets {
+            spool: shelf.commands,
+            broker: commands,
+            tally,
+        };
+        tokio::spawn(shell::run(reporter, inlets, outlets, clock))
+    });
+    let is_wanted = reporter.is_some() || neighbours.are_there();
+    let sampler = is_wanted.then(|| {
+        let (counter, meters) = (counter.clone(), Arc::clone(meters));
+        let (every, ears) = (settings.telemetry.every, neighbours.ears());
+        tokio::spawn(sample(every, counter, meters, (samples, ears), clock))
+    });
     let told = Told {
-        tap: Some(news),
-        tally: told,
+        tap: fork(news),
+        tally: tallied,
+        node: beside.node,
     };
-    let tasks = Some((sampler, reporter));
-    (Reporting { tasks }, told)
+    let reporting = Reporting {
+        sampler,
+        reporter,
+        neighbours,
+    };
+    (reporting, told)
+}
+
+/// One way in for the news of the line, to all who want them.
+fn fork(mut all: Vec<mpsc::Sender<broker::Event>>) -> Option<mpsc::Sender<broker::Event>> {
+    if all.len() < 2 {
+        return all.pop();
+    }
+    let (tap, mut news) = mpsc::channel::<broker::Event>(CHANNEL);
+    tokio::spawn(async move {
+        while let Some(event) = news.recv().await {
+            for one in &all {
+                let _ = one.try_send(event.clone()); // few parcels are under way, and there is room
+            }
+        }
+    });
+    Some(tap)
 }
 
 impl Reporting {
-    /// Ends the sampler; what was gathered goes to the disk.
+    /// Ends the sampler; what was gathered goes to the disk, and neighbours hear a goodbye.
     pub(super) async fn close(self) {
-        let Some((sampler, mut reporter)) = self.tasks else {
-            return;
-        };
-        sampler.abort();
-        if timeout(GOODBYE, &mut reporter).await.is_err() {
+        if let Some(sampler) = self.sampler {
+            sampler.abort();
+            let _ = sampler.await; // with it go the ways to the others
+        }
+        if let Some(mut reporter) = self.reporter
+            && timeout(GOODBYE, &mut reporter).await.is_err()
+        {
             reporter.abort(); // the store does not answer
         }
+        self.neighbours.close().await;
     }
 }
 
@@ -149,7 +181,7 @@ async fn sample(
     every: Duration,
     counter: Counter,
     meters: Arc<Meters>,
-    samples: mpsc::Sender<Sample>,
+    (samples, ears): (Option<mpsc::Sender<Sample>>, Ears),
     clock: Clock,
 ) {
     let mut ticks = interval(every);
@@ -159,14 +191,16 @@ async fn sample(
         let Some(Answer::Status(status)) = counter.inquire(Inquiry::Status).await else {
             continue; // its silence is told by the watchdog
         };
-        let at = clock.now().wall;
         let served = status.package.as_deref().zip(status.standing.as_ref());
         let sample = Sample {
-            at,
+            at: clock.now().wall,
             serving: served.map(|(package, standing)| Serving::of(package, standing)),
             figures: figures(&status, &meters),
         };
-        let _ = samples.try_send(sample); // a reporter that is stuck has enough
+        ears.tell(&sample, &status, &meters);
+        if let Some(samples) = &samples {
+            let _ = samples.try_send(sample); // a reporter that is stuck has enough
+        }
     }
 }
 

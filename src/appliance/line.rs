@@ -100,7 +100,7 @@ pub(super) fn is_unavailable(_: &anyhow::Error) -> bool {
 }
 
 /// The connection that the settings describe.
-fn link_of(settings: &Settings) -> Link {
+pub(super) fn link_of(settings: &Settings) -> Link {
     let config = &settings.link;
     let (host, port, tls) = match &config.endpoint {
         Endpoint::Embedded { listen } => (listen.ip().to_string(), listen.port(), None),

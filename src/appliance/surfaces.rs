@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::cloud::Spent;
 use super::figures::{self, Reporting, Shelf};
 use crate::broker;
 use crate::clock::Clock;
@@ -28,7 +29,7 @@ impl Surfaces {
     pub(super) fn open(
         settings: &Settings,
         counter: &Counter,
-        meters: &Arc<Meters>,
+        (meters, spent): (&Arc<Meters>, Spent),
         ends: (Shelf, mpsc::Sender<broker::Command>),
         clock: Clock,
     ) -> Result<(Self, Option<mpsc::Sender<broker::Event>>), PanelError> {
@@ -38,6 +39,8 @@ impl Surfaces {
             counter: counter.clone(),
             meters: Arc::clone(meters),
             tally: told.tally,
+            node: told.node,
+            spent,
         };
         let panel = Panel::start(settings, sources, clock)?;
         let port = settings.console.clone().map(|console| {

@@ -58,6 +58,9 @@ pub enum Role {
     Owner,
     /// That of a dead member of the pool: connects once, and ends with that connection.
     StandIn,
+    /// One without a memory: connects once, with nothing left of a connection before, and ends with
+    /// it. For those whose will is another each time.
+    Visitor,
 }
 
 /// How the connection is secured.

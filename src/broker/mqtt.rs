@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 pub use super::tls::TlsError;
 use super::{Command, End, Event, Link};
 use crate::clock::Clock;
-use backoff::Backoff;
+pub use backoff::{Backoff, Outcome};
 use line::{Left, Line, Pause};
 pub use probe::{Echo, ProbeError, SLOW_ECHO, probe};
 

@@ -224,6 +224,8 @@ pub(super) const KEYS: &[Key] = &[
     number("telemetry.every_s", 1, 3600, "figures of an hour say nothing of its minutes, and each look costs a moment"),
     number("telemetry.batch_s", 1, 86_400, "a batch is one message, and who watches wants it within the day"),
     number("telemetry.batches_per_s", 1, 1000, "a backlog must drain, and requests go first"),
+    key("telemetry.sparkplug", Kind::Table(super::telemetry::SPARKPLUG)),
+    key("telemetry.home_assistant", Kind::Text),
     key("provision.est_url", Kind::Text),
     key("provision.ca_file", Kind::Path),
     key("provision.username", Kind::Text),

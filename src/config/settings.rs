@@ -61,7 +61,7 @@ pub struct Settings {
     /// The page and the metrics, unless they are off.
     pub panel: Option<Panel>,
     /// Figures over MQTT, unless they are off.
-    pub telemetry: Option<Telemetry>,
+    pub telemetry: Telemetry,
     /// Bytes of memory that service and engine may take together; absent: what the machine has.
     pub memory_budget_bytes: Option<u64>,
     /// Where the kernel shows what it knows.

@@ -3,6 +3,7 @@
 mod ota;
 mod panel;
 mod route;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -131,6 +131,11 @@ impl Topics {
         [self.own("telemetry/live"), self.own("telemetry/replay")]
     }
 
+    /// Where the few figures stand that Home Assistant shows.
+    pub fn telemetry_brief(&self) -> String {
+        self.own("telemetry/brief")
+    }
+
     /// Where reviewers elsewhere are shown what waits for a person.
     pub fn review_item(&self) -> String {
         self.own("review/item")

@@ -22,7 +22,8 @@ use super::facts::Seen;
 use crate::dispatch::StatusReport;
 use crate::telemetry::meters::CLASSES_US;
 use crate::telemetry::reporter::Tally;
-use crate::telemetry::{By, Meters, Outcome, Shape};
+use crate::telemetry::{By, Meters, Outcome, Shape, sparkplug};
+use crate::uplink::Spending;
 
 /// The text format, and what it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub(super) struct Figures {
     pub traffic: Arc<Traffic>,
     pub streams: usize,
     pub tally: (Tally, usize, u64),
+    pub node: Option<sparkplug::Tally>,
+    pub spent: Vec<(String, Spending)>,
 }
 
 /// All of it.
@@ -238,6 +241,7 @@ impl Collector for Figures {
         self.panel(page)?;
         self.telemetry(page)?;
         self.packages(page)?;
+        self.budgets(page)?;
         match &self.seen.status {
             Some(status) => {
                 serving(status, page)?;
@@ -334,7 +338,31 @@ impl Figures {
         let help = "Batches that wait on the disk.";
         page.gauge("telemetry_backlog", help, None, real(*batches as u64))?;
         let help = "Their bytes.";
-        page.gauge("telemetry_backlog", help, Some(&Unit::Bytes), real(*bytes))
+        page.gauge("telemetry_backlog", help, Some(&Unit::Bytes), real(*bytes))?;
+        let Some(node) = self.node else {
+            return Ok(());
+        };
+        let said = [("birth", node.births), ("data", node.messages)];
+        let said = said.map(|(kind, n)| (vec![("kind", kind)], n));
+        page.counters("sparkplug_messages", "Messages to SCADA systems.", said)?;
+        let help = "Changes that wait for a broker and a primary host.";
+        page.gauge("sparkplug_held", help, None, real(node.held as u64))?;
+        let help = "Changes that gave way to newer ones.";
+        page.counter("sparkplug_dropped", help, node.dropped)
+    }
+
+    fn budgets(&self, page: &mut Page<'_>) -> fmt::Result {
+        let each = |amount: fn(&Spending) -> Option<f64>| {
+            self.spent.iter().filter_map(move |(upstream, it)| {
+                let place = [("upstream", upstream.as_str()), ("span", it.span)];
+                let labels = place.into_iter().chain([("what", it.what)]);
+                Some((labels.collect(), amount(it)?))
+            })
+        };
+        let help = "Used of a budget: requests, tokens, or cost in the currency's unit.";
+        page.gauges("upstream_spent", help, None, each(|it| Some(it.spent)))?;
+        let help = "Left of it; absent where there is no limit.";
+        page.gauges("upstream_left", help, None, each(|it| it.left))
     }
 
     fn panel(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -516,6 +544,16 @@ mod tests {
             traffic: Arc::default(),
             streams: 2,
             tally: Default::default(),
+            node: None,
+            spent: vec![(
+                "plant".into(),
+                Spending {
+                    span: "hour",
+                    what: "requests",
+                    spent: 12.0,
+                    left: Some(588.0),
+                },
+            )],
         }
     }
 
@@ -537,6 +575,8 @@ mod tests {
             r#"lineside_serving_info{package="p 2",variant="Q8_0",board="a board",ring="pilot"} 1"#,
             r#"lineside_gate_items{mark="wrong"} 1.0"#,
             r#"lineside_state{state="draining"} 0.0"#,
+            r#"lineside_upstream_spent{upstream="plant",span="hour",what="requests"} 12.0"#,
+            r#"lineside_upstream_left{upstream="plant",span="hour",what="requests"} 588.0"#,
             r#"lineside_upstream_state{upstream="plant \"x\"\n",state="spent"} 1.0"#,
             r#"lineside_drops_total{what="dropped",reason="stream"} 3"#,
             r#"lineside_events_total{what="requests",reason="accepted"} 9"#,

@@ -190,6 +190,8 @@ async fn metrics_text(State(house): State<Arc<House>>, headers: HeaderMap) -> Re
         traffic: Arc::clone(&house.traffic),
         streams: super::MAX_STREAMS - house.streams.available_permits(),
         tally: house.sources.tally.borrow().clone(),
+        spent: house.sources.spent.borrow().clone(),
+        node: house.sources.node.as_ref().map(|it| *it.borrow()),
     };
     let kind = [(header::CONTENT_TYPE, format.kind())];
     (kind, metrics::text(figures, format)).into_response()

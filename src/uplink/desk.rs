@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chat;
-use super::ledger::{Booking, Marks};
+use super::ledger::{Booking, Marks, Spending};
 use super::line::{Answer, Billed, Line};
 use super::{
     Command, Errand, Event, Fault, MAX_ERRANDS, Question, Reach, Settings, Standing, State,
@@ -202,6 +202,15 @@ impl Desk {
     /// What is to be kept when the process ends orderly: what is really used.
     pub fn closing(&self) -> BTreeMap<String, Marks> {
         self.by_name(Line::closing)
+    }
+
+    /// What each upstream's budget looks like, by its name.
+    pub fn spending(&self, now: Now) -> Vec<(String, Spending)> {
+        let named = |line: &Line| {
+            let name = line.upstream.name.clone();
+            line.spending(now).map(move |it| (name.clone(), it)).collect::<Vec<_>>()
+        };
+        self.lines.iter().flat_map(named).collect()
     }
 
     fn by_name(&self, marks: impl Fn(&Line) -> Marks) -> BTreeMap<String, Marks> {

@@ -32,6 +32,8 @@ use crate::clock::{DAY_MS, Mono, Now, Wall};
 /// what a crash can cost.
 const STEPS: u64 = 64;
 const HOUR_MS: u64 = 3_600_000;
+/// A [`Cost`] counts so many for one of the currency's unit.
+const PARTS_OF_A_UNIT: f64 = 1e12;
 
 /// Money, in millionths of a millionth of the currency's unit: a price per million tokens in
 /// millionths, times tokens, without any rounding.
@@ -103,6 +105,19 @@ struct Mark {
     /// Hours since 1970, or months since the year 0.
     number: u64,
     used: Amount,
+}
+
+/// What a budget looks like from outside, in its own unit: calls, tokens, or the currency's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spending {
+    /// `hour` or `month`.
+    pub span: &'static str,
+    /// `requests`, `tokens` or `cost`.
+    pub what: &'static str,
+    /// Used, and held for calls under way.
+    pub spent: f64,
+    /// What is left; none where there is no limit.
+    pub left: Option<f64>,
 }
 
 /// Why a call cannot be booked.
@@ -195,6 +210,14 @@ impl Ledger {
         spans.into_iter().flatten().max()
     }
 
+    /// What is spent and what is left, also where time has passed since the last tick.
+    pub(super) fn spending(&self, now: Now) -> impl Iterator<Item = Spending> {
+        let windows = [("hour", &self.hour), ("month", &self.month)];
+        windows
+            .into_iter()
+            .flat_map(move |(span, window)| window.spending(span, now))
+    }
+
     /// What counts as used if the process ends now.
     pub(super) fn marks(&self) -> Marks {
         let of = |window: &Window| Mark {
@@ -218,6 +241,11 @@ impl Ledger {
             month: of(&self.month),
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people and graphs")]
+fn real(value: u64) -> f64 {
+    value as f64
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,6 +333,27 @@ impl Window {
             behind: None,
             ..*self
         };
+    }
+
+    fn spending(&self, span: &'static str, now: Now) -> [Spending; 3] {
+        let is_over = self.span.number(now.wall) > self.number;
+        let spent = if is_over {
+            Amount::default()
+        } else {
+            self.used.plus(self.held)
+        };
+        let of = |what, spent: u64, limit: u64, unit: f64| Spending {
+            span,
+            what,
+            spent: real(spent) / unit,
+            left: (limit < u64::MAX).then(|| real(limit.saturating_sub(spent)) / unit),
+        };
+        let limit = self.limit;
+        [
+            of("requests", spent.requests, limit.requests, 1.0),
+            of("tokens", spent.tokens, limit.tokens, 1.0),
+            of("cost", spent.cost.0, limit.cost.0, PARTS_OF_A_UNIT),
+        ]
     }
 
     fn left(&self, now: Now) -> Duration {
@@ -396,6 +445,39 @@ mod tests {
         let left = Duration::from_hours(1);
         assert_eq!(ledger.has(tokens(51), now), Err(Short::For(left)));
         assert_eq!(ledger.has(tokens(101), now), Err(Short::TooDear));
+    }
+
+    #[test]
+    fn what_is_spent_and_left_adds_up_and_begins_anew_with_the_hour() {
+        let price = Price {
+            prompt: 2_500_000,
+            completion: 0,
+        };
+        let budget = Budget {
+            price,
+            month: Allotment {
+                cost: Some(Cost(10_000_000_000_000)),
+                ..Allotment::default()
+            },
+            ..hourly(100)
+        };
+        let now = at(0, NOON);
+        let mut ledger = Ledger::new(budget, None, now);
+        let booking = ledger.book(Amount::of(60, 0, price));
+        let told = |ledger: &Ledger, span, what, now| {
+            let mut all = ledger.spending(now);
+            let it = all.find(|it| (it.span, it.what) == (span, what)).unwrap();
+            (it.spent, it.left)
+        };
+        assert_eq!(told(&ledger, "hour", "tokens", now), (60.0, Some(40.0)));
+        ledger.settle(booking, Amount::of(40, 0, price));
+        assert_eq!(told(&ledger, "hour", "tokens", now), (40.0, Some(60.0)));
+        assert_eq!(told(&ledger, "hour", "requests", now), (1.0, None));
+        // 40 tokens at 2.50 for a million.
+        assert_eq!(told(&ledger, "month", "cost", now), (0.0001, Some(9.9999)));
+        let later = at(3600, NOON + HOUR_MS);
+        assert_eq!(told(&ledger, "hour", "tokens", later), (0.0, Some(100.0)));
+        assert_eq!(told(&ledger, "month", "tokens", later), (40.0, None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::breaker::{Breaker, Gate, Moved};
 use super::desk::CallNo;
-use super::ledger::{Amount, Booking, Ledger, Marks, Short};
+use super::ledger::{Amount, Booking, Ledger, Marks, Short, Spending};
 use super::settings::Upstream;
 use super::{Fault, Reach};
 use crate::clock::{Mono, Now};
@@ -95,6 +95,11 @@ impl Line {
     pub(super) fn tick(&mut self, now: Now) {
         self.breaker.tick(now.mono);
         self.ledger.tick(now);
+    }
+
+    /// What its budget looks like.
+    pub(super) fn spending(&self, now: Now) -> impl Iterator<Item = Spending> {
+        self.ledger.spending(now)
     }
 
     /// Whether content of this classification may go there.

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::sleep_until;
 
 use super::desk::{Call, CallNo, Desk, Effects, Outcome};
 use super::openai::{self, Client, SetupError};
-use super::{Billed, Command, Event, Fault, Marks, Settings, chat, keep};
+use super::{Billed, Command, Event, Fault, Marks, Settings, Spending, chat, keep};
 use crate::clock::Clock;
 
 /// The longest that the task sleeps: the watchdog wants to hear from it.
@@ -30,6 +30,8 @@ pub struct Ends {
     pub commands: mpsc::Receiver<Command>,
     /// To the dispatcher.
     pub events: mpsc::Sender<Event>,
+    /// To whoever shows what the budgets look like.
+    pub spending: watch::Sender<Vec<(String, Spending)>>,
 }
 
 /// Asks upstreams until nobody wants any more. `seed` is for the jitter of the pauses; `beat` is
@@ -74,6 +76,12 @@ async fn serve(
         if carry_out(effects, calls, ends, kept_in).await.is_err() {
             return;
         }
+        let spending = desk.spending(clock.now());
+        ends.spending.send_if_modified(|told| {
+            let is_news = *told != spending;
+            *told = spending;
+            is_news
+        });
         let now = clock.now().mono;
         let due = desk.deadline().map(|(at, _why)| at);
         let wake = due.map_or(now.after(BEAT), |at| at.min(now.after(BEAT)));

@@ -1,9 +1,10 @@
 //! What figures cost: bytes of a sample on the disk and on the wire against plain JSON, how fast a
-//! backlog drains, what a scrape takes, and what requests feel of a panel that is being hammered.
+//! backlog drains, what a scrape takes, and what requests feel of a panel that is in heavy use.
 //!
 //! The service, the broker and the requests are real; there is no engine, so that a request's way is
-//! short and whatever disturbs it shows. Requests are timed in turns, with the panel left alone and
-//! with scrapers and open windows at all of its places, so that a busy machine disturbs both alike.
+//! short and whatever disturbs it shows. Requests are timed in turns, so that a busy machine disturbs
+//! all alike: with the panel left alone; with open windows at all of its places and a scrape each
+//! 100 ms; and with scrapers that make no pause, which also take the processor from everybody else.
 //!
 //! `cargo bench --bench telemetry [-- --quick]` prints the table and writes
 //! `target/bench/telemetry.json`.
@@ -24,10 +25,12 @@ mod http;
 mod mosquitto;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use appliance::Appliance;
@@ -40,7 +43,13 @@ use serde_json::json;
 /// The shipped settings have six samples in a batch; only the clock runs faster.
 const FASTER: &str = "[telemetry]\nevery_s = 1\nbatch_s = 6\nbatches_per_s = 1000\n\
     [intake]\nrequests_per_client_per_s = 10000\nrequests_per_client_burst = 100000\n";
-const SCRAPERS: usize = 4;
+/// How the panel is used meanwhile: threads that scrape, and the pause of each.
+const WATCHED: (usize, Duration) = (1, Duration::from_millis(100));
+const HAMMERED: (usize, Duration) = (4, Duration::ZERO);
+/// Requests of a turn.
+const REQUESTS: usize = 300;
+/// Samples of a batch, as set above.
+const IN_A_BATCH: f64 = 6.0;
 
 #[tokio::main]
 async fn main() {
@@ -103,32 +112,39 @@ async fn main() {
 
     let mut device = Device::start(Version::V5, broker.port, &reply).await;
     appliance.until(|status| status["state"] == "online");
-    let (mut alone, mut hammered, mut scraped) = (Vec::new(), Vec::new(), 0);
+    let (mut alone, mut watched, mut hammered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut scraped = [0, 0];
     for round in 0..rounds {
-        for no in 0..100 {
-            alone.push(round_trip(&mut device, &format!("a{round}-{no}")).await);
+        timed(&mut device, &format!("a{round}"), &mut alone).await;
+        for (way, (times, scraped)) in [WATCHED, HAMMERED]
+            .into_iter()
+            .zip([&mut watched, &mut hammered].into_iter().zip(&mut scraped))
+        {
+            let users = Users::start(http, way);
+            timed(&mut device, &format!("u{round}-{}", way.0), times).await;
+            *scraped += users.stop();
         }
-        let hammer = Hammer::start(http);
-        for no in 0..100 {
-            hammered.push(round_trip(&mut device, &format!("h{round}-{no}")).await);
-        }
-        scraped += hammer.stop();
     }
-    let (alone, hammered) = (percentiles(&mut alone), percentiles(&mut hammered));
+    let alone = percentiles(&mut alone);
+    let (watched, hammered) = (percentiles(&mut watched), percentiles(&mut hammered));
     let per = |all: f64, count: f64| all / count;
     let (wire, plain) = (
         per(wire as f64, f64::from(samples)),
         per(plain as f64, f64::from(samples)),
     );
-    let disk = per(stored, held * 6.0);
+    let disk = per(stored, held * IN_A_BATCH);
     let figures = json!({
         "plain_json_bytes_per_sample": plain, "wire_bytes_per_sample": wire,
         "disk_bytes_per_sample": disk, "wire_ratio": wire / plain, "disk_ratio": disk / plain,
-        "drained_batches": held, "drain_s": drain_s,
+        "drained_batches": held, "drain_s": drain_s, "drained_samples_per_s": held * IN_A_BATCH / drain_s,
         "scrape_bytes": bytes, "scrape_p50_ms": scrape[0], "scrape_p99_ms": scrape[1],
         "request_alone_p50_ms": alone[0], "request_alone_p99_ms": alone[1],
+        "request_watched_p50_ms": watched[0], "request_watched_p99_ms": watched[1],
         "request_hammered_p50_ms": hammered[0], "request_hammered_p99_ms": hammered[1],
-        "scrapes_while_hammered": scraped,
+        "watched_ratio_p50": watched[0] / alone[0], "watched_ratio_p99": watched[1] / alone[1],
+        "hammered_ratio_p50": hammered[0] / alone[0], "hammered_ratio_p99": hammered[1] / alone[1],
+        "windows": lineside::panel::MAX_STREAMS,
+        "scrapes_watched": scraped[0], "scrapes_hammered": scraped[1],
     });
     for (name, value) in figures.as_object().unwrap() {
         println!("{name:32} {value}");
@@ -150,6 +166,13 @@ async fn round_trip(device: &mut Device, id: &str) -> Duration {
     begun.elapsed()
 }
 
+/// A turn of requests, one after the other.
+async fn timed(device: &mut Device, turn: &str, times: &mut Vec<Duration>) {
+    for no in 0..REQUESTS {
+        times.push(round_trip(device, &format!("{turn}-{no}")).await);
+    }
+}
+
 fn figure(http: Http, line: &str) -> f64 {
     let metrics = http.get("/metrics").body;
     let found = metrics.lines().find_map(|it| it.strip_prefix(line));
@@ -163,34 +186,44 @@ fn percentiles(times: &mut [Duration]) -> [f64; 2] {
     [at(500), at(990)]
 }
 
-/// Scrapers without a pause, and a window at every place.
-struct Hammer {
+/// Scrapers, and a window at every place that the panel has.
+struct Users {
     end: Arc<AtomicBool>,
     scraped: Arc<AtomicU64>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    windows: Vec<std::net::TcpStream>,
+    threads: Vec<JoinHandle<()>>,
+    windows: Vec<TcpStream>,
 }
 
-impl Hammer {
-    fn start(http: Http) -> Self {
+impl Users {
+    fn start(http: Http, (scrapers, pause): (usize, Duration)) -> Self {
         let (end, scraped) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let window = |_| {
+        let open = |_| {
             let mut stream = http.connect();
             let ask = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(ask.as_bytes()).unwrap();
             stream
         };
-        let windows = (0..lineside::panel::MAX_STREAMS).map(window).collect();
+        let windows: Vec<_> = (0..lineside::panel::MAX_STREAMS).map(open).collect();
+        // A window that nobody reads would soon get nothing more.
+        let read = |window: &TcpStream| {
+            let mut window = window.try_clone().unwrap();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 1 << 16];
+                while window.read(&mut bytes).is_ok_and(|count| count > 0) {}
+            })
+        };
+        let mut threads: Vec<_> = windows.iter().map(read).collect();
         let scraper = |_| {
             let (end, scraped) = (Arc::clone(&end), Arc::clone(&scraped));
             std::thread::spawn(move || {
                 while !end.load(Ordering::Relaxed) {
                     http.get("/metrics");
                     scraped.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(pause);
                 }
             })
         };
-        let threads = (0..SCRAPERS).map(scraper).collect();
+        threads.extend((0..scrapers).map(scraper));
         Self {
             end,
             scraped,
@@ -201,10 +234,12 @@ impl Hammer {
 
     fn stop(self) -> u64 {
         self.end.store(true, Ordering::Relaxed);
+        for window in self.windows {
+            let _ = window.shutdown(Shutdown::Both); // the panel may have hung up first
+        }
         for thread in self.threads {
             thread.join().unwrap();
         }
-        drop(self.windows);
         self.scraped.load(Ordering::Relaxed)
     }
 }

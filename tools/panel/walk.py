@@ -54,8 +54,8 @@ class Window:
         return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def questions(plant):
-    for no in range(30):
+def questions(plant, count):
+    for no in range(count):
         plant.ask(id=f"press7-{no:03}", task="triage", input=f"CNC-{no:02} spindle vibration {no / 3:.1f} mm/s rising", classification="internal")
         plant.reply(f"press7-{no:03}", 120)
         time.sleep(1)  # a curve takes its time
@@ -118,11 +118,11 @@ def with_keys(window, plant):
 
 
 def main():
-    program, pictures = sys.argv[1], Path(sys.argv[2])
+    program, pictures, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     pictures.mkdir(parents=True, exist_ok=True)
     with Plant(program) as plant, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        questions(plant)
+        questions(plant, count)
         desk = Window(browser, plant, viewport={"width": 1366, "height": 900}, color_scheme="light")
         live(desk, plant)
         desk.axe("light")

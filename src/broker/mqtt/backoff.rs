@@ -17,7 +17,7 @@ const HELD: Duration = Duration::from_mins(1);
 
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// Never connected.
     Refused,
     /// Connected for so long, then lost.
@@ -28,13 +28,14 @@ pub(super) enum Outcome {
 
 /// Counts failures, draws pauses.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
     dice: fastrand::Rng,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Self {
+    /// No failure yet. `seed` is for the jitter.
+    pub fn new(seed: u64) -> Self {
         Self {
             failures: 0,
             dice: fastrand::Rng::with_seed(seed),
@@ -42,7 +43,7 @@ impl Backoff {
     }
 
     /// The pause after a try that ended like this.
-    pub(super) fn pause(&mut self, outcome: Outcome) -> Duration {
+    pub fn pause(&mut self, outcome: Outcome) -> Duration {
         match outcome {
             Outcome::Lost(held) if held >= HELD => self.failures = 0,
             Outcome::Lost(_) | Outcome::Refused | Outcome::TakenOver => {}

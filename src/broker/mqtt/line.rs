@@ -389,8 +389,8 @@ impl<B: Fn()> Line<B> {
         }
         match self.link.role {
             Role::Owner => Left::Lost(outcome),
-            // Another try would throw out the owner, who may be back.
-            Role::StandIn => Left::End(End::Lost),
+            // Another try would throw out the owner, who may be back; a visitor has a new will first.
+            Role::StandIn | Role::Visitor => Left::End(End::Lost),
         }
     }
 

@@ -12,7 +12,7 @@ use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 
 use super::ledger::{Again, MAX_WINDOW, Packed, Terms};
 use crate::broker::tls::{TlsError, client_config};
-use crate::broker::{Delivery, Link, Parcel, Retain, Session};
+use crate::broker::{Delivery, Link, Parcel, Retain, Role, Session};
 use crate::intake::{AckToken, Message};
 
 /// Shorter keep-alives are refused by the library with a panic.
@@ -31,7 +31,7 @@ pub(super) fn options(link: &Link) -> Result<MqttOptions, TlsError> {
     let mut options = MqttOptions::new(&link.client_id, host, link.port);
     options
         .set_keep_alive(link.keep_alive.max(SHORTEST_KEEP_ALIVE))
-        .set_clean_start(false)
+        .set_clean_start(link.role == Role::Visitor)
         .set_manual_acks(true)
         .set_connection_timeout(CONNECT_WITHIN_S)
         .set_outgoing_inflight_upper_limit(MAX_WINDOW)

@@ -1,11 +1,14 @@
 //! Whatever a reviewer elsewhere publishes, and whatever stands in a file from Label Studio, it
-//! becomes verdicts within their limits, or faults that can be printed.
+//! becomes verdicts within their limits, or faults that can be printed. So is whatever a SCADA host
+//! sends as a command.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lineside::review::{Cursor, Named, label_studio, remote};
+use lineside::telemetry::sparkplug::payload::wants_rebirth;
 
 fuzz_target!(|bytes: &[u8]| {
+    let _ = wants_rebirth(bytes);
     match remote::read(bytes) {
         Ok(told) => assert!(told.verdict.check().is_ok()),
         Err(garble) => assert!(!garble.to_string().is_empty() && !garble.code().is_empty()),
