@@ -25,7 +25,7 @@ use super::{note, reporter};
 use crate::broker::{Command, Delivery, Event, Parcel, ParcelId, Retain};
 
 /// Parcels of these have this bit beside the reporter's, whose numbers never reach it.
-const PARCEL: u64 = reporter::PARCEL | 1 << 61;
+const PARCEL: u64 = reporter::PARCEL | (1 << 61);
 /// What carries values; nobody waits for it.
 const BRIEF: ParcelId = ParcelId(PARCEL);
 
@@ -361,8 +361,9 @@ mod tests {
         }
         home.on_broker(&UP);
         assert!(published(&mut home).is_empty(), "they are on their way");
-        all.iter()
-            .for_each(|it| home.on_broker(&Event::Delivered(it.id)));
+        for parcel in &all {
+            home.on_broker(&Event::Delivered(parcel.id));
+        }
         home.on_broker(&UP);
         assert_eq!(published(&mut home).len(), SENSORS.len());
         assert_eq!(home.take_effects().kept, None, "nothing was stale");

@@ -11,7 +11,7 @@ use std::path::Path;
 const MAX_BYTES: u64 = 64 << 10;
 
 /// What it says; none where there is none.
-pub fn read(path: &Path) -> io::Result<Option<String>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
     match File::open(path) {
         Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text)?,
@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// Replaces what it says.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(text.as_bytes())?;

@@ -250,12 +250,11 @@ impl Node {
     pub fn deadline(&self) -> Option<Mono> {
         let may = self.may_speak();
         match self.state {
-            State::Away => None,
             State::Waiting | State::Born(_) if may && self.wants_birth => Some(self.next_birth),
             State::Born(_) if !self.held.is_empty() && self.under_way.is_empty() => {
                 Some(self.next_replay)
             }
-            State::Waiting | State::Born(_) => None,
+            State::Away | State::Waiting | State::Born(_) => None,
         }
     }
 

@@ -134,12 +134,12 @@ struct Writer(Vec<u8>);
 
 impl Writer {
     fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3 | VARINT);
+        self.varint((field << 3) | VARINT);
         self.varint(value);
     }
 
     fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | WITH_LENGTH);
+        self.varint((field << 3) | WITH_LENGTH);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }

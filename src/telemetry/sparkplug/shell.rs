@@ -111,7 +111,7 @@ async fn connection(
             },
             event = events.recv() => match event {
                 Some(event) => {
-                    note(&event);
+                    log(&event);
                     if let Event::Up(_) = event {
                         since = Some(clock.now().mono);
                     }
@@ -156,7 +156,7 @@ async fn rest(
     }
 }
 
-fn note(event: &Event) {
+fn log(event: &Event) {
     match event {
         Event::Deaf { filter, why } => {
             tracing::warn!(
