@@ -36,7 +36,8 @@ use std::time::{Duration, Instant};
 use appliance::Appliance;
 use device::{Ask, Device, Version};
 use http::Http;
-use lineside::telemetry::batch::Batch;
+use lineside::spool::record::seal;
+use lineside::telemetry::batch::{self, Batch};
 use mosquitto::{Mosquitto, Setup, free_port};
 use serde_json::json;
 
@@ -70,25 +71,26 @@ async fn main() {
     let mut device = Device::start(Version::V5, broker.port, &reply).await;
     appliance.start();
 
-    let (mut wire, mut plain, mut samples) = (0, 0, 0);
+    let (mut wire, mut disk, mut plain, mut samples) = (0, 0, 0, 0);
     for no in 0..batches {
         for request in 0..50 {
             round_trip(&mut device, &format!("{no}-{request}")).await;
         }
         let payload = watcher.reply().await.payload;
         wire += payload.len();
+        let packed = samples;
         for sample in Batch::unpack(&payload).unwrap().samples() {
             let line = json!({"at_ms": sample.at.0, "figures": sample.figures});
             plain += line.to_string().len();
             samples += 1;
         }
+        disk += seal(&batch::body(samples - packed, &payload)).len();
     }
 
     broker.stop();
     http.until("/metrics", |_| {
         figure(http, "lineside_telemetry_backlog ") >= f64::from(backlog)
     });
-    let stored = figure(http, "lineside_telemetry_backlog_bytes ");
     let held = figure(http, "lineside_telemetry_backlog ");
     let sent = figure(http, "lineside_telemetry_batches_total ");
     broker.restart();
@@ -127,12 +129,7 @@ async fn main() {
     }
     let alone = percentiles(&mut alone);
     let (watched, hammered) = (percentiles(&mut watched), percentiles(&mut hammered));
-    let per = |all: f64, count: f64| all / count;
-    let (wire, plain) = (
-        per(wire as f64, f64::from(samples)),
-        per(plain as f64, f64::from(samples)),
-    );
-    let disk = per(stored, held * IN_A_BATCH);
+    let [wire, disk, plain] = [wire, disk, plain].map(|it| it as f64 / samples as f64);
     let figures = json!({
         "plain_json_bytes_per_sample": plain, "wire_bytes_per_sample": wire,
         "disk_bytes_per_sample": disk, "wire_ratio": wire / plain, "disk_ratio": disk / plain,
