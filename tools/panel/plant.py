@@ -70,7 +70,7 @@ package = "{ROOT}/models/factory-triage"
 [engine]
 threads = 1
 [governor]
-limit_celsius = 80.0
+limit_celsius = 95.0
 sysfs_root = "{self.dir}/sys"
 [review]
 remote = true
