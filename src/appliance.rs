@@ -135,7 +135,8 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         engine_pulse,
     );
     let (keeping, swaps) = air.start(&settings, board, clock, planner, &reins).await?;
-    let (uplink, spent) = cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
+    let (uplink, spent) =
+        cloud::start(upstreams, clock, uplink_outlet, uplink_events, uplink_pulse);
     let (learnt, lessons) = lessons::keep(&settings);
     let line = line::start(&settings, clock, broker_outlet, broker_events, line_pulse).await?;
     let ender = Ender::new(stopper);

@@ -208,7 +208,9 @@ impl Desk {
     pub fn spending(&self, now: Now) -> Vec<(String, Spending)> {
         let named = |line: &Line| {
             let name = line.upstream.name.clone();
-            line.spending(now).map(move |it| (name.clone(), it)).collect::<Vec<_>>()
+            line.spending(now)
+                .map(move |it| (name.clone(), it))
+                .collect::<Vec<_>>()
         };
         self.lines.iter().flat_map(named).collect()
     }
