@@ -102,12 +102,11 @@ async fn connection(
         let beat = now.after(BEAT);
         let wake = node.deadline().map_or(beat, |due| due.max(now).min(beat));
         tokio::select! {
-            look = looks.recv() => match look {
-                Some(look) => node.on_look(look, clock.now()),
-                None => {
-                    goes = Goes::Closed;
-                    node.on_close(clock.now());
-                }
+            look = looks.recv() => if let Some(look) = look {
+                node.on_look(look, clock.now());
+            } else {
+                goes = Goes::Closed;
+                node.on_close(clock.now());
             },
             event = events.recv() => match event {
                 Some(event) => {
