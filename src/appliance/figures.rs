@@ -164,16 +164,23 @@ fn fork(mut all: Vec<mpsc::Sender<broker::Event>>) -> Option<mpsc::Sender<broker
 impl Reporting {
     /// Ends the sampler; what was gathered goes to the disk, and neighbours hear a goodbye.
     pub(super) async fn close(self) {
-        if let Some(sampler) = self.sampler {
+        let Self {
+            sampler,
+            reporter,
+            neighbours,
+        } = self;
+        if let Some(sampler) = sampler {
             sampler.abort();
             let _ = sampler.await; // with it go the ways to the others
         }
-        if let Some(mut reporter) = self.reporter
-            && timeout(GOODBYE, &mut reporter).await.is_err()
-        {
-            reporter.abort(); // the store does not answer
-        }
-        self.neighbours.close().await;
+        let reported = async {
+            if let Some(mut reporter) = reporter
+                && timeout(GOODBYE, &mut reporter).await.is_err()
+            {
+                reporter.abort(); // the store does not answer
+            }
+        };
+        tokio::join!(reported, neighbours.close());
     }
 }
 

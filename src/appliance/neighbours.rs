@@ -96,11 +96,15 @@ impl Neighbours {
     pub(super) async fn close(self) {
         let node = self.node.map(|(_, task)| task);
         let home = self.home.map(|(_, task)| task);
-        for mut task in node.into_iter().chain(home) {
-            if timeout(GOODBYE, &mut task).await.is_err() {
-                task.abort(); // the broker does not answer
-            }
-        }
+        tokio::join!(ended(node), ended(home));
+    }
+}
+
+async fn ended(task: Option<JoinHandle<()>>) {
+    if let Some(mut task) = task
+        && timeout(GOODBYE, &mut task).await.is_err()
+    {
+        task.abort(); // the broker does not answer
     }
 }
 
