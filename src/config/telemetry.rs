@@ -106,14 +106,13 @@ fn node(checker: &mut Checker<'_>, table: &SparkplugTable) -> Option<Sparkplug> 
         |it: &String| it.len() <= MAX_NAME_BYTES && !it.contains('/') && is_topic_name(it);
     let group = table.group.clone().filter(is_level);
     let is_host = table.primary_host.as_ref().is_none_or(is_level);
-    match (group, is_host) {
-        (Some(group), true) => Some(Sparkplug {
+    if let (Some(group), true) = (group, is_host) {
+        Some(Sparkplug {
             group,
             primary_host: table.primary_host.clone(),
-        }),
-        _ => {
-            checker.fault("telemetry.sparkplug", wanted);
-            None
-        }
+        })
+    } else {
+        checker.fault("telemetry.sparkplug", wanted);
+        None
     }
 }
