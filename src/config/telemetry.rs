@@ -100,8 +100,10 @@ pub(super) fn check(checker: &mut Checker<'_>, section: &Section) -> Option<Tele
 }
 
 fn node(checker: &mut Checker<'_>, table: &SparkplugTable) -> Option<Sparkplug> {
-    let wanted = "a group, and a primary_host where there is one: each a single level of topics, at \
-                  most 64 bytes, without '/', '+' or '#'";
+    let wanted = format!(
+        "a group, and a primary_host where there is one: each a single level of topics, at most \
+         {MAX_NAME_BYTES} bytes, without '/', '+' or '#'"
+    );
     let is_level =
         |it: &String| it.len() <= MAX_NAME_BYTES && !it.contains('/') && is_topic_name(it);
     let group = table.group.clone().filter(is_level);
