@@ -145,8 +145,7 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
     let ends = (store.shelf, broker_commands.clone());
     let (surfaces, tap) = Surfaces::open(&settings, &counter, (&meters, spent), ends, clock)?;
     let serving = tokio::spawn(socket.serve(counter));
-    let watchdog = Watchdog::new(pulses);
-    let watching = tokio::spawn(service::watch(watchdog, notifier.clone(), clock));
+    let watching = watch_over(pulses, notifier.clone(), clock);
 
     let (governing, allowance, appetite) = heat::start(&settings, reins, clock, governor_pulse)?;
 
@@ -203,6 +202,11 @@ pub async fn run(settings: Settings, clock: Clock, host: Host) -> anyhow::Result
         bail!("{who} ended unasked");
     }
     Ok(ender.wish())
+}
+
+/// Tells the service manager that every stage is alive, as long as it is.
+fn watch_over(pulses: Pulses, notifier: Notifier, clock: Clock) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(service::watch(Watchdog::new(pulses), notifier, clock))
 }
 
 /// The dispatcher's end, or none if the time for the drain ran out.

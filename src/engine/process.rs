@@ -347,7 +347,10 @@ impl Crew {
 
     /// Whether a process has a limit of memory of its own.
     fn is_limited(&self, child: ChildNo) -> bool {
-        let running = self.lines.get(&child).and_then(|line| line.running);
+        let running = self
+            .lines
+            .get(&child)
+            .and_then(|line| line.running.as_ref());
         running.is_some_and(|it| it.is_limited)
     }
 

@@ -40,7 +40,7 @@ const REQUEST_TYPE: &str = "application/pkcs10";
 const BUNDLE_TYPE: &str = "application/pkcs7-mime";
 /// How far an authority's clock may be ahead of this board's: what was signed a moment ago begins to count
 /// by that clock. Boards without the right time by minutes are told, not believed.
-const MAX_AHEAD: Duration = Duration::from_secs(300);
+const MAX_AHEAD: Duration = Duration::from_mins(5);
 /// Signs of what a server says in words: enough for a sentence.
 const MAX_WORDS: usize = 200;
 

@@ -14,7 +14,7 @@ use crate::config::{Est, Login};
 /// The longest that a connection may take: a line over a mobile network has its delay.
 const CONNECT: Duration = Duration::from_secs(15);
 /// The longest that an answer may take, whole: an authority may ask a module that signs slowly.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Bytes of an answer: sixteen certificates with large keys take half of it.
 pub(super) const MAX_ANSWER_BYTES: usize = 64 << 10;
 
