@@ -1,0 +1,1 @@
+"""Hardware in the loop: a board, a plant around it, and what is done to them."""

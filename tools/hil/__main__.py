@@ -1,0 +1,96 @@
+"""Takes a board through the scenarios, and reports.
+
+    tools/hil/run --program PROGRAM [SCENARIO…]         on the emulated board
+    tools/hil/run --board board.toml [SCENARIO…]        on a real one
+    tools/hil/run --board board.toml --dry-run          says what it would do to it, and does nothing
+    tools/hil/run --list, --check
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from . import report, scenarios
+from .board import CannotDo, Lost
+from .plant import Device
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="tools/hil/run", description=__doc__.split("\n")[0])
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="only these, in the usual order")
+    parser.add_argument("--program", help="the emulated board's program, from tools/build-arm64")
+    parser.add_argument("--board", help="a real board: the file that says how it is reached")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done to a real board")
+    parser.add_argument("--folder", default="target/hil", help="disks, logs and the report")
+    parser.add_argument("--port", type=int, default=18830, help="of the plant's broker")
+    parser.add_argument("--cuts", type=int, default=scenarios.CUTS, help="how often the power goes")
+    parser.add_argument("--load-s", type=float, default=20, help="at most so long before each cut")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--keep", action="store_true", help="go on with the disk of the last run")
+    parser.add_argument("--check", action="store_true", help="test the rig itself, without a board")
+    parser.add_argument("--list", action="store_true", help="print the scenarios")
+    return parser.parse_args()
+
+
+def main():
+    given = options()
+    if given.check:
+        from . import check
+        return check.main()
+    if given.list:
+        for it in scenarios.ALL:
+            print(f"{it.__name__:<24} {it.__doc__}")
+        return 0
+    unknown = set(given.scenarios) - {it.__name__ for it in scenarios.ALL}
+    if unknown:
+        print(f"no such scenario: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 64
+    folder = Path(given.folder).resolve()
+    if given.board:
+        from .real import Real
+        board = Real(given.board, is_dry=given.dry_run)
+        if given.dry_run:
+            return board.tell()
+    elif given.program:
+        from .emulated.board import Emulated
+        board = Emulated(given.program, folder, given.port)
+        if not given.keep:
+            board.new()
+    else:
+        print("which board? --program PROGRAM, or --board FILE", file=sys.stderr)
+        return 64
+
+    print(f"{board.kind}; seed {given.seed}")
+    records, device = [], None
+    try:
+        for scenario in scenarios.ALL:
+            if given.scenarios and scenario.__name__ not in given.scenarios:
+                continue
+            board.broker_start()
+            device = device or Device(board.broker_port())
+            record = report.Record(scenario.__name__, scenario.__doc__)
+            print(f"{record.name}: {record.about}", flush=True)
+            records.append(record)
+            try:
+                scenario(scenarios.Rig(board, device, record, given))
+                record.end("passed")
+            except CannotDo as what:
+                record.end("skipped", f"this board has no way to do this: {what}")
+            except (AssertionError, Lost, OSError) as fault:
+                record.end("failed", str(fault))
+            except Exception:
+                record.end("failed", traceback.format_exc())
+            print(f"  {record.outcome}{': ' + record.why if record.why else ''}  ({record.seconds:.0f} s)", flush=True)
+            report.junit(records, board, folder / "junit.xml")
+            report.page(records, board, scenarios.LIMIT, folder / "report.html")
+    finally:
+        if device:
+            device.close()
+        board.close()
+    print(f"report: {folder / 'report.html'}, {folder / 'junit.xml'}")
+    return 1 if any(it.outcome == "failed" for it in records) else 0
+
+
+sys.exit(main())

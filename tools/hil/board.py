@@ -1,0 +1,119 @@
+"""What the rig needs of a board, whichever it is.
+
+Everything that a scenario does to a board goes through these methods, so a scenario runs on the
+emulated board and on a real one alike. An adapter that cannot do a thing raises `CannotDo`, and the
+scenario is reported as skipped, with that reason.
+
+    power_on, power_cut     the supply, not a command to the system
+    shell                   a command as root, on a way that does not need the appliance
+    console                 the technicians' serial port, as a pair of read and write
+    heat                    the temperature that the board's sensor shows
+    broker_*                the plant's broker, which both the board and the rig reach
+"""
+
+import base64
+import re
+import time
+
+
+class CannotDo(Exception):
+    """The adapter has no way to do this."""
+
+
+class Lost(Exception):
+    """The board did not do what it was asked within the time."""
+
+
+def until(what, wanted, patience_s, pause_s=0.2):
+    """The first true thing that `wanted` gives."""
+    end = time.monotonic() + patience_s
+    while True:
+        found = wanted()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise Lost(f"not within {patience_s} s: {what}")
+        time.sleep(pause_s)
+
+
+class Board:
+    """The interface. An adapter fills it in."""
+
+    # For the report: what it is, and whether its timings say anything about a real one.
+    kind = "board"
+    is_emulated = False
+    # Seconds in which it is expected to do things. A slow board has longer ones.
+    boot_s = 120
+    answer_s = 30
+
+    def power_on(self):
+        raise CannotDo("power")
+
+    def power_cut(self):
+        raise CannotDo("power")
+
+    def shell(self, command, patience_s=60):
+        """Exit code and text of a command as root."""
+        raise CannotDo("shell")
+
+    def console(self):
+        """The technicians' port: an object with `read(patience_s)` and `write(bytes)`."""
+        raise CannotDo("serial console")
+
+    def heat(self, celsius):
+        raise CannotDo("heat")
+
+    def broker_start(self):
+        raise CannotDo("broker")
+
+    def broker_stop(self):
+        raise CannotDo("broker")
+
+    def broker_port(self):
+        """Where the rig reaches the plant's broker, on this machine."""
+        raise CannotDo("broker")
+
+    def offer(self, folder):
+        """Makes a repository of packages reachable, and says where, as the appliance is to be told."""
+        raise CannotDo("packages")
+
+    def close(self):
+        """Lets go of everything."""
+
+    # What all of them do alike.
+
+    def done(self, command, patience_s=60):
+        """The text of a command that must succeed."""
+        code, said = self.shell(command, patience_s)
+        if code != 0:
+            raise Lost(f"{command}: {said or code}")
+        return said
+
+    def up(self):
+        """Whether somebody answers at its shell."""
+        try:
+            return self.shell("true", 5)[0] == 0
+        except (Lost, OSError):
+            return False
+
+
+class SerialShell:
+    """A root shell behind `tools/hil/emulated/agent`, on whatever line it is reached by."""
+
+    def __init__(self, line):
+        self.line = line
+        self.number = int(time.time()) % 100_000 * 1000
+
+    def run(self, command, patience_s):
+        self.number += 1
+        self.line.drain()
+        packed = base64.b64encode(command.encode()).decode()
+        self.line.write(f"{self.number} {packed}\n".encode())
+        mark = re.compile(rb"HIL %d (\d+) ([A-Za-z0-9+/=]*)\r?\n" % self.number)
+        heard, end = b"", time.monotonic() + patience_s
+        while time.monotonic() < end:
+            heard += self.line.read(0.2)
+            found = mark.search(heard)
+            if found:
+                return int(found[1]), base64.b64decode(found[2]).decode(errors="replace")
+        raise Lost(f"no answer within {patience_s} s: {command}")

@@ -1,0 +1,187 @@
+"""The emulated board: an i.MX 8M Plus in QEMU, with a sensor that can be heated.
+
+SIGKILL of the emulator is the power cut. What the guest had told its card to write is then in this
+machine's memory and is not lost, so a cut here shows that the appliance honours its own order of
+writes and recovers; that a card keeps what it promised, only a real one can show.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from ..board import Board, Lost, SerialShell, until
+from ..plant import Broker, Files
+
+HERE = Path(__file__).resolve().parent
+EMULATOR = "qemu-system-aarch64"
+MEMORY = "1G"
+# Where the guest sees this machine.
+HOST = "10.0.2.2"
+
+
+class Line:
+    """A serial port of the guest: a socket on which the emulator is served."""
+
+    def __init__(self, path):
+        self.listening = socket.socket(socket.AF_UNIX)
+        path.unlink(missing_ok=True)
+        self.listening.bind(str(path))
+        self.listening.listen(1)
+        self.at = None
+
+    def accept(self, patience_s=20):
+        self.listening.settimeout(patience_s)
+        self.at, _ = self.listening.accept()
+
+    def read(self, patience_s):
+        ready, _, _ = select.select([self.at], [], [], patience_s)
+        if not ready:
+            return b""
+        try:
+            return self.at.recv(65536)
+        except ConnectionResetError:
+            return b""
+
+    def drain(self):
+        while self.read(0):
+            pass
+
+    def write(self, data):
+        self.at.sendall(data)
+
+    def hang_up(self):
+        if self.at:
+            self.at.close()
+            self.at = None
+
+
+class Emulated(Board):
+    kind = "i.MX 8M Plus, emulated by QEMU without acceleration"
+    is_emulated = True
+    # Plain instructions take 2.5 times as long as here, those of matrices about 115 times.
+    boot_s = 400
+    answer_s = 120
+
+    def __init__(self, program, folder, port):
+        self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.program = Path(program).resolve()
+        self.broker = Broker(self.folder / "broker", port)
+        self.files = None
+        self.process = None
+        self.qmp = None
+        self.lines = {name: Line(self.folder / name) for name in ("shell", "system", "technician")}
+        self.boot_log = open(self.folder / "boot.log", "ab")
+        self.make()
+
+    def make(self):
+        """A new disk. The kernel and what is Debian's are kept."""
+        stamp = f"{self.program} {os.stat(self.program).st_mtime_ns} {self.broker.port}"
+        made = self.folder / "made-of"
+        if not (self.folder / "disk").exists() or not made.exists() or made.read_text() != stamp:
+            subprocess.run(
+                [HERE / "image", self.program, self.folder, str(self.broker.port)], check=True
+            )
+            made.write_text(stamp)
+            subprocess.run(["cp", "--sparse=always", "disk", "disk.new"], cwd=self.folder, check=True)
+
+    def new(self):
+        """As it came from the factory."""
+        assert self.process is None
+        subprocess.run(["cp", "--sparse=always", "disk.new", "disk"], cwd=self.folder, check=True)
+
+    def power_on(self):
+        assert self.process is None, "it is on"
+        qmp = self.folder / "qmp"
+        qmp.unlink(missing_ok=True)
+        command = [
+            EMULATOR, "-M", "imx8mp-evk", "-smp", "2", "-m", MEMORY, "-display", "none",
+            "-kernel", "kernel", "-initrd", "ramdisk", "-dtb", "dtb",
+            "-append", "console=ttymxc1,115200 ro rootwait systemd.volatile=state quiet "
+            "systemd.show_status=0 random.trust_bootloader=on",
+            "-drive", "file=disk,format=raw,if=sd,index=2,cache=writeback",
+            "-netdev", "user,id=net", "-net", "nic,netdev=net",
+            "-device", "tmp105,id=therm,bus=i2c-bus.1,address=0x48",
+            "-qmp", f"unix:{qmp},server=on,wait=off",
+        ]
+        for name in ("shell", "system", "technician"):
+            command += ["-chardev", f"socket,id={name},path={self.folder / name}", "-serial", f"chardev:{name}"]
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, stdin=subprocess.DEVNULL,
+            stdout=open(self.folder / "emulator.log", "ab"), stderr=subprocess.STDOUT,
+        )
+        for line in self.lines.values():
+            line.accept()
+        until("the emulator's control", qmp.exists, 20)
+        self.qmp = socket.socket(socket.AF_UNIX)
+        self.qmp.connect(str(qmp))
+        self.control = self.qmp.makefile("rw")
+        self.control.readline()
+        self.ask("qmp_capabilities")
+
+    def ask(self, what, **arguments):
+        self.control.write(json.dumps({"execute": what, "arguments": arguments}) + "\n")
+        self.control.flush()
+        while True:
+            told = json.loads(self.control.readline())
+            if "error" in told:
+                raise Lost(f"the emulator: {told['error']['desc']}")
+            if "return" in told:
+                return told["return"]
+
+    def power_cut(self):
+        if self.process:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+            self.note()
+            for line in self.lines.values():
+                line.hang_up()
+            self.qmp.close()
+
+    def note(self):
+        """What the system said at its own console, for who looks for a fault."""
+        try:
+            self.boot_log.write(self.lines["system"].read(0))
+            self.boot_log.flush()
+        except OSError:
+            pass
+
+    def shell(self, command, patience_s=60):
+        self.note()
+        if self.process is None or self.process.poll() is not None:
+            raise Lost("the board is off")
+        if not getattr(self, "hands", None):
+            self.hands = SerialShell(self.lines["shell"])
+        return self.hands.run(command, patience_s)
+
+    def console(self):
+        return self.lines["technician"]
+
+    def heat(self, celsius):
+        self.ask("qom-set", path="/machine/peripheral/therm", property="temperature", value=round(celsius * 1000))
+
+    def broker_start(self):
+        self.broker.start()
+
+    def broker_stop(self):
+        self.broker.stop()
+
+    def broker_port(self):
+        return self.broker.port
+
+    def offer(self, folder):
+        self.files = self.files or Files()
+        self.files.serve(folder)
+        return f"http://{HOST}:{self.files.port}"
+
+    def close(self):
+        self.power_cut()
+        self.broker.stop()
+        if self.files:
+            self.files.close()
