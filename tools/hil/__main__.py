@@ -3,10 +3,12 @@
     tools/hil/run --program PROGRAM [SCENARIO…]         on the emulated board
     tools/hil/run --board board.toml [SCENARIO…]        on a real one
     tools/hil/run --board board.toml --dry-run          says what it would do to it, and does nothing
+    tools/hil/run --process PROGRAM [SCENARIO…]         on none: the service alone, in a minute
     tools/hil/run --list, --check
 """
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -21,6 +23,8 @@ def options():
     parser = argparse.ArgumentParser(prog="tools/hil/run", description=__doc__.split("\n")[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="only these, in the usual order")
     parser.add_argument("--program", help="the emulated board's program, from tools/build-arm64")
+    parser.add_argument("--process", metavar="PROGRAM", help="no board: the service alone, on this machine")
+    parser.add_argument("--fleet", help="lineside-fleet for this machine; without, no packages over the air")
     parser.add_argument("--board", help="a real board: the file that says how it is reached")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done to a real board")
     parser.add_argument("--folder", default="target/hil", help="disks, logs and the report")
@@ -55,13 +59,18 @@ def main():
             return board.tell()
     elif given.program:
         from .emulated.board import Emulated
-        board = Emulated(given.program, folder, given.port)
+        board = Emulated(given.program, folder, given.port, given.fleet)
         if not given.keep:
             board.new()
+    elif given.process:
+        from .process import Process
+        board = Process(given.process, folder, given.port, given.fleet)
     else:
         print("which board? --program PROGRAM, or --board FILE", file=sys.stderr)
         return 64
 
+    # An end from outside takes the board and the broker along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"{board.kind}; seed {given.seed}")
     records, device = [], None
     try:

@@ -9,6 +9,7 @@ scenario is reported as skipped, with that reason.
     console                 the technicians' serial port, as a pair of read and write
     heat                    the temperature that the board's sensor shows
     broker_*                the plant's broker, which both the board and the rig reach
+    packages                the repository that its packages come from
 """
 
 import base64
@@ -42,6 +43,8 @@ class Board:
     # For the report: what it is, and whether its timings say anything about a real one.
     kind = "board"
     is_emulated = False
+    # Whether there is systemd under the service.
+    has_system = True
     # Seconds in which it is expected to do things. A slow board has longer ones.
     boot_s = 120
     answer_s = 30
@@ -73,8 +76,8 @@ class Board:
         """Where the rig reaches the plant's broker, on this machine."""
         raise CannotDo("broker")
 
-    def offer(self, folder):
-        """Makes a repository of packages reachable, and says where, as the appliance is to be told."""
+    def packages(self):
+        """The repository that the board follows: see `packages.Repository`."""
         raise CannotDo("packages")
 
     def close(self):

@@ -1,6 +1,5 @@
 """The plant around a board: a broker, devices that speak MQTT, a server of packages."""
 
-import functools
 import http.server
 import json
 import os
@@ -10,6 +9,7 @@ import struct
 import subprocess
 import threading
 import time
+import zlib
 
 from .board import Lost, until
 
@@ -35,6 +35,10 @@ class Broker:
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen([program, "-c", settings], stdout=log, stderr=log)
         until("the broker", self.answers, 20)
+        time.sleep(0.2)
+        if self.process.poll() is not None:
+            self.process = None
+            raise SystemExit(f"port {self.port} has a broker already: --port names another")
 
     def answers(self):
         try:
@@ -54,8 +58,8 @@ class Broker:
 class Files:
     """A web server for a folder."""
 
-    def __init__(self):
-        self.folder = None
+    def __init__(self, port, folder):
+        self.port, self.folder = port, folder
         files = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
@@ -65,12 +69,8 @@ class Files:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def serve(self, folder):
-        self.folder = folder
 
     def close(self):
         self.server.shutdown()
@@ -194,7 +194,10 @@ class Device:
 
     def ask(self, id, **more):
         """Publishes a request, and again after each reconnect until the broker has taken it."""
-        request = {"id": id, "task": "triage", "input": "CNC-07 spindle vibration 9.8 mm/s rising"} | more
+        # Each asks something of its own: what was just answered is not computed again.
+        number = zlib.crc32(id.encode())
+        told = f"CNC-{number % 90 + 10} spindle vibration {number % 200 / 10} mm/s rising"
+        request = {"id": id, "task": "triage", "input": told} | more
         payload = json.dumps(request).encode()
         topic = f"lineside/{self.appliance}/request/{self.name}"
         with self.lock:

@@ -1,7 +1,7 @@
 """A real board: a relay for its supply, a serial cable, ssh, and whatever heats it.
 
-A file says how it is reached. Commands are run by a shell on this machine; `{celsius}`, `{command}` and
-`{folder}` stand for what is meant.
+A file says how it is reached. Commands are run by a shell on this machine; `{celsius}` and
+`{command}` stand for what is meant.
 
     kind = "Jetson Orin Nano, board 12"
     on = "relay 3 on"                      # the supply itself: a reboot is no power cut
@@ -14,7 +14,8 @@ A file says how it is reached. Commands are run by a shell on this machine; `{ce
     broker_port = 1883                     # of the plant's broker, as this machine reaches it
     broker_start = "systemctl start mosquitto"
     broker_stop = "systemctl stop mosquitto"
-    offer = "rsync -a --delete {folder}/ /srv/packages/ && echo https://packages.plant"
+    packages = "/srv/packages"             # a folder of the rig's repository, which the board follows
+    fleet = "lineside-fleet"               # the operator's tool, which keeps it
     appliance = "board-1"                  # the appliance's name, which stands in its topics
     boot_s = 120
     answer_s = 30
@@ -30,10 +31,11 @@ import tomllib
 from pathlib import Path
 
 from .board import Board, CannotDo, Lost
+from .packages import Repository
 
 KEYS = {
     "kind": str, "on": str, "off": str, "off_s": (int, float), "shell": str, "console": str, "baud": int,
-    "heat": str, "broker_port": int, "broker_start": str, "broker_stop": str, "offer": str, "appliance": str,
+    "heat": str, "broker_port": int, "broker_start": str, "broker_stop": str, "packages": str, "fleet": str, "appliance": str,
     "boot_s": int, "answer_s": int,
 }
 NEEDED = ["kind", "on", "off", "shell"]
@@ -165,8 +167,8 @@ class Real(Board):
     def broker_port(self):
         return self.told.get("broker_port", 1883)
 
-    def offer(self, folder):
-        return self.do("offer", patience_s=600, folder=folder).splitlines()[-1:][0]
+    def packages(self):
+        return Repository(self.told.get("fleet", "lineside-fleet"), Path(self.words("packages")))
 
     def tell(self):
         """Each thing that the scenarios do to a board, once, without doing it."""

@@ -14,14 +14,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from ..board import Board, Lost, SerialShell, until
+from ..board import Board, CannotDo, Lost, SerialShell, until
+from ..packages import Repository
 from ..plant import Broker, Files
 
 HERE = Path(__file__).resolve().parent
 EMULATOR = "qemu-system-aarch64"
 MEMORY = "1G"
-# Where the guest sees this machine.
-HOST = "10.0.2.2"
 
 
 class Line:
@@ -67,12 +66,15 @@ class Emulated(Board):
     boot_s = 400
     answer_s = 120
 
-    def __init__(self, program, folder, port):
+    def __init__(self, program, folder, port, fleet=None):
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.program = Path(program).resolve()
         self.broker = Broker(self.folder / "broker", port)
-        self.files = None
+        self.files = self.repository = None
+        if fleet:
+            self.repository = Repository(fleet, self.folder / "repository")
+            self.files = Files(port + 1, self.repository.plant)
         self.process = None
         self.qmp = None
         self.lines = {name: Line(self.folder / name) for name in ("shell", "system", "technician")}
@@ -81,12 +83,15 @@ class Emulated(Board):
 
     def make(self):
         """A new disk. The kernel and what is Debian's are kept."""
-        stamp = f"{self.program} {os.stat(self.program).st_mtime_ns} {self.broker.port}"
+        program = os.stat(self.program)
+        stamp = f"{self.program} {program.st_mtime_ns} {self.broker.port} {self.repository is not None}"
         made = self.folder / "made-of"
         if not (self.folder / "disk").exists() or not made.exists() or made.read_text() != stamp:
-            subprocess.run(
-                [HERE / "image", self.program, self.folder, str(self.broker.port)], check=True
-            )
+            command = [HERE / "image", self.program, self.folder, str(self.broker.port)]
+            if self.repository:
+                self.repository.make()
+                command += [str(self.files.port), self.repository.anchor()]
+            subprocess.run(command, check=True)
             made.write_text(stamp)
             subprocess.run(["cp", "--sparse=always", "disk", "disk.new"], cwd=self.folder, check=True)
 
@@ -104,7 +109,7 @@ class Emulated(Board):
             "-kernel", "kernel", "-initrd", "ramdisk", "-dtb", "dtb",
             "-append", "console=ttymxc1,115200 ro rootwait systemd.volatile=state quiet "
             "systemd.show_status=0 random.trust_bootloader=on",
-            "-drive", "file=disk,format=raw,if=sd,index=2,cache=writeback",
+            "-drive", "file=disk,format=raw,if=sd,bus=2,unit=0,cache=writeback",
             "-netdev", "user,id=net", "-net", "nic,netdev=net",
             "-device", "tmp105,id=therm,bus=i2c-bus.1,address=0x48",
             "-qmp", f"unix:{qmp},server=on,wait=off",
@@ -175,10 +180,10 @@ class Emulated(Board):
     def broker_port(self):
         return self.broker.port
 
-    def offer(self, folder):
-        self.files = self.files or Files()
-        self.files.serve(folder)
-        return f"http://{HOST}:{self.files.port}"
+    def packages(self):
+        if not self.repository:
+            raise CannotDo("packages over the air: no --fleet PROGRAM")
+        return self.repository
 
     def close(self):
         self.power_cut()
