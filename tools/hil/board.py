@@ -103,6 +103,10 @@ class Board:
 class SerialShell:
     """A root shell behind `tools/hil/emulated/agent`, on whatever line it is reached by."""
 
+    # A line that was lost is sent again after so long, and after twice that, and so on; the agent does
+    # nothing twice.
+    AGAIN_S = 8
+
     def __init__(self, line):
         self.line = line
         self.number = int(time.time()) % 100_000 * 1000
@@ -111,10 +115,15 @@ class SerialShell:
         self.number += 1
         self.line.drain()
         packed = base64.b64encode(command.encode()).decode()
-        self.line.write(f"{self.number} {packed}\n".encode())
+        sent = f"\n{self.number} {packed}\n".encode()
         mark = re.compile(rb"HIL %d (\d+) ([A-Za-z0-9+/=]*)\r?\n" % self.number)
-        heard, end = b"", time.monotonic() + patience_s
-        while time.monotonic() < end:
+        heard, begun, pause = b"", time.monotonic(), 0
+        again = begun
+        while time.monotonic() < begun + patience_s:
+            if time.monotonic() >= again:
+                self.line.write(sent)
+                pause += self.AGAIN_S
+                again += pause
             heard += self.line.read(0.2)
             found = mark.search(heard)
             if found:

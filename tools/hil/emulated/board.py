@@ -82,18 +82,18 @@ class Emulated(Board):
         self.make()
 
     def make(self):
-        """A new disk. The kernel and what is Debian's are kept."""
+        """A new disk, where one is due: a repository is made anew for each run, and the disk trusts it.
+        What is Debian's is kept."""
         program = os.stat(self.program)
         stamp = f"{self.program} {program.st_mtime_ns} {self.broker.port} {self.repository is not None}"
         made = self.folder / "made-of"
-        if not (self.folder / "disk").exists() or not made.exists() or made.read_text() != stamp:
+        if self.repository or not made.exists() or made.read_text() != stamp:
             command = [HERE / "image", self.program, self.folder, str(self.broker.port)]
             if self.repository:
                 self.repository.make()
                 command += [str(self.files.port), self.repository.anchor()]
             subprocess.run(command, check=True)
             made.write_text(stamp)
-            subprocess.run(["cp", "--sparse=always", "disk", "disk.new"], cwd=self.folder, check=True)
 
     def new(self):
         """As it came from the factory."""
