@@ -50,6 +50,9 @@ async fn carry_out(command: Command) -> ExitCode {
     match command {
         // Boxed: with all settings inside it is too large for a stack.
         Command::Run { config } => Box::pin(serve(config)).await,
+        Command::Check(args) if args.commit_ready => {
+            finish(cli::check::ready::command(&args).await)
+        }
         Command::Check(args) => match cli::check::command(&args, appliance::probe).await {
             Ok(code) => ExitCode::from(code),
             Err(error) => complain(&error.to_string(), EXIT_INTERNAL),

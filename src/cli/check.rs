@@ -2,6 +2,10 @@
 //!
 //! Prints the effective settings and a table of what was looked at, each with a word and with
 //! what to do about it. Changes nothing, and runs beside a running service.
+//!
+//! With `--commit-ready` it asks that service instead: see [`ready`].
+
+pub mod ready;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -44,6 +48,24 @@ pub struct Args {
     /// Print the reference configuration, every key with its default, and do nothing else.
     #[arg(long)]
     pub reference: bool,
+    /// Ask the running appliance instead whether this system may be kept: it is up, its store is well,
+    /// and it serves its committed package. Ends with 0 if so, else with 69 and the reasons.
+    #[arg(long, conflicts_with_all = ["reference", "patience_ms"])]
+    pub commit_ready: bool,
+    /// With `--commit-ready`: the longest to wait until it is so.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        requires = "commit_ready"
+    )]
+    pub wait_s: u64,
+    /// With `--commit-ready`: its broker must have been reached, too.
+    #[arg(long, requires = "commit_ready")]
+    pub with_broker: bool,
+    /// With `--commit-ready`: the appliance's control socket, where it is not the one of the configuration.
+    #[arg(long, value_name = "PATH", requires = "commit_ready")]
+    pub socket: Option<PathBuf>,
 }
 
 /// What the machine shows besides the settings.
