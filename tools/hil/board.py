@@ -40,9 +40,9 @@ def until(what, wanted, patience_s, pause_s=0.2):
 class Board:
     """The interface. An adapter fills it in."""
 
-    # For the report: what it is, and whether its timings say anything about a real one.
+    # For the report: what it is, and, where it is no real one, what it does not show.
     kind = "board"
-    is_emulated = False
+    label = ""
     # Whether there is systemd under the service.
     has_system = True
     # Seconds in which it is expected to do things. A slow board has longer ones.

@@ -165,7 +165,7 @@ class Reports(unittest.TestCase):
     def test_a_report_says_what_failed_what_was_skipped_and_that_it_is_emulated(self):
         folder = Path(tempfile.mkdtemp(prefix="lineside-hil-"))
         board = Board()
-        board.is_emulated = True
+        board.label = "emulated: <no board>"
         records = []
         with contextlib.redirect_stdout(io.StringIO()):
             for outcome in ("passed", "failed", "skipped"):
@@ -181,7 +181,7 @@ class Reports(unittest.TestCase):
         self.assertIn("emulated", tree.tostring(suite, encoding="unicode"))
         report.page(records, board, 85.0, folder / "report.html")
         page = (folder / "report.html").read_text()
-        self.assertIn(report.LABEL, page)
+        self.assertIn("emulated: &lt;no board&gt;", page)
         self.assertIn("About &lt;it&gt;.", page)
         self.assertIn("<svg", page)
 

@@ -47,7 +47,7 @@ def variation(folder, seq, model):
 
 class Repository:
     def __init__(self, fleet, folder):
-        self.fleet, self.folder = shutil.which(fleet) or str(Path(fleet).resolve()), folder
+        self.fleet, self.folder = str(Path(shutil.which(fleet) or fleet).resolve()), folder
         self.plant = folder / "plant"
         self.secret = folder / "passphrase"
         self.key = folder / "all.key"

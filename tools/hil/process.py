@@ -48,7 +48,7 @@ class Cable:
 
 class Process(Board):
     kind = "the service on this machine, without a board"
-    is_emulated = True
+    label = "no board: SIGKILL stands for the power cut, a file for the sensor; nothing under the service was tried"
     has_system = False
     boot_s = 60
     answer_s = 60

@@ -4,7 +4,6 @@ import html
 import time
 import xml.etree.ElementTree as tree
 
-LABEL = "emulated: function is shown here, performance is not, nor what a real card keeps when the power goes"
 COLOURS = {"nominal": "#2a7", "warm": "#c90", "hot": "#d50", "critical": "#b02"}
 
 
@@ -43,10 +42,10 @@ def junit(records, board, file):
                          failures=str(sum(it.outcome == "failed" for it in records)),
                          skipped=str(sum(it.outcome == "skipped" for it in records)),
                          time=f"{sum(it.seconds for it in records):.1f}")
-    if board.is_emulated:
+    if board.label:
         told = tree.SubElement(tree.SubElement(suite, "properties"), "property")
-        told.set("name", "emulated")
-        told.set("value", LABEL)
+        told.set("name", "label")
+        told.set("value", board.label)
     for it in records:
         case = tree.SubElement(suite, "testcase", classname="hil", name=it.name, time=f"{it.seconds:.1f}")
         if it.outcome == "failed":
@@ -99,7 +98,7 @@ def page(records, board, limit, file):
                           "governor's state (" + ", ".join(f'<span style="color:{c}">{s}</span>' for s, c in COLOURS.items())
                           + "). Thin: its forecast for a minute later. Dotted: its rest between passes, of 1. "
                           "Dashed: the limit.</p>")
-    label = f'<p class="label">{LABEL}</p>' if board.is_emulated else ""
+    label = f'<p class="label">{html.escape(board.label)}</p>' if board.label else ""
     file.write_text(f"""<!doctype html><meta charset="utf-8"><title>lineside: hardware in the loop</title>
 <style>body{{font:15px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}td{{padding:.3em .6em;vertical-align:top;
 border-top:1px solid #ccc}}.failed td:first-child{{color:#b02}}.passed td:first-child{{color:#2a7}}

@@ -61,7 +61,7 @@ class Line:
 
 class Emulated(Board):
     kind = "i.MX 8M Plus, emulated by QEMU without acceleration"
-    is_emulated = True
+    label = "emulated: function is shown here, performance is not, nor what a real card keeps when the power goes"
     # Plain instructions take 2.5 times as long as here, those of matrices about 115 times.
     boot_s = 400
     answer_s = 120
