@@ -8,6 +8,7 @@ writes and recovers; that a card keeps what it promised, only a real one can sho
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,6 +68,9 @@ class Emulated(Board):
     answer_s = 120
 
     def __init__(self, program, folder, port, fleet=None):
+        if not shutil.which(EMULATOR) or "imx8mp-evk" not in subprocess.run(
+                [EMULATOR, "-M", "help"], capture_output=True, text=True).stdout:
+            raise SystemExit(f"{EMULATOR} 10 is missing: apt-get install -t bookworm-backports qemu-system-arm")
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.program = Path(program).resolve()
