@@ -52,20 +52,9 @@ pub struct Args {
     /// and it serves its committed package. Ends with 0 if so, else with 69 and the reasons.
     #[arg(long, conflicts_with_all = ["reference", "patience_ms"])]
     pub commit_ready: bool,
-    /// With `--commit-ready`: the longest to wait until it is so.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 0,
-        requires = "commit_ready"
-    )]
-    pub wait_s: u64,
-    /// With `--commit-ready`: its broker must have been reached, too.
-    #[arg(long, requires = "commit_ready")]
-    pub with_broker: bool,
-    /// With `--commit-ready`: the appliance's control socket, where it is not the one of the configuration.
-    #[arg(long, value_name = "PATH", requires = "commit_ready")]
-    pub socket: Option<PathBuf>,
+    /// How it is asked.
+    #[command(flatten)]
+    pub ready: ready::Terms,
 }
 
 /// What the machine shows besides the settings.

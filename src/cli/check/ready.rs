@@ -16,6 +16,7 @@
 //! be down while its boards restart. Heat and a full queue are none either.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,6 +29,25 @@ use crate::console::client;
 
 /// Between two looks: what is waited for takes seconds.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Further arguments of `lineside check --commit-ready`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Terms {
+    /// With `--commit-ready`: the longest to wait until it is so.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        requires = "commit_ready"
+    )]
+    pub wait_s: u64,
+    /// With `--commit-ready`: its broker must have been reached, too.
+    #[arg(long, requires = "commit_ready")]
+    pub with_broker: bool,
+    /// With `--commit-ready`: the appliance's control socket, where it is not the one of the configuration.
+    #[arg(long, value_name = "PATH", requires = "commit_ready")]
+    pub socket: Option<PathBuf>,
+}
 
 /// What is asked of the status.
 #[derive(Clone, Debug, Deserialize)]
@@ -70,16 +90,19 @@ enum Broker {
 pub async fn command(args: &Args) -> Result<u8, ReachError> {
     let target = Target {
         config: args.config.clone(),
-        socket: args.socket.clone(),
+        socket: args.ready.socket.clone(),
         json: args.json,
     };
-    let broker = if args.with_broker {
+    let broker = if args.ready.with_broker {
         Broker::Needed
     } else {
         Broker::MayBeAway
     };
     let clock = Clock::start();
-    let until = clock.now().mono.after(Duration::from_secs(args.wait_s));
+    let until = clock
+        .now()
+        .mono
+        .after(Duration::from_secs(args.ready.wait_s));
     let reasons = loop {
         let reasons = look(&target, broker).await?;
         let left = until.since(clock.now().mono);
