@@ -24,6 +24,7 @@ PACKAGECONFIG[cuda] = "--features cuda"
 do_install:append() {
     install -d ${D}${systemd_system_unitdir}
     install -m 0644 ${S}/systemd/lineside.service ${S}/systemd/lineside-provision.service \
+        ${S}/systemd/lineside-enrol.service ${S}/systemd/lineside-enrol.timer \
         ${LINESIDE_UNPACKED}/lineside-commit-ready.service ${D}${systemd_system_unitdir}
 
     sed -e 's#@LABEL@#${LINESIDE_DATA_LABEL}#' ${LINESIDE_UNPACKED}/var-lib-lineside.mount \
@@ -61,7 +62,7 @@ SUMMARY:${PN}-data = "The state of lineside on a partition of its own"
 SUMMARY:${PN}-serial = "The serial ports of the board for the technicians' console of lineside"
 
 SYSTEMD_PACKAGES = "${PN} ${PN}-commit-ready ${PN}-data"
-SYSTEMD_SERVICE:${PN} = "lineside.service lineside-provision.service"
+SYSTEMD_SERVICE:${PN} = "lineside.service lineside-provision.service lineside-enrol.timer"
 SYSTEMD_SERVICE:${PN}-commit-ready = "lineside-commit-ready.service"
 SYSTEMD_SERVICE:${PN}-data = "var-lib-lineside.mount"
 
