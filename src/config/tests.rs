@@ -290,7 +290,7 @@ level = "loud"
     );
     folder.write("conf.d/10.toml", "[spool]\nmax_bytes = 5\n", 0o644);
     folder.write("conf.d/20.toml", "[spool\n", 0o644);
-    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [panel] [telemetry] [log] [service]";
+    let sections = "[appliance] [broker] [intake] [model] [engine] [governor] [spool] [[route]] [confidence] [cloud] [review] [ota] [console] [panel] [telemetry] [provision] [log] [service]";
     let expected = format!(
         r#"the configuration has 17 faults:
 conf.d/10.toml:2: spool.max_bytes = 5
