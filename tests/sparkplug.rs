@@ -194,6 +194,8 @@ fn all_historical(message: &Value, wanted: bool) -> bool {
     metrics.iter().all(|it| it["historical"] == wanted)
 }
 
+/// Some looks at the figures go by.
+const LOOKS: std::time::Duration = std::time::Duration::from_secs(3);
 const SPARKPLUG: &str = "[telemetry]\nmqtt = false\nevery_s = 1\nbatches_per_s = 100\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,11 +223,17 @@ async fn a_host_reads_births_changes_and_deaths_over_crash_and_outage() {
     scada.until("NDEATH").await;
     appliance.start();
     scada.until("NBIRTH").await;
+    scada.ask("c").await;
+    scada.until("NBIRTH").await;
     let before = scada.read().len();
 
     broker.stop();
     appliance.until(|status| status["state"] == "offline");
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await; // some looks go by
+    tokio::time::sleep(LOOKS).await; // the node has noticed, too
+    let asked = json!({"cmd": "ask", "request": {"id": "d", "prompt": "what now"}});
+    let reply = appliance.command(&asked).unwrap();
+    assert_eq!(reply["error"]["code"], "engine_unavailable", "{reply}");
+    tokio::time::sleep(LOOKS).await;
     broker.restart();
     scada.until("NBIRTH").await;
     scada.until("NDATA").await;
@@ -274,13 +282,12 @@ async fn a_host_reads_births_changes_and_deaths_over_crash_and_outage() {
         .iter()
         .filter(|it| it["kind"] == "NDATA" && all_historical(it, true))
         .collect();
-    let was_offline = history.iter().any(|it| {
-        let connected = metric(it, "broker/connected");
-        connected.is_some_and(|it| {
-            it["value"] == false && it["at"].as_u64() < after[birth]["at"].as_u64()
-        })
+    let came_late = history.iter().any(|it| {
+        let counted = metric(it, refused);
+        counted
+            .is_some_and(|it| it["value"] == 2 && it["at"].as_u64() < after[birth]["at"].as_u64())
     });
-    assert!(was_offline, "{after:?}");
+    assert!(came_late, "{after:?}");
     assert!(
         of_kind(&all[..before], "NDATA")
             .iter()

@@ -56,9 +56,9 @@ pub(crate) fn budget_for_one() -> u64 {
     (20..400).map(|it| it * STEP_BYTES).find(fits).unwrap()
 }
 
-/// The most with which the larger variant does not fit.
+/// With this the larger variant does not fit, also by what is known of it before it is here.
 pub(crate) fn budget_for_the_smaller() -> u64 {
-    budget_for_one() - STEP_BYTES
+    budget_for_one() - 2 * STEP_BYTES
 }
 
 impl Site {
