@@ -56,7 +56,7 @@ pub(crate) fn budget_for_one() -> u64 {
     (20..400).map(|it| it * STEP_BYTES).find(fits).unwrap()
 }
 
-/// With this the larger variant does not fit, also by what is known of it before it is here.
+/// With this the larger variant does not fit, and the smaller does.
 pub(crate) fn budget_for_the_smaller() -> u64 {
     budget_for_one() - 2 * STEP_BYTES
 }
@@ -87,7 +87,7 @@ impl Site {
 
     /// The files of the model that came over the air, each of so many bytes.
     pub(crate) fn fetched(&self, bytes: u64) -> Vec<PathBuf> {
-        let mut folders = vec![self.appliance.dir.join("state/ota")];
+        let mut folders = vec![self.appliance.dir.join("state/models")];
         let mut found = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
