@@ -100,6 +100,24 @@ class Board:
             return False
 
 
+class Hosted(Board):
+    """A board whose broker and packages are this PC's: `broker`, and `repository` or none."""
+
+    def broker_start(self):
+        self.broker.start()
+
+    def broker_stop(self):
+        self.broker.stop()
+
+    def broker_port(self):
+        return self.broker.port
+
+    def packages(self):
+        if not self.repository:
+            raise CannotDo("packages over the air: no --fleet PROGRAM")
+        return self.repository
+
+
 class SerialShell:
     """A root shell behind `tools/hil/emulated/agent`, on whatever line it is reached by."""
 

@@ -15,7 +15,7 @@ import termios
 import tty
 from pathlib import Path
 
-from .board import Board, CannotDo, Lost
+from .board import CannotDo, Hosted, Lost
 from .packages import RING, Repository
 from .plant import Broker
 
@@ -46,7 +46,7 @@ class Cable:
         os.write(self.master, data)
 
 
-class Process(Board):
+class Process(Hosted):
     kind = "the service on this machine, without a board"
     label = "no board: SIGKILL stands for the power cut, a file for the sensor; nothing under the service was tried"
     has_system = False
@@ -133,20 +133,6 @@ class Process(Board):
         new = self.zone / "new"
         new.write_text(f"{round(celsius * 1000)}\n")
         new.rename(self.zone / "temp")
-
-    def broker_start(self):
-        self.broker.start()
-
-    def broker_stop(self):
-        self.broker.stop()
-
-    def broker_port(self):
-        return self.broker.port
-
-    def packages(self):
-        if not self.repository:
-            raise CannotDo("packages over the air: no --fleet PROGRAM")
-        return self.repository
 
     def close(self):
         self.power_cut()

@@ -15,7 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ..board import Board, CannotDo, Lost, SerialShell, until
+from ..board import Hosted, Lost, SerialShell, until
 from ..packages import Repository
 from ..plant import Broker, Files
 
@@ -60,7 +60,7 @@ class Line:
             self.at = None
 
 
-class Emulated(Board):
+class Emulated(Hosted):
     kind = "i.MX 8M Plus, emulated by QEMU without acceleration"
     label = "emulated: function is shown here, performance is not, nor what a real card keeps when the power goes"
     # Plain instructions take 2.5 times as long as here, those of matrices about 115 times.
@@ -174,20 +174,6 @@ class Emulated(Board):
 
     def heat(self, celsius):
         self.ask("qom-set", path="/machine/peripheral/therm", property="temperature", value=round(celsius * 1000))
-
-    def broker_start(self):
-        self.broker.start()
-
-    def broker_stop(self):
-        self.broker.stop()
-
-    def broker_port(self):
-        return self.broker.port
-
-    def packages(self):
-        if not self.repository:
-            raise CannotDo("packages over the air: no --fleet PROGRAM")
-        return self.repository
 
     def close(self):
         self.power_cut()
