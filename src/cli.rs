@@ -22,7 +22,7 @@ pub mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use reach::{EXIT_USAGE, ReachError, Target};
+pub use reach::{EXIT_USAGE, FAILED, ReachError, Target, USAGE, refuse};
 
 use std::path::PathBuf;
 
@@ -77,4 +77,26 @@ pub enum Command {
     /// The engine process. Started by the service, with a socket as standard input.
     #[command(hide = true)]
     Engine,
+}
+
+impl Command {
+    /// Whether a program reads what it prints.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Run { .. } | Self::Pin(_) | Self::Engine => false,
+            Self::Check(args) => args.json,
+            Self::Status(args) => args.target.json,
+            Self::Ask(args) => args.target.json,
+            Self::Trace(args) => args.target.json,
+            Self::Review(args) => args.target.json,
+            Self::Explain(args) => args.json,
+            Self::Console(args) => args.target.json,
+            Self::Do(args) => args.target.json,
+            Self::Provision(args) => args.json,
+            Self::Models(args) => args.target.json,
+            Self::Ota(args) => args.target.json,
+            Self::Plan(args) => args.json,
+            Self::Calibrate(args) => args.target.json,
+        }
+    }
 }

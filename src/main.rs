@@ -1,6 +1,5 @@
 //! The thin binary: arguments, settings, logging, build, ready, wait, drain.
 
-use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
@@ -21,13 +20,17 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print(); // help, or the version; nobody is left to tell
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
-            let _ = error.print(); // nobody is left to tell
-            return ExitCode::from(if error.use_stderr() {
-                cli::EXIT_USAGE
+            if std::env::args_os().any(|it| it == "--json") {
+                cli::refuse(true, cli::USAGE, &error.to_string());
             } else {
-                0
-            });
+                let _ = error.print(); // the same
+            }
+            return ExitCode::from(cli::EXIT_USAGE);
         }
     };
     if matches!(arguments.command, Command::Engine) {
@@ -47,56 +50,74 @@ fn main() -> ExitCode {
 }
 
 async fn carry_out(command: Command) -> ExitCode {
+    let told = Told {
+        as_json: command.json(),
+    };
     match command {
         // Boxed: with all settings inside it is too large for a stack.
         Command::Run { config } => Box::pin(serve(config)).await,
         Command::Check(args) if args.commit_ready => {
-            finish(cli::check::ready::command(&args).await)
+            told.reached(cli::check::ready::command(&args).await)
         }
-        Command::Check(args) => match cli::check::command(&args, appliance::probe).await {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
-        },
-        Command::Status(args) => finish(cli::status::command(&args).await),
-        Command::Ask(args) => finish(cli::ask::command(&args).await),
-        Command::Trace(args) => finish(cli::trace::command(&args).await),
-        Command::Review(args) => finish(cli::review::command(&args).await),
-        Command::Ota(args) => finish(cli::ota::command(&args).await),
-        Command::Explain(args) => match cli::explain::command(&args) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
-        },
-        Command::Console(args) => finish(cli::console::command(&args).await),
-        Command::Do(args) => finish(cli::once::command(&args).await),
+        Command::Check(args) => told.done(cli::check::command(&args, appliance::probe).await),
+        Command::Status(args) => told.reached(cli::status::command(&args).await),
+        Command::Ask(args) => told.reached(cli::ask::command(&args).await),
+        Command::Trace(args) => told.reached(cli::trace::command(&args).await),
+        Command::Review(args) => told.reached(cli::review::command(&args).await),
+        Command::Ota(args) => told.reached(cli::ota::command(&args).await),
+        Command::Explain(args) => told.done(cli::explain::command(&args)),
+        Command::Console(args) => told.reached(cli::console::command(&args).await),
+        Command::Do(args) => told.reached(cli::once::command(&args).await),
         Command::Pin(args) => ExitCode::from(cli::pin::command(&args)),
         Command::Provision(args) => match cli::provision::command(&args) {
             Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), error.exit_code()),
+            Err(error) => told.failed(&error.to_string(), error.exit_code()),
         },
         Command::Models(args) => match args.asked() {
-            Some(asked) => finish(cli::once::command(&asked).await),
-            None => match cli::models::command(&args) {
-                Ok(code) => ExitCode::from(code),
-                Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
-            },
+            Some(asked) => told.reached(cli::once::command(&asked).await),
+            None => told.done(cli::models::command(&args)),
         },
-        Command::Plan(args) => match cli::plan::command(&args) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
-        },
-        Command::Calibrate(args) if args.learned => finish(cli::learned::command(&args).await),
-        Command::Calibrate(args) => match cli::calibrate::command(&args) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error.to_string(), EXIT_INTERNAL),
-        },
+        Command::Plan(args) => told.done(cli::plan::command(&args)),
+        Command::Calibrate(args) if args.learned => {
+            told.reached(cli::learned::command(&args).await)
+        }
+        Command::Calibrate(args) => told.done(cli::calibrate::command(&args)),
         Command::Engine => lineside::engine::worker::main(),
     }
 }
 
-fn finish(result: Result<u8, cli::ReachError>) -> ExitCode {
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => complain(&error.to_string(), error.exit_code()),
+/// How a subcommand's end is told: to a person, or to a program.
+#[derive(Clone, Copy)]
+struct Told {
+    as_json: bool,
+}
+
+impl Told {
+    /// The end of one that needs the running appliance.
+    fn reached(self, result: Result<u8, cli::ReachError>) -> ExitCode {
+        let error = match result {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => error,
+        };
+        if self.as_json {
+            cli::refuse(true, error.code(), &error.message());
+        } else {
+            cli::refuse(false, error.code(), &error.to_string());
+        }
+        ExitCode::from(error.exit_code())
+    }
+
+    /// The end of one that does not.
+    fn done(self, result: Result<u8, impl std::fmt::Display>) -> ExitCode {
+        match result {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => self.failed(&error.to_string(), EXIT_INTERNAL),
+        }
+    }
+
+    fn failed(self, message: &str, code: u8) -> ExitCode {
+        cli::refuse(self.as_json, cli::FAILED, message);
+        ExitCode::from(code)
     }
 }
 
@@ -164,6 +185,6 @@ fn start_log(settings: &Settings, clock: Clock) -> Result<LogGuard, LogError> {
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "lineside: {}", message.trim_end());
+    cli::refuse(false, cli::FAILED, message);
     ExitCode::from(code)
 }

@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::check::json;
 use super::models::{complain, verified};
 use super::progress::Bar;
-use super::reach::Target as Reach;
+use super::reach::{Target as Reach, refuse};
 use crate::config::EXIT_CODE;
 use crate::engine::exam::{self, ExamError, Sitting};
 use crate::engine::order::Book;
@@ -100,7 +100,7 @@ pub enum CalibrateError {
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> Result<u8, CalibrateError> {
     let Some(folder) = &args.folder else {
-        return refuse("which package?");
+        return Ok(turned_away(args, "which package?"));
     };
     let opened = Package::open(folder);
     let package = match opened.and_then(verified) {
@@ -108,14 +108,20 @@ pub fn command(args: &Args) -> Result<u8, CalibrateError> {
         Err(faults) => return Ok(complain(&faults, args.target.json)?),
     };
     let Some(gate) = package.gate() else {
-        return refuse("the package has no gate suite: there is nothing to calibrate by");
+        return Ok(turned_away(
+            args,
+            "the package has no gate suite: there is nothing to calibrate by",
+        ));
     };
     let most = package.manifest().tasks.iter();
     let most = most.map(|task| gate.count(&task.name)).max().unwrap_or(0);
     if most < fit::LEAST {
-        return refuse(&format!(
-            "the gate suite has {most} items for a task at most: a curve takes {} labels",
-            fit::LEAST
+        return Ok(turned_away(
+            args,
+            &format!(
+                "the gate suite has {most} items for a task at most: a curve takes {} labels",
+                fit::LEAST
+            ),
         ));
     }
     let mut findings = Vec::new();
@@ -200,9 +206,9 @@ enum Outcome {
     NothingNew,
 }
 
-fn refuse(why: &str) -> Result<u8, CalibrateError> {
-    writeln!(io::stderr(), "lineside: {why}")?;
-    Ok(EXIT_CODE)
+fn turned_away(args: &Args, why: &str) -> u8 {
+    refuse(args.target.json, "cannot_calibrate", why);
+    EXIT_CODE
 }
 
 /// What was found of one task and one variant.

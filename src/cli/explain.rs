@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::EXIT_USAGE;
 use super::check::{EXIT_UNAVAILABLE, faults_json, json};
+use super::{EXIT_USAGE, refuse};
 use crate::appliance::{self, plan};
 use crate::clock::Clock;
 use crate::config::{self, Settings, Surroundings};
@@ -52,7 +52,7 @@ pub struct Args {
     allowance: Strain,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +89,8 @@ pub fn command(args: &Args) -> io::Result<u8> {
     let payload = match read(&args.file) {
         Ok(payload) => payload,
         Err(error) => {
-            writeln!(io::stderr(), "lineside: {}: {error}", args.file.display())?;
+            let why = format!("{}: {error}", args.file.display());
+            refuse(args.json, "no_file", &why);
             return Ok(EXIT_UNAVAILABLE);
         }
     };
@@ -104,10 +105,11 @@ pub fn command(args: &Args) -> io::Result<u8> {
         Ok(request) => request,
         Err(refusal) => {
             let (code, what) = (refusal.code.word(), refusal.message);
-            writeln!(
-                io::stderr(),
-                "lineside: this is no request ({code}): {what}"
-            )?;
+            if args.json {
+                refuse(true, code, &what);
+            } else {
+                refuse(false, code, &format!("this is no request ({code}): {what}"));
+            }
             return Ok(EXIT_USAGE);
         }
     };

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::EXIT_USAGE;
 use super::check::{FaultJson, json};
 use super::once;
 use super::progress::Bar;
 use super::reach::Target;
+use super::{EXIT_USAGE, USAGE, refuse};
 use crate::config::{self, EXIT_CODE, Surroundings};
 use crate::package::make::{Existing, Made, MakeError, Order, bytes_to_read, make_aloud};
 use crate::package::{self, Answer, Faults, Note, Package};
@@ -26,7 +26,7 @@ pub struct Args {
     command: Command,
     /// Which appliance, for those that ask one.
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -85,6 +85,7 @@ impl Args {
         }
         Some(once::Args {
             line: words.into_iter().map(str::to_owned).collect(),
+            bare: true,
             target: self.target.clone(),
             ..once::Args::default()
         })
@@ -189,7 +190,7 @@ fn make_one(args: &MakeArgs, as_json: bool) -> io::Result<u8> {
         Ok(Made { package, notes }) => Ok(tell(&package, &notes, as_json)),
         Err(MakeError::Faults(faults)) => complain(&faults, as_json),
         Err(MakeError::Order(what)) => {
-            writeln!(io::stderr(), "lineside: {what}")?;
+            refuse(as_json, USAGE, &what);
             Ok(EXIT_USAGE)
         }
         Err(error @ MakeError::Io { .. }) => Err(io::Error::other(error)),

@@ -26,6 +26,9 @@ pub struct Args {
     /// Show states in colour.
     #[arg(long)]
     pub color: bool,
+    /// A subcommand of its own asks: its JSON is the answer alone, as that of every subcommand.
+    #[arg(skip)]
+    pub bare: bool,
     /// Which appliance.
     #[command(flatten)]
     pub target: Target,
@@ -128,7 +131,8 @@ fn told_badly(code: &str, message: &str) -> Value {
 /// Prints an answer: for a person on the stream where it belongs, for a program always on the same.
 fn tell(args: &Args, command: &str, call: &Value, told: &Value) {
     let text = if args.target.json {
-        format!("{told}\n")
+        let answer = if args.bare { told.get("data") } else { None };
+        format!("{}\n", answer.unwrap_or(told))
     } else {
         let page = match told["error"]["code"].as_str() {
             None => pages::page(command, call, &told["data"]),

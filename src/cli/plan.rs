@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::EXIT_USAGE;
 use super::check::{EXIT_UNAVAILABLE, faults_json, json};
+use super::{EXIT_USAGE, USAGE, refuse};
 use crate::appliance::plan;
 use crate::config::{self, Engine, KvType, Settings, Surroundings};
 use crate::governor::memory::parts::shown;
@@ -52,7 +52,7 @@ pub struct Args {
     kv: Option<KvWord>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// How a cache stores its numbers.
@@ -110,16 +110,14 @@ pub fn command(args: &Args) -> io::Result<u8> {
     };
     let named = args.model.as_deref().or(settings.model_package.as_deref());
     let Some(path) = named else {
-        writeln!(
-            io::stderr(),
-            "lineside: name a model file or a package; none is configured"
-        )?;
+        let why = "name a model file or a package; none is configured";
+        refuse(args.json, USAGE, why);
         return Ok(EXIT_USAGE);
     };
     let told = match Told::of(path, args, &settings) {
         Ok(told) => told,
         Err(why) => {
-            writeln!(io::stderr(), "lineside: {}: {why}", path.display())?;
+            refuse(args.json, USAGE, &format!("{}: {why}", path.display()));
             return Ok(EXIT_USAGE);
         }
     };

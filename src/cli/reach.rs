@@ -1,6 +1,9 @@
 //! What the subcommands that speak to a running appliance have in common: the way there.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use super::check::EXIT_UNAVAILABLE;
 use crate::config::{self, Surroundings};
@@ -8,6 +11,24 @@ use crate::console::client::ClientError;
 
 /// `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
+
+/// The same for programs.
+pub const USAGE: &str = "usage";
+/// What went wrong is the system's, not the caller's: a file, a stream.
+pub const FAILED: &str = "failed";
+
+/// Says why a subcommand has no answer: on the stream for errors, or as the one line of JSON that a
+/// program waits for, in the form of the control socket.
+pub fn refuse(as_json: bool, code: &str, message: &str) {
+    let message = message.trim_end();
+    // Nobody is left to tell.
+    let _ = if as_json {
+        let told = json!({"ok": false, "error": {"code": code, "message": message}});
+        writeln!(std::io::stdout(), "{told}")
+    } else {
+        writeln!(std::io::stderr(), "lineside: {message}")
+    };
+}
 
 /// Where the appliance listens for commands.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,6 +68,23 @@ impl ReachError {
             Self::Config(_) => config::EXIT_CODE,
             Self::Client(_) => EXIT_UNAVAILABLE,
             Self::Usage(_) => EXIT_USAGE,
+        }
+    }
+
+    /// The word for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Config(_) => "config",
+            Self::Client(error) => error.code(),
+            Self::Usage(_) => USAGE,
+        }
+    }
+
+    /// What went wrong, without the code that stands beside it.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Client(ClientError::Refused { message, .. }) => message.clone(),
+            Self::Config(_) | Self::Client(_) | Self::Usage(_) => self.to_string(),
         }
     }
 }

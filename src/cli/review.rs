@@ -138,7 +138,11 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
     };
     match result {
         Err(ReachError::Client(ClientError::Refused { code, message })) => {
-            complain(&format!("{message} ({code})"));
+            if args.target.json {
+                super::refuse(true, &code, &message);
+            } else {
+                complain(&format!("{message} ({code})"));
+            }
             Ok(EXIT_REFUSED)
         }
         result => result,

@@ -60,7 +60,7 @@ def main():
     elif given.program:
         from .emulated.board import Emulated
         board = Emulated(given.program, folder, given.port, given.fleet)
-        if not given.keep:
+        if not (given.keep and board.has_disk()):
             board.new()
     elif given.process:
         from .process import Process

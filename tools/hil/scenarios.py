@@ -347,7 +347,7 @@ def an_hour_without_broker(rig):
 def course(rig):
     """Where packages over the air stand."""
     told = json.loads(rig.board.done("lineside models list --json"))
-    return told["data"]["air"]["course"]
+    return told["air"]["course"]
 
 
 def follow(rig, package, last, cut_in, patience_s):

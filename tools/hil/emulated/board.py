@@ -104,6 +104,9 @@ class Emulated(Hosted):
         assert self.process is None
         subprocess.run(["cp", "--sparse=always", "disk.new", "disk"], cwd=self.folder, check=True)
 
+    def has_disk(self):
+        return (self.folder / "disk").exists()
+
     def power_on(self):
         assert self.process is None, "it is on"
         qmp = self.folder / "qmp"
@@ -112,7 +115,7 @@ class Emulated(Hosted):
             EMULATOR, "-M", "imx8mp-evk", "-smp", "2", "-m", MEMORY, "-display", "none",
             "-kernel", "kernel", "-initrd", "ramdisk", "-dtb", "dtb",
             "-append", "console=ttymxc1,115200 ro rootwait systemd.volatile=state quiet "
-            "systemd.show_status=0 random.trust_bootloader=on",
+            "systemd.show_status=0 random.trust_bootloader=on cpuidle.off=1",
             "-drive", "file=disk,format=raw,if=sd,bus=2,unit=0,cache=writeback",
             "-netdev", "user,id=net", "-net", "nic,netdev=net",
             "-device", "tmp105,id=therm,bus=i2c-bus.1,address=0x48",
