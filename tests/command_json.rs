@@ -56,7 +56,9 @@ const REACHING: [&[&str]; 20] = [
 #[test]
 fn an_appliance_that_is_not_there_is_told_in_json() {
     for args in REACHING {
-        let args = [args, &["--json", "--socket", "/nowhere/control.sock"]].concat();
+        // Behind the words of a command they would be words of it.
+        let options = ["--json", "--socket", "/nowhere/control.sock"];
+        let args = [&args[..1], &options, &args[1..]].concat();
         let (code, json) = told(&args);
         assert_eq!(code, 69, "{args:?}");
         if args[0] == "check" {
@@ -74,14 +76,14 @@ fn an_appliance_that_is_not_there_is_told_in_json() {
 fn what_needs_no_appliance_says_what_is_wrong_in_json() {
     for (args, exit, code) in [
         (&["explain", "/nowhere.json"][..], 69, "no_file"),
-        (&["explain", "-"], 64, "not_json"),
+        (&["explain", "-"], 64, "invalid"),
         (&["plan", "/nowhere.gguf"], 64, "usage"),
-        (&["calibrate"], 78, "cannot_calibrate"),
+        (&["calibrate"], 64, "usage"),
         (&["status", "--loud"], 64, "usage"),
         (&["tarce", "p-1"], 64, "usage"),
         (&["do", "tarce p-1"], 64, "unknown_command"),
     ] {
-        let args = [args, &["--json"]].concat();
+        let args = [&args[..1], &["--json"], &args[1..]].concat();
         let (got, json) = told(&args);
         assert_eq!(json["error"]["code"], code, "{args:?} {json}");
         assert_eq!((got, &json["ok"]), (exit, &Value::Bool(false)), "{args:?}");
@@ -96,6 +98,19 @@ fn what_needs_no_appliance_says_what_is_wrong_in_json() {
         assert_eq!((code, &json["ok"]), (78, &Value::Bool(false)), "{args:?}");
         assert!(!json["faults"][0]["wanted"].is_null(), "{json}");
     }
+}
+
+#[test]
+fn a_hook_that_has_no_home_and_comes_before_the_service_is_told_that_it_is_not_up() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lineside"));
+    let hook = command
+        .args(["check", "--commit-ready", "--json"])
+        .env_clear();
+    let output = hook.stdin(Stdio::null()).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["error"], Value::Null, "{json}");
+    let is_ready = json["commit_ready"].as_bool().unwrap(); // one may run on this machine
+    assert_eq!(output.status.code(), Some(if is_ready { 0 } else { 69 }));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::check::EXIT_UNAVAILABLE;
 use crate::config::{self, Surroundings};
 use crate::console::client::ClientError;
+use crate::fault::{Fault, NOT_SET};
 
 /// `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
@@ -99,8 +100,10 @@ impl Target {
         // Not the whole settings: a technician may not read the broker's password.
         let system = Path::new(SYSTEM_SOCKET);
         let configured = match config::control_socket(&around) {
-            // Root without a home, as in a script: the service has its own way to its state.
             Err(_) if system.exists() => return Ok(system.into()),
+            // Root without a home, as the hook that an update tool runs: the service, which systemd
+            // starts, has its own way to its state. It may not be up yet.
+            Err(faults) if homeless(&faults) => return Ok(system.into()),
             told => told.map_err(ReachError::Config)?,
         };
         if !configured.exists() && system.exists() {
@@ -108,6 +111,12 @@ impl Target {
         }
         Ok(configured)
     }
+}
+
+/// Whether nothing is wrong but that nobody's home says where the state lies.
+fn homeless(faults: &config::Faults) -> bool {
+    let is_that = |fault: &Fault| fault.key == "appliance.state_dir" && fault.value == NOT_SET;
+    faults.0.iter().all(is_that)
 }
 
 /// The name of the login, for what is done in a person's name.

@@ -7,11 +7,12 @@ writes and recovers; that a card keeps what it promised, only a real one can sho
 
 import json
 import os
-import select
+import queue
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -25,7 +26,10 @@ MEMORY = "1G"
 
 
 class Line:
-    """A serial port of the guest: a socket on which the emulator is served."""
+    """A serial port of the guest: a socket on which the emulator is served.
+
+    Somebody always reads. The emulator writes each byte by itself and waits, with the whole guest, for
+    room in the socket, and a socket has room for some 270 such writes."""
 
     def __init__(self, path):
         self.listening = socket.socket(socket.AF_UNIX)
@@ -33,23 +37,35 @@ class Line:
         self.listening.bind(str(path))
         self.listening.listen(1)
         self.at = None
+        self.heard = queue.Queue()
 
     def accept(self, patience_s=20):
         self.listening.settimeout(patience_s)
         self.at, _ = self.listening.accept()
+        self.at.settimeout(None)
+        self.heard = queue.Queue()
+        threading.Thread(target=self.listen, args=(self.at, self.heard), daemon=True).start()
+
+    @staticmethod
+    def listen(at, heard):
+        try:
+            while data := at.recv(65536):
+                heard.put(data)
+        except OSError:
+            pass  # the emulator is gone
 
     def read(self, patience_s):
-        ready, _, _ = select.select([self.at], [], [], patience_s)
-        if not ready:
-            return b""
+        """What has come; waits so long for the first of it."""
+        heard = b""
         try:
-            return self.at.recv(65536)
-        except ConnectionResetError:
-            return b""
+            heard += self.heard.get(timeout=patience_s) if patience_s else self.heard.get_nowait()
+            while True:
+                heard += self.heard.get_nowait()
+        except queue.Empty:
+            return heard
 
     def drain(self):
-        while self.read(0):
-            pass
+        self.read(0)
 
     def write(self, data):
         self.at.sendall(data)
