@@ -244,8 +244,9 @@ fn a_key_that_is_none_is_named_and_left_alone() {
     fs::write(board.at("device.key"), "scribble").unwrap();
     let output = board.run(&[]);
     assert_eq!(output.status.code(), Some(69));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("device.key"), "{told}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let why = told["error"]["message"].as_str().unwrap();
+    assert!(why.contains("device.key"), "{told}");
     assert_eq!(board.read("device.key"), "scribble");
 }
 

@@ -578,7 +578,7 @@ fn a_faulty_section_is_told_before_anybody_is_asked() {
     ] {
         board.configure(&format!("[provision]\n{more}"));
         let output = board.run(&[]);
-        let told = String::from_utf8_lossy(&output.stderr);
+        let told = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(78), "{told}");
         assert!(told.contains(key), "{told}");
     }

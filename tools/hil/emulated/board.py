@@ -130,8 +130,9 @@ class Emulated(Hosted):
         command = [
             EMULATOR, "-M", "imx8mp-evk", "-smp", "2", "-m", MEMORY, "-display", "none",
             "-kernel", "kernel", "-initrd", "ramdisk", "-dtb", "dtb",
+            # Its UART interrupts for nothing at times, and Linux would switch it off for that.
             "-append", "console=ttymxc1,115200 ro rootwait systemd.volatile=state quiet "
-            "systemd.show_status=0 random.trust_bootloader=on cpuidle.off=1",
+            "systemd.show_status=0 random.trust_bootloader=on noirqdebug",
             "-drive", "file=disk,format=raw,if=sd,bus=2,unit=0,cache=writeback",
             "-netdev", "user,id=net", "-net", "nic,netdev=net",
             "-device", "tmp105,id=therm,bus=i2c-bus.1,address=0x48",
