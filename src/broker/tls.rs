@@ -61,9 +61,21 @@ pub enum TlsError {
 
 /// The client side of TLS as these settings want it.
 pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+    believing(roots(tls.ca_file.as_deref())?, tls)
+}
+
+/// The same for an HTTP client. Where its address is in the clear nobody has to be believed, and a
+/// small board may have no certificates at all; TLS that such an address leads to convinces nobody then.
+pub fn http_client_config(scheme: &str, tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+    match roots(tls.ca_file.as_deref()) {
+        Err(TlsError::NoRoots) if scheme == "http" => believing(RootCertStore::empty(), tls),
+        roots => believing(roots?, tls),
+    }
+}
+
+fn believing(roots: RootCertStore, tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     // The provider is named here rather than installed for the process: whoever embeds this
     // crate keeps the choice for other connections.
-    let roots = roots(tls.ca_file.as_deref())?;
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?

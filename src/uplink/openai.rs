@@ -27,7 +27,7 @@ use reqwest::{Response, Url};
 use super::chat::Heard;
 use super::settings::{Proxy, Settings, Upstream};
 use super::{Fault, Garble};
-use crate::broker::tls::{TlsError, client_config, is_distrust};
+use crate::broker::tls::{TlsError, http_client_config, is_distrust};
 
 /// Bytes of an answer: the longest allowed one with all its log-probabilities has a quarter.
 pub const MAX_BODY_BYTES: usize = 4 << 20;
@@ -105,7 +105,7 @@ impl Client {
     pub fn new(upstream: &Upstream) -> Result<Self, SetupError> {
         let name = || upstream.name.clone();
         let url = address(&upstream.url).ok_or_else(|| SetupError::Url { upstream: name() })?;
-        let tls = client_config(&upstream.tls).map_err(|why| SetupError::Tls {
+        let tls = http_client_config(url.scheme(), &upstream.tls).map_err(|why| SetupError::Tls {
             upstream: name(),
             why,
         })?;

@@ -4,6 +4,7 @@
     tools/hil/run --board board.toml [SCENARIO…]        on a real one
     tools/hil/run --board board.toml --dry-run          says what it would do to it, and does nothing
     tools/hil/run --process PROGRAM [SCENARIO…]         on none: the service alone, in a minute
+    tools/hil/run … --broken [SCENARIO…]                breaks what each promises, and sees it fail
     tools/hil/run --list, --check
 """
 
@@ -14,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import report, scenarios
+from . import broken, report, scenarios
 from .board import CannotDo, Lost
 from .plant import Device
 
@@ -33,6 +34,7 @@ def options():
     parser.add_argument("--load-s", type=float, default=20, help="at most so long before each cut")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", action="store_true", help="go on with the disk of the last run")
+    parser.add_argument("--broken", action="store_true", help="break what each promises, and see it fail")
     parser.add_argument("--check", action="store_true", help="test the rig itself, without a board")
     parser.add_argument("--list", action="store_true", help="print the scenarios")
     return parser.parse_args()
@@ -65,6 +67,7 @@ def main():
     elif given.process:
         from .process import Process
         board = Process(given.process, folder, given.port, given.fleet)
+        board.new()
     else:
         print("which board? --program PROGRAM, or --board FILE", file=sys.stderr)
         return 64
@@ -82,9 +85,14 @@ def main():
             record = report.Record(scenario.__name__, scenario.__doc__)
             print(f"{record.name}: {record.about}", flush=True)
             records.append(record)
+            rig = scenarios.Rig(board, device, record, given)
             try:
-                scenario(scenarios.Rig(board, device, record, given))
-                record.end("passed")
+                if given.broken:
+                    board.new()
+                    broken.tried(scenario, rig)
+                else:
+                    scenario(rig)
+                    record.end("passed")
             except CannotDo as what:
                 record.end("skipped", f"this board has no way to do this: {what}")
             except (AssertionError, Lost, OSError) as fault:

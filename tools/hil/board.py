@@ -4,6 +4,7 @@ Everything that a scenario does to a board goes through these methods, so a scen
 emulated board and on a real one alike. An adapter that cannot do a thing raises `CannotDo`, and the
 scenario is reported as skipped, with that reason.
 
+    new                     as it came from the factory, and off
     power_on, power_cut     the supply, not a command to the system
     shell                   a command as root, on a way that does not need the appliance
     console                 the technicians' serial port, as a pair of read and write
@@ -48,6 +49,9 @@ class Board:
     # Seconds in which it is expected to do things. A slow board has longer ones.
     boot_s = 120
     answer_s = 30
+
+    def new(self):
+        raise CannotDo("a board like new: flash it")
 
     def power_on(self):
         raise CannotDo("power")
@@ -101,7 +105,10 @@ class Board:
 
 
 class Hosted(Board):
-    """A board whose broker and packages are this PC's: `broker`, and `repository` or none."""
+    """A board whose broker, cloud and packages are this PC's: `broker`, `cloud`, and `repository` or none."""
+
+    # Where its next ports lie from the broker's, which an option names.
+    PACKAGES, CLOUD = 1, 2
 
     def broker_start(self):
         self.broker.start()

@@ -1,10 +1,11 @@
-"""The plant around a board: a broker, devices that speak MQTT, a server of packages."""
+"""The plant around a board: a broker, devices that speak MQTT, a server of packages, a cloud's model."""
 
 import http.server
 import json
 import os
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -71,6 +72,82 @@ class Files:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+
+
+class Cloud:
+    """A larger model elsewhere: HTTPS, OpenAI's chat completions, and always the same answer.
+
+    Who asks wants a proof of who it is, so it has an authority of its own. Its certificate is good in
+    any year: a board without a clock of its own is in a year of its own."""
+
+    ANSWER = {"severity": "critical", "category": "bearing", "action": "stop_spindle", "needs_human": False}
+
+    def __init__(self, folder, port, host):
+        """`host` is its address as the board sees it."""
+        self.port, self.host, self.folder, self.seen = port, host, folder, 0
+        self.authority = folder / "ca.pem"
+        if not self.authority.exists():
+            self.certify()
+        cloud = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                cloud.seen += 1
+                said = json.dumps(cloud.ANSWER, separators=(",", ":"))
+                told = json.dumps({
+                    "id": "chatcmpl-1", "object": "chat.completion", "model": asked["model"],
+                    "choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop",
+                                 "logprobs": {"content": [{"token": said, "logprob": -0.1, "bytes": None,
+                                                           "top_logprobs": []}]}}],
+                    "usage": {"prompt_tokens": 40, "completion_tokens": 20, "total_tokens": 60},
+                }).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(told)))
+                self.end_headers()
+                self.wfile.write(told)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        proof = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        proof.load_cert_chain(folder / "cloud.pem", folder / "cloud.key")
+        # The handshake is a matter of the connection's own thread, or one that hangs stops all.
+        self.server.socket = proof.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def certify(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        (self.folder / "index").write_text("")
+        (self.folder / "settings").write_text(
+            f"[ca]\ndefault_ca = it\n[it]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\ndefault_md = sha256\n"
+            f"policy = any\nunique_subject = no\nx509_extensions = leaf\n[any]\ncommonName = supplied\n"
+            f"[leaf]\nsubjectAltName = IP:{self.host}\nbasicConstraints = CA:false\n"
+        )
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        for words in (
+            ["req", "-x509", *key, "-keyout", "ca.key", "-out", "part.pem", "-subj", "/CN=rig", "-days", "3650"],
+            ["req", *key, "-keyout", "cloud.key", "-out", "cloud.csr", "-subj", "/CN=cloud"],
+            ["ca", "-batch", "-config", "settings", "-cert", "part.pem", "-keyfile", "ca.key", "-in", "cloud.csr", "-notext",
+             "-out", "cloud.pem", "-startdate", "20000101000000Z", "-enddate", "20991231235959Z"],
+        ):
+            told = subprocess.run(["openssl", *words], cwd=self.folder, capture_output=True, text=True)
+            if told.returncode != 0:
+                raise SystemExit(f"openssl {words[0]}: {told.stderr}")
+        (self.folder / "part.pem").rename(self.authority)
+
+    def settings(self, authority):
+        """What an appliance is configured with to reach it; `authority` is where it finds that file."""
+        return (f'[cloud]\nurl = "https://{self.host}:{self.port}/v1/chat/completions"\nmodel = "large"\n'
+                f'ca_file = "{authority}"\naccepts = ["public"]\nthreshold = 0.5\ntimeout_ms = 20000\n')
 
     def close(self):
         self.server.shutdown()

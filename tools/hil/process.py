@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .board import CannotDo, Hosted, Lost
 from .packages import RING, Repository
-from .plant import Broker
+from .plant import Broker, Cloud
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PIN = "2718"
@@ -59,6 +59,7 @@ class Process(Hosted):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.broker = Broker(self.folder / "broker", port)
+        self.cloud = Cloud(self.folder / "cloud", port + self.CLOUD, "127.0.0.1")
         self.repository = Repository(fleet, self.folder / "repository") if fleet else None
         self.zone = self.folder / "sys/class/thermal/thermal_zone0"
         self.zone.mkdir(parents=True)
@@ -80,7 +81,6 @@ class Process(Hosted):
         pin.chmod(0o600)
         air = ""
         if self.repository:
-            self.repository.make()
             air = (f'[ota]\nrepository = "{self.repository.plant}"\nroot_file = "{self.repository.anchor()}"\n'
                    f'ring = "{RING}"\ncheck_every_s = 86400\ntrial_requests = 5\ntrial_s = 2\nwatch_every_s = "never"\n')
         (home / "config.toml").write_text(
@@ -89,7 +89,7 @@ class Process(Hosted):
             f'[model]\npackage = "{ROOT}/models/factory-triage"\n'
             f'[console]\ndevice = "{os.ttyname(self.slave)}"\npin_file = "{pin}"\n'
             f'[governor]\nlimit_celsius = 85.0\nsysfs_root = "{self.folder}/sys"\n'
-            f'[panel]\nlisten = "off"\n[log]\nto = "stderr"\n{air}'
+            f'[panel]\nlisten = "off"\n[log]\nto = "stderr"\n{self.cloud.settings(self.cloud.authority)}{air}'
         )
         commands = self.folder / "bin"
         commands.mkdir()
@@ -98,6 +98,18 @@ class Process(Hosted):
             "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(self.folder),
             "XDG_CONFIG_HOME": str(self.folder / "config"),
         }
+
+    def done_here(self, command):
+        """A command in its folder while it is off."""
+        assert self.process is None, "it is on"
+        subprocess.run(command, shell=True, cwd=self.folder, check=True)
+
+    def new(self):
+        self.power_cut()
+        self.done_here("rm -rf state")
+        self.heat(45)
+        if self.repository:
+            self.repository.make()
 
     def power_on(self):
         assert self.process is None, "it is on"
@@ -137,3 +149,4 @@ class Process(Hosted):
     def close(self):
         self.power_cut()
         self.broker.stop()
+        self.cloud.close()

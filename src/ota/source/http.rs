@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Body, Fault, Opened, Piece, Source};
 use crate::broker::Tls;
-use crate::broker::tls::{TlsError, client_config, is_distrust};
+use crate::broker::tls::{TlsError, http_client_config, is_distrust};
 
 /// The longest that a connection may take: a line over a mobile network has its delay.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -85,7 +85,7 @@ impl Http {
     /// Sets up the way to a server; connects nothing.
     pub fn new(url: &str, settings: &HttpSettings) -> Result<Self, HttpError> {
         let base = address(url).ok_or_else(|| HttpError::Url(crate::fault::shortened(url)))?;
-        let tls = client_config(&settings.tls)?;
+        let tls = http_client_config(base.scheme(), &settings.tls)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured((*tls).clone())
             .redirect(Policy::custom(|attempt| {

@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 
 from ..board import Hosted, Lost, SerialShell, until
-from ..packages import Repository
-from ..plant import Broker, Files
+from ..packages import RING, Repository
+from ..plant import Broker, Cloud, Files
 
 HERE = Path(__file__).resolve().parent
 EMULATOR = "qemu-system-aarch64"
 MEMORY = "1G"
+# This machine, as the emulator's network shows it.
+HOST = "10.0.2.2"
 
 
 class Line:
@@ -91,33 +93,50 @@ class Emulated(Hosted):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.program = Path(program).resolve()
         self.broker = Broker(self.folder / "broker", port)
+        self.cloud = Cloud(self.folder / "cloud", port + self.CLOUD, HOST)
         self.files = self.repository = None
         if fleet:
             self.repository = Repository(fleet, self.folder / "repository")
-            self.files = Files(port + 1, self.repository.plant)
+            self.files = Files(port + self.PACKAGES, self.repository.plant)
         self.process = None
         self.qmp = None
         self.lines = {name: Line(self.folder / name) for name in ("shell", "system", "technician")}
         self.boot_log = open(self.folder / "boot.log", "ab")
-        self.make()
 
     def make(self):
-        """A new disk, where one is due: a repository is made anew for each run, and the disk trusts it.
-        What is Debian's is kept."""
-        program = os.stat(self.program)
-        stamp = f"{self.program} {program.st_mtime_ns} {self.broker.port} {self.repository is not None}"
+        """A new disk, where one is due: a repository is made anew for each run, and the disk trusts it."""
+        site = self.site()
+        stamp = f"{self.program} {os.stat(self.program).st_mtime_ns}\n{(site / 'config.toml').read_text()}"
         made = self.folder / "made-of"
         if self.repository or not made.exists() or made.read_text() != stamp:
-            command = [HERE / "image", self.program, self.folder, str(self.broker.port)]
-            if self.repository:
-                self.repository.make()
-                command += [str(self.files.port), self.repository.anchor()]
-            subprocess.run(command, check=True)
+            subprocess.run([HERE / "image", self.program, self.folder, site], check=True)
             made.write_text(stamp)
+
+    def site(self):
+        """What lies in /etc/lineside there: a folder."""
+        site = self.folder / "site"
+        shutil.rmtree(site, ignore_errors=True)
+        site.mkdir()
+        shutil.copy(self.cloud.authority, site / "cloud.pem")
+        air = ""
+        if self.repository:
+            self.repository.make()
+            shutil.copy(self.repository.anchor(), site / "root.json")
+            air = (f'[ota]\nrepository = "http://{HOST}:{self.files.port}"\nplain_http = true\n'
+                   f'root_file = "/etc/lineside/root.json"\nring = "{RING}"\ncheck_every_s = 86400\n'
+                   f'trial_requests = 5\ntrial_s = 20\nwatch_every_s = "never"\n')
+        (site / "config.toml").write_text(
+            f'[appliance]\nname = "board-1"\n[broker]\nurl = "mqtt://{HOST}:{self.broker.port}"\n'
+            f'[console]\ndevice = "/dev/ttymxc2"\npin_file = "credential:console-pin"\n'
+            f'[governor]\nlimit_celsius = 85.0\n[log]\nlevel = "info"\n'
+            f'{self.cloud.settings("/etc/lineside/cloud.pem")}{air}'
+        )
+        return site
 
     def new(self):
         """As it came from the factory."""
-        assert self.process is None
+        self.power_cut()
+        self.make()
         subprocess.run(["cp", "--sparse=always", "disk.new", "disk"], cwd=self.folder, check=True)
 
     def has_disk(self):
@@ -198,5 +217,6 @@ class Emulated(Hosted):
     def close(self):
         self.power_cut()
         self.broker.stop()
+        self.cloud.close()
         if self.files:
             self.files.close()
