@@ -45,7 +45,7 @@ fn signed(key: &EcdsaKeyPair, subject: &[u8], attributes: &[Vec<u8>]) -> Option<
     let info = field(
         SEQUENCE,
         &[
-            &field(INTEGER, &[[0]]),
+            &field(INTEGER, &[[0]])[..],
             subject,
             &public(key),
             &field(ATTRIBUTES, attributes),
