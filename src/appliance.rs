@@ -284,8 +284,11 @@ fn keep_secret(settings: &Settings) {
 /// Forgets what a factory reset forgets, where somebody asked for one.
 fn forget_if_asked(settings: &Settings) -> anyhow::Result<()> {
     let forgotten = house::reset_if_marked(&settings.state_dir);
-    if forgotten.context("the factory reset")? {
+    if let Some(left) = forgotten.context("the factory reset")? {
         tracing::warn!(path = %settings.state_dir.display(), "factory reset: all was forgotten");
+        for path in left {
+            tracing::warn!(path = %path.display(), "factory reset: it is another user's, and stays");
+        }
     }
     Ok(())
 }

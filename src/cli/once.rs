@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::reach::{EXIT_USAGE, ReachError, Target};
+use super::reach::{EXIT_USAGE, ReachError, Target, refusal};
 use crate::console::{client, pages, words};
 
 /// Arguments of `lineside do`.
@@ -48,7 +48,7 @@ pub async fn command(args: &Args) -> Result<u8, ReachError> {
         Ok(Some(call)) => call,
         Ok(None) => return Err(ReachError::Usage("say what to do; help lists it".into())),
         Err(slip) => {
-            let told = told_badly(slip.code, &slip.message);
+            let told = refusal(slip.code, &slip.message);
             tell(args, "", &Value::Null, &told);
             return Ok(EXIT_USAGE);
         }
@@ -122,10 +122,6 @@ async fn follow(args: &Args, socket: &Path, mut json: Value) -> Result<u8, Reach
         json["since"] = told["data"]["newest"].clone();
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn told_badly(code: &str, message: &str) -> Value {
-    serde_json::json!({"ok": false, "error": {"code": code, "message": message}})
 }
 
 /// Prints an answer: for a person on the stream where it belongs, for a program always on the same.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check::EXIT_UNAVAILABLE;
 use crate::config::{self, Surroundings};
@@ -24,11 +24,15 @@ pub fn refuse(as_json: bool, code: &str, message: &str) {
     let message = message.trim_end();
     // Nobody is left to tell.
     let _ = if as_json {
-        let told = json!({"ok": false, "error": {"code": code, "message": message}});
-        writeln!(std::io::stdout(), "{told}")
+        writeln!(std::io::stdout(), "{}", refusal(code, message))
     } else {
         writeln!(std::io::stderr(), "lineside: {message}")
     };
+}
+
+/// A refusal in the form of the control socket.
+pub(super) fn refusal(code: &str, message: &str) -> Value {
+    json!({"ok": false, "error": {"code": code, "message": message}})
 }
 
 /// Where the appliance listens for commands.

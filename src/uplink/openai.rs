@@ -105,10 +105,11 @@ impl Client {
     pub fn new(upstream: &Upstream) -> Result<Self, SetupError> {
         let name = || upstream.name.clone();
         let url = address(&upstream.url).ok_or_else(|| SetupError::Url { upstream: name() })?;
-        let tls = http_client_config(url.scheme(), &upstream.tls).map_err(|why| SetupError::Tls {
-            upstream: name(),
-            why,
-        })?;
+        let tls =
+            http_client_config(url.scheme(), &upstream.tls).map_err(|why| SetupError::Tls {
+                upstream: name(),
+                why,
+            })?;
         let limits = upstream.limits;
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured((*tls).clone())

@@ -5,7 +5,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -14,9 +15,10 @@ use crate::dispatch::StatusReport;
 
 /// The mark of a factory reset, in the state directory.
 const MARK: &str = "factory-reset";
-/// What a factory reset leaves: models, and what they are trusted by. Their sequence number never
-/// goes back.
-const KEPT: [&str; 4] = ["models", "trust", "ota", MARK];
+/// What a factory reset leaves: models, and what they are trusted by, whose sequence number never goes
+/// back; who this board is, for without its certificate it could not reach its broker; and what belongs to
+/// the file system, where the directory is a partition of its own.
+const KEPT: [&str; 6] = ["models", "trust", "ota", "identity", "lost+found", MARK];
 /// Where boards with a device tree tell their serial number, below sysfs.
 const SERIAL_NUMBER: &str = "firmware/devicetree/base/serial-number";
 /// Characters of a serial number at most; what is longer is none.
@@ -69,20 +71,27 @@ fn mark(state_dir: &Path) -> io::Result<()> {
     File::open(state_dir)?.sync_all()
 }
 
-/// Forgets, where the mark of a factory reset says so. To be called before anything in the state
-/// directory is opened but the control socket, which is the lock.
-pub fn reset_if_marked(state_dir: &Path) -> io::Result<bool> {
-    if !state_dir.join(MARK).exists() {
-        return Ok(false);
-    }
+/// Forgets, where the mark of a factory reset says so, and tells what another user laid there and had to
+/// stay. To be called before anything in the state directory is opened but the control socket, which
+/// is the lock.
+pub fn reset_if_marked(state_dir: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    let own = match std::fs::metadata(state_dir.join(MARK)) {
+        Ok(mark) => mark.uid(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut left = Vec::new();
     for entry in std::fs::read_dir(state_dir)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         let kept = KEPT.iter().any(|name| entry.file_name() == *name);
-        if kept || std::os::unix::fs::FileTypeExt::is_socket(&kind) {
+        if kept || kind.is_socket() {
             continue;
         }
-        if kind.is_dir() {
+        // What cannot be removed must not keep the appliance from starting, now and ever after.
+        if entry.metadata()?.uid() != own {
+            left.push(entry.path());
+        } else if kind.is_dir() {
             std::fs::remove_dir_all(entry.path())?;
         } else {
             std::fs::remove_file(entry.path())?;
@@ -91,12 +100,11 @@ pub fn reset_if_marked(state_dir: &Path) -> io::Result<bool> {
     File::open(state_dir)?.sync_all()?;
     std::fs::remove_file(state_dir.join(MARK))?;
     File::open(state_dir)?.sync_all()?;
-    Ok(true)
+    Ok(Some(left))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::*;
@@ -115,13 +123,38 @@ mod tests {
     #[test]
     fn a_reset_forgets_what_was_taken_in_and_leaves_the_models() {
         let folder = folder("reset");
-        assert!(!reset_if_marked(&folder).unwrap());
+        assert!(reset_if_marked(&folder).unwrap().is_none());
         assert!(folder.join("spool").exists(), "nobody asked for it");
+        std::fs::create_dir(folder.join("identity")).unwrap();
         mark(&folder).unwrap();
-        assert!(reset_if_marked(&folder).unwrap());
+        assert_eq!(reset_if_marked(&folder).unwrap(), Some(Vec::new()));
         assert!(!folder.join("spool").exists() && !folder.join("learnt").exists());
         assert!(folder.join("models/objects").exists());
-        assert!(!reset_if_marked(&folder).unwrap(), "it is done once");
+        assert!(folder.join("identity").exists(), "it is the same board");
+        assert!(
+            reset_if_marked(&folder).unwrap().is_none(),
+            "it is done once"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_another_user_laid_there_does_not_stop_a_reset() {
+        let folder = folder("reset-foreign");
+        std::fs::create_dir_all(folder.join("lost+found")).unwrap();
+        std::fs::create_dir_all(folder.join("notes/old")).unwrap();
+        mark(&folder).unwrap();
+        if std::os::unix::fs::chown(folder.join("notes"), Some(65534), None).is_err() {
+            std::fs::remove_dir_all(&folder).unwrap();
+            return; // only the super-user can give things away
+        }
+        let left = reset_if_marked(&folder).unwrap();
+        assert_eq!(left, Some(vec![folder.join("notes")]));
+        assert!(!folder.join("spool").exists() && folder.join("lost+found").exists());
+        assert!(
+            reset_if_marked(&folder).unwrap().is_none(),
+            "it is done once"
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
