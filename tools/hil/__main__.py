@@ -35,7 +35,7 @@ def options():
     parser.add_argument("--folder", default="target/hil", help="disks, logs and the report")
     parser.add_argument("--port", type=int, default=18830, help="of the plant's broker")
     parser.add_argument("--cuts", type=int, default=scenarios.CUTS, help="how often the power goes")
-    parser.add_argument("--load-s", type=float, default=20, help="at most so long before each cut")
+    parser.add_argument("--load-s", type=float, default=5, help="at most so long before each cut")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", action="store_true", help="go on with the disk of the last run")
     parser.add_argument("--broken", action="store_true", help="break what each promises, and see it fail")

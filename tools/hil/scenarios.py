@@ -286,8 +286,8 @@ def power_cuts(rig):
         begun = time.monotonic()
         board.power_on()
         rig.up()
-        # Some cuts come while it is still recovering from the last one.
-        if chance.random() < 0.7:
+        # Half of the cuts come while it is still recovering from the last one.
+        if chance.random() < 0.5:
             rig.ready()
             boots.append(time.monotonic() - begun)
         rig.record.saw(f"cut {cut + 1}: {len(ids)} asked, {sum(bool(device.final(it)) for it in ids)} answered so far")

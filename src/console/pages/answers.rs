@@ -503,7 +503,8 @@ pub(super) fn factory_reset(call: &Value, data: &Value) -> String {
         "outcomes",
         format!("{} on record", number(&lost["outcomes"])),
     );
-    sheet.line("It forgets what reviewers taught, too. Models, the configuration, and the board's name, key and certificates stay.");
+    sheet.line("It forgets what reviewers taught, too. Models and the configuration stay.");
+    sheet.line("So do the board's name, key and certificates.");
     if call["confirm"].is_null() {
         let name = text(&data["confirm"]);
         sheet.line(format!("`factory-reset --confirm {name}` does it."));
