@@ -20,7 +20,7 @@ ANSWER_S = {True: 30, False: 8}
 def forget(board):
     """The store is gone, and with it whatever the appliance had promised."""
     if board.has_system:
-        board.done("systemctl stop lineside; rm -rf /var/lib/lineside/spool; systemctl --no-block start lineside")
+        board.done("systemctl stop lineside; rm -rf /var/lib/lineside/spool; systemctl start lineside", 120)
     else:
         board.power_cut()
         board.done_here("rm -rf state/spool")
