@@ -135,7 +135,8 @@ fn a_stick_helps_where_the_server_is_away_and_nothing_else_is_disturbed() {
     let broker = Mosquitto::start(&Setup::default());
     let publisher = publisher(CHUNK_BYTES);
     let more = "plain_http = true\n\
-                [cloud]\nurl = \"http://127.0.0.1:9/v1/chat/completions\"\nmodel = \"large\"\n";
+                [cloud]\nurl = \"http://127.0.0.1:9/v1/chat/completions\"\nmodel = \"large\"\n\
+                accepts = [\"public\"]\n";
     let mut appliance = follower(broker.port, &publisher, "http://127.0.0.1:9/", more);
     // A small board has no certificates, and in the clear it needs none.
     let none = ("SSL_CERT_FILE".into(), "/dev/null".into());
