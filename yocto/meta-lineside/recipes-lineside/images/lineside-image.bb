@@ -12,7 +12,10 @@ IMAGE_FEATURES += "read-only-rootfs"
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-lineside"
 
 # Used where the board's layer has no layout of its own.
-WKS_FILE ?= "lineside-ab.wks.in"
+# By its path: scarthgap looks for names in folders that newer releases refuse. It spells a plugin another
+# way, too.
+WKS_FILE ?= "${THISDIR}/../../files/wic/lineside-ab.wks.in"
+LINESIDE_BOOT_PLUGIN = "${@bb.utils.contains('LAYERSERIES_CORENAMES', 'scarthgap', 'bootimg-partition', 'bootimg_partition', d)}"
 LINESIDE_ROOT_SIZE ?= "1G"
 LINESIDE_DATA_SIZE ?= "2G"
 WICVARS:append = " LINESIDE_DATA_LABEL LINESIDE_DATA_SIZE LINESIDE_ROOT_SIZE"
