@@ -144,6 +144,7 @@ impl Panel {
             settings.name.as_str(),
             &panel.hosts,
             panel.token.as_ref().map(crate::config::Secret::reveal),
+            panel.restricted,
         );
         let traffic = Arc::new(Traffic::default());
         let house = House {

@@ -40,9 +40,14 @@ fn free_port() -> u16 {
 }
 
 fn plant(more: &str) -> (Mosquitto, Appliance, Http) {
+    plant_with("restricted = true", more)
+}
+
+/// A plant whose panel has this setting.
+fn plant_with(setting: &str, more: &str) -> (Mosquitto, Appliance, Http) {
     let broker = Mosquitto::start(&Setup::default());
     let port = free_port();
-    let panel = format!("[panel]\nlisten = \"127.0.0.1:{port}\"\n");
+    let panel = format!("[panel]\nlisten = \"127.0.0.1:{port}\"\n{setting}\n");
     let mut appliance = Appliance::at(broker.port, &format!("{panel}{more}"));
     appliance.start();
     (broker, appliance, Http(port))
@@ -306,6 +311,21 @@ async fn restricted_texts_are_for_viewers_at_the_appliance_alone() {
     // At the appliance it is there.
     let shown = http.get(&format!("/api/review/{secret}"));
     assert_eq!(shown.json()["question"], "what about secret-1?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_sites_word_the_loopback_may_be_a_proxy() {
+    let (broker, _appliance, http) = plant_with("", TO_PERSONS);
+    let mut device = Device::start(Version::V5, broker.port, &[REPLIES]).await;
+    device.publish(&question("secret-1", "restricted")).await;
+    device.publish(&question("open-1", "public")).await;
+    let seen = items(http, 1);
+    assert_eq!(seen[0]["request_id"], "open-1", "{seen:?}");
+    let list = http.get("/api/review").json();
+    assert_eq!(
+        (list["viewer"].clone(), list["total"].clone()),
+        ("elsewhere".into(), 1.into())
+    );
 }
 
 #[test]

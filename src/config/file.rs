@@ -220,6 +220,7 @@ pub(super) const KEYS: &[Key] = &[
     key("panel.key_file", Kind::SecretPath),
     key("panel.token_file", Kind::SecretPath),
     key("panel.hosts", Kind::Texts),
+    key("panel.restricted", Kind::Truth),
     key("telemetry.mqtt", Kind::Truth),
     number("telemetry.every_s", 1, 3600, "figures of an hour say nothing of its minutes, and each look costs a moment"),
     number("telemetry.batch_s", 1, 86_400, "a batch is one message, and who watches wants it within the day"),

@@ -28,6 +28,8 @@ pub struct Panel {
     pub token: Option<Secret>,
     /// Further names under which it is reached, in lower case.
     pub hosts: Vec<String>,
+    /// Whether viewers at the appliance see what is restricted.
+    pub restricted: bool,
 }
 
 /// A certificate and its key, as PEM files.
@@ -48,6 +50,7 @@ pub(super) struct Section {
     pub(super) key_file: Option<String>,
     pub(super) token_file: Option<String>,
     pub(super) hosts: Vec<String>,
+    pub(super) restricted: bool,
 }
 
 /// What becomes of it; the inner `None` is no panel, the outer one a fault.
@@ -77,6 +80,7 @@ pub(super) fn check(checker: &mut Checker<'_>, section: &Section) -> Option<Opti
         identity,
         token,
         hosts: hosts?,
+        restricted: section.restricted,
     }))
 }
 

@@ -6,9 +6,11 @@
 //! | the token, where there is one | strangers |
 //! | a change comes with `X-Lineside`, and with no `Origin` but our own | pages elsewhere (CSRF): without our consent, which we never give, a browser sends no such header for them |
 //!
-//! A viewer is at the appliance ([`Viewer::Here`]) if the connection comes from the loopback to a name
-//! of the loopback, and nobody on the way says that it was passed on. Everybody else is elsewhere.
-//! Who can open a tunnel to the loopback has an account on the appliance.
+//! A viewer is at the appliance ([`Viewer::Here`]) if the site says that nothing passes on what reaches
+//! the loopback (`panel.restricted`), the connection comes from the loopback to a name of the loopback,
+//! and nobody on the way says that it was passed on. Everybody else is elsewhere. The site's word is
+//! needed because a proxy may say nothing: nginx as it is installed adds no header, and asks for the name
+//! that stands in its `proxy_pass`. Who can open a tunnel to the loopback has an account on the appliance.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -52,14 +54,22 @@ pub(super) struct Guard {
     hosts: Vec<String>,
     /// The digest: so a comparison tells nothing by its time.
     token: Option<Vec<u8>>,
+    /// Whether the loopback is the appliance, and not the way of a proxy.
+    loopback_is_here: bool,
 }
 
 impl Guard {
-    pub(super) fn new(name: &str, hosts: &[String], token: Option<&str>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        hosts: &[String],
+        token: Option<&str>,
+        loopback_is_here: bool,
+    ) -> Self {
         let own = [name.to_ascii_lowercase()];
         Self {
             hosts: own.into_iter().chain(hosts.iter().cloned()).collect(),
             token: token.map(|token| hashed(token.as_bytes())),
+            loopback_is_here,
         }
     }
 
@@ -84,7 +94,8 @@ impl Guard {
             return Err(Denied::Foreign);
         }
         let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
-        let here = peer.ip().to_canonical().is_loopback() && is_loopback(&host) && !passed_on;
+        let local = peer.ip().to_canonical().is_loopback() && is_loopback(&host);
+        let here = self.loopback_is_here && local && !passed_on;
         Ok(if here {
             Viewer::Here
         } else {

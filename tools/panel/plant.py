@@ -76,6 +76,7 @@ sysfs_root = "{self.dir}/sys"
 remote = true
 [panel]
 listen = "127.0.0.1:{self.http}"
+restricted = true
 [log]
 to = "stderr"
 [[route]]

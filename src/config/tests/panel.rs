@@ -18,8 +18,8 @@ fn without_a_word_the_panel_is_on_the_loopback_and_asks_for_nothing() {
     let panel = folder("").load().unwrap().panel.unwrap();
     assert!(panel.listen.ip().is_loopback());
     assert_eq!(
-        (panel.identity, panel.token, panel.hosts),
-        (None, None, vec![])
+        (panel.identity, panel.token, panel.hosts, panel.restricted),
+        (None, None, vec![], false)
     );
     assert_eq!(folder("listen = \"off\"").load().unwrap().panel, None);
 }

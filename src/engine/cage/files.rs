@@ -44,7 +44,14 @@ const DRIVERS: [&str; 5] = [
     "/proc/modules",
 ];
 /// Beginnings of the device files' names below `/dev`.
-const DEVICES: [&str; 5] = ["nvidia", "nvhost", "nvmap", "nvgpu", "nvsciipc"];
+const DEVICES: [&str; 6] = [
+    "host1x-fence",
+    "nvidia",
+    "nvhost",
+    "nvmap",
+    "nvgpu",
+    "nvsciipc",
+];
 /// Folders of device files.
 const DEVICE_FOLDERS: [&str; 1] = ["/dev/dri"];
 

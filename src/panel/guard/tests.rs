@@ -23,7 +23,7 @@ fn asked(
 }
 
 fn guard(token: Option<&str>) -> Guard {
-    Guard::new("Line-3", &["panel.plant".into()], token)
+    Guard::new("Line-3", &["panel.plant".into()], token, true)
 }
 
 #[test]
@@ -83,6 +83,15 @@ fn here_is_who_comes_from_the_loopback_and_was_not_passed_on() {
         let lines = [local, (name, "10.0.0.9")];
         assert_eq!(at("127.0.0.1", &lines), Viewer::Elsewhere, "{name}");
     }
+}
+
+#[test]
+fn where_a_proxy_may_stand_nobody_is_here() {
+    // What nginx sends without further settings, byte for byte that of a browser at the appliance.
+    let guard = Guard::new("Line-3", &[], None, false);
+    let lines = [("host", "127.0.0.1:9470"), ("connection", "close")];
+    let told = asked(&guard, "127.0.0.1", &Method::GET, &lines);
+    assert_eq!(told, Ok(Viewer::Elsewhere));
 }
 
 #[test]

@@ -238,7 +238,7 @@ async function inbox() {
   let told;
   try { told = await call("api/review"); } catch (error) { return said(error.message, true); }
   items = told.items;
-  put("where", told.viewer === "here" ? "" : "You are not at the appliance: what is restricted is reviewed there alone.");
+  put("where", told.viewer === "here" ? "" : "What is restricted is not shown here: it is reviewed at the appliance alone.");
   const focused = document.activeElement?.dataset?.id;
   $("items").replaceChildren(...items.map((item) => {
     const entry = make("li");
