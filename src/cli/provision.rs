@@ -100,6 +100,9 @@ pub enum ProvisionError {
     /// The name on the command line.
     #[error("--name {0:?}: letters, digits, '-', '_' or '.', and not \"pool\"")]
     Name(String),
+    /// The number on the command line.
+    #[error("--serial {0:?}: the number that the board's maker gave it, of three signs or more")]
+    Serial(String),
 }
 
 impl ProvisionError {
@@ -107,7 +110,7 @@ impl ProvisionError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => config::EXIT_CODE,
-            Self::Name(_) => EXIT_USAGE,
+            Self::Name(_) | Self::Serial(_) => EXIT_USAGE,
             Self::File { .. } | Self::Key(_) | Self::Random => EXIT_UNAVAILABLE,
         }
     }
@@ -342,3 +345,6 @@ impl fmt::Display for Told {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,8 +75,14 @@ impl Folder {
         if let Some(kept) = self.line(SERIAL) {
             return Ok((Some(kept), Some("kept".into())));
         }
-        let said = args.serial.clone().map(|it| (it, "--serial".into()));
-        let found = said.or_else(|| serial::find(&home.sysfs, &home.procfs, &around.etc));
+        let found = match &args.serial {
+            Some(said) => {
+                let number = serial::tidy(said.as_bytes());
+                let number = number.ok_or_else(|| ProvisionError::Serial(said.clone()))?;
+                Some((number, "--serial".into()))
+            }
+            None => serial::find(&home.sysfs, &home.procfs, &around.etc),
+        };
         let Some((number, place)) = found else {
             return Ok((None, None));
         };
@@ -107,15 +113,13 @@ impl Folder {
             return Ok((kept, "kept"));
         }
         let host = ApplianceName::of_host(&around.host_name);
-        let (name, why) = match serial {
-            Some(serial) if EVERYBODYS.contains(&host.as_str()) => {
-                let end = serial.len().saturating_sub(NAME_SIGNS);
-                (format!("lineside-{}", &serial[end..]), "the board's number")
-            }
-            Some(_) | None => (host.to_string(), "the host name"),
+        let is_everybodys = EVERYBODYS.contains(&host.as_str());
+        let (name, why) = match serial.filter(|_| is_everybodys).and_then(named_after) {
+            Some(name) => (name, "the board's number"),
+            None => (host, "the host name"),
         };
         self.put(NAME, format!("{name}\n").as_bytes())?;
-        Ok((name, why))
+        Ok((name.to_string(), why))
     }
 
     pub(super) fn key(&self) -> Result<(EcdsaKeyPair, &'static str), ProvisionError> {
@@ -215,6 +219,13 @@ impl Folder {
         };
         write().map_err(|error| fault(&path, error))
     }
+}
+
+/// A name that ends like the board's number. A file may hold a number that nobody tidied.
+fn named_after(serial: &str) -> Option<ApplianceName> {
+    let number = serial::tidy(serial.as_bytes())?; // letters, digits and '-', a byte each
+    let end = number.len().saturating_sub(NAME_SIGNS);
+    ApplianceName::parse(&format!("lineside-{}", &number[end..]))
 }
 
 fn fault(path: &Path, error: io::Error) -> ProvisionError {
