@@ -287,7 +287,7 @@ fn forget_if_asked(settings: &Settings) -> anyhow::Result<()> {
     if let Some(left) = forgotten.context("the factory reset")? {
         tracing::warn!(path = %settings.state_dir.display(), "factory reset: all was forgotten");
         for path in left {
-            tracing::warn!(path = %path.display(), "factory reset: it is another user's, and stays");
+            tracing::warn!(path = %path.display(), "factory reset: this could not be removed, and stays");
         }
     }
     Ok(())

@@ -384,6 +384,16 @@ async fn with_the_dispatcher_the_processes_end_too() {
 }
 
 #[tokio::test]
+async fn a_key_in_the_terminal_of_the_service_does_not_reach_the_processes() {
+    let mut house = House::ready("engine").await;
+    let pid: i32 = house.answer("pid").await.parse().unwrap();
+    // A terminal signals a whole group.
+    let group = rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).unwrap();
+    assert_ne!(group, rustix::process::getpgrp());
+    assert_eq!(group.as_raw_pid(), pid);
+}
+
+#[tokio::test]
 async fn a_model_that_is_taken_away_takes_its_process_along() {
     let mut house = House::ready("engine").await;
     let pid: u32 = house.answer("pid").await.parse().unwrap();

@@ -180,6 +180,11 @@ fn a_kill_in_the_middle_costs_no_more_than_a_chunk() {
         let bytes = |what: &str| report["progress"][what].as_u64().unwrap_or(0);
         (before, needed) = (bytes("there_bytes"), bytes("needed_bytes"));
     }
+    // Whoever asks now would take this look's end for that of his own.
+    let second = ota(&appliance, &["check", "--from", "/media/stick"]);
+    assert_eq!(second.status.code(), Some(69), "{second:?}");
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(told.contains("a look is under way"), "{told}");
     appliance.kill();
     appliance.start();
     let output = ota(&appliance, &["check"]);

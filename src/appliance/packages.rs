@@ -24,7 +24,7 @@ use crate::clock::{Clock, Now};
 use crate::config::{self, AtRest, Form, PackageSource, Settings};
 use crate::governor::memory::{self, Board, Wishes};
 use crate::ota::course::{Named, Ring};
-use crate::ota::desk::{Desk, Order, Outcome, Report, Root};
+use crate::ota::desk::{self, Desk, Order, Outcome, Report, Root};
 use crate::ota::disk;
 use crate::ota::fetch::{RealPulse, Stop, Terms};
 use crate::ota::floor::{Book, Journal};
@@ -79,7 +79,7 @@ pub(super) fn start(
         place: rollout::place(&ring, &device),
         ring: ring.clone(),
         sources: ota.sources.iter().map(named).collect(),
-        state: "idle",
+        state: desk::IDLE,
         ..Report::default()
     };
     let (orders, inbox) = sync_channel(1);
@@ -147,53 +147,71 @@ struct Thread {
     end: Arc<AtomicBool>,
 }
 
+/// Why the waiting ended.
+enum Due {
+    Time,
+    Order(Order),
+    End,
+}
+
 impl Thread {
     fn run(mut self, inbox: &Receiver<Order>) {
         let mut pause = self.rounds.first(fastrand::f64());
         loop {
-            let Some(order) = self.wait(pause, inbox) else {
-                return;
+            let order = match self.wait(pause, inbox) {
+                Due::Order(order) => Some(order),
+                Due::Time => None,
+                Due::End => return,
             };
             self.stop.store(false, Ordering::Relaxed);
             if self.end.load(Ordering::Relaxed) {
                 return; // it came between
             }
-            let looked = self.look(&order);
+            self.begin();
+            // One that came before everybody could see that a look begins is that look's.
+            let order = order.or_else(|| inbox.try_recv().ok());
+            let looked = self.look(&order.unwrap_or_default());
             let ended = ended(&looked);
             pause = self.rounds.after(ended, fastrand::f64());
             self.tell(&looked, pause);
         }
     }
 
-    /// Until the next look, or an order that comes before; none at the end.
-    fn wait(&mut self, pause: Duration, inbox: &Receiver<Order>) -> Option<Order> {
+    /// Until the next look, or an order that comes before.
+    fn wait(&mut self, pause: Duration, inbox: &Receiver<Order>) -> Due {
         let due = self.clock.now().mono.after(pause);
         loop {
             self.point();
             let left = due.since(self.clock.now().mono);
             if left.is_zero() {
-                return Some(Order::default());
+                return Due::Time;
             }
             match inbox.recv_timeout(left.min(BREATH)) {
-                Ok(order) => return Some(order),
-                Err(RecvTimeoutError::Timeout) if self.end.load(Ordering::Relaxed) => return None,
+                Ok(order) => return Due::Order(order),
+                Err(RecvTimeoutError::Timeout) if self.end.load(Ordering::Relaxed) => {
+                    return Due::End;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Nobody can ask any more, and the rounds go on.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left.min(BREATH)),
             }
             if self.end.load(Ordering::Relaxed) {
-                return None;
+                return Due::End;
             }
         }
     }
 
-    fn look(&mut self, order: &Order) -> Result<Found, KeepError> {
+    /// Everybody sees that a look is under way.
+    fn begin(&self) {
         self.say.send_modify(|report| {
             report.state = "asking";
             report.next_ms = None;
             report.progress = None;
             report.troubles.clear();
         });
+    }
+
+    fn look(&mut self, order: &Order) -> Result<Found, KeepError> {
         let mut sources = self.sources(order)?;
         if self.keeper.is_none() {
             if self.ties.journal.is_none() {
@@ -320,7 +338,7 @@ impl Thread {
             tracing::warn!(version, %expires, "the trusted root expires soon");
         }
         self.say.send_modify(|report| {
-            report.state = "idle";
+            report.state = desk::IDLE;
             report.looks += 1;
             report.looked_ms = Some(wall.0);
             report.next_ms = Some(wall.after(pause).0);

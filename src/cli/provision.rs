@@ -29,10 +29,13 @@ mod request;
 mod serial;
 
 use std::fmt;
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use ring::signature::EcdsaKeyPair;
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use super::EXIT_USAGE;
@@ -68,6 +71,11 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Where a service that systemd starts has its state.
+const SYSTEM_STATE: &str = "/var/lib/lineside";
+/// The variable by which systemd says so.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
 /// Files in the folder of the identity.
 const NAME: &str = "name";
 const SERIAL: &str = "serial";
@@ -100,6 +108,9 @@ pub enum ProvisionError {
     /// The name on the command line.
     #[error("--name {0:?}: letters, digits, '-', '_' or '.', and not \"pool\"")]
     Name(String),
+    /// The number on the command line.
+    #[error("--serial {0:?}: the number that the board's maker gave it, of three signs or more")]
+    Serial(String),
 }
 
 impl ProvisionError {
@@ -107,7 +118,7 @@ impl ProvisionError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => config::EXIT_CODE,
-            Self::Name(_) => EXIT_USAGE,
+            Self::Name(_) | Self::Serial(_) => EXIT_USAGE,
             Self::File { .. } | Self::Key(_) | Self::Random => EXIT_UNAVAILABLE,
         }
     }
@@ -155,6 +166,7 @@ pub struct Enrolment {
 /// Runs the subcommand and returns the exit code.
 pub fn command(args: &Args) -> Result<u8, ProvisionError> {
     let around = Surroundings::of_process(args.config.as_deref());
+    let around = in_system(around, Path::new(SYSTEM_STATE));
     let enrol = if args.offline { Enrol::No } else { Enrol::Yes };
     let home = config::home(&around, enrol).map_err(ProvisionError::Config)?;
     let told = provision(args, &around, &home, Clock::start().now().wall)?;
@@ -171,6 +183,18 @@ pub fn command(args: &Args) -> Result<u8, ProvisionError> {
         Some("later" | "failed") => EXIT_UNAVAILABLE,
         Some(_) | None => 0,
     })
+}
+
+/// By hand there is no word of systemd's about where the service has its state, and the folder of
+/// whoever runs this would be another one.
+fn in_system(mut around: Surroundings, state: &Path) -> Surroundings {
+    let me = geteuid();
+    let is_ours = |about: &Metadata| me.is_root() || about.uid() == me.as_raw();
+    let is_there = fs::metadata(state).is_ok_and(|about| about.is_dir() && is_ours(&about));
+    if is_there && !around.env.contains_key(STATE_DIRECTORY) {
+        around.env.insert(STATE_DIRECTORY.into(), state.into());
+    }
+    around
 }
 
 fn provision(
@@ -342,3 +366,6 @@ impl fmt::Display for Told {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

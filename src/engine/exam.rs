@@ -153,6 +153,7 @@ impl Sitting {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null()) // it may quote what it was given
+            .process_group(0) // a key in the service's terminal is no fault of the model's
             .spawn()
             .map_err(ExamError::Start)?;
         // It may be looked at as long as it was told nothing.

@@ -31,6 +31,8 @@
 //! - One candidate at most. A newer one takes its place until its trial begins, not after.
 //! - Before the first commit, and after everything was taken back, the configuration's package
 //!   serves.
+//! - A committed package that does not load is not taken back: it did load here, so that a setting
+//!   or the board changed. What was before it stands in for as long as the process lives.
 //! - A gate and a trial's load are counted before they begin, and the count is durable by then: a
 //!   package that takes the whole board down with it does so [`MAX_ATTEMPTS`] times.
 //! - A package that was rolled back is not tried again. One that was withdrawn was stopped for
@@ -46,8 +48,8 @@
 //! # How it fails
 //!
 //! Orders that cannot be followed are a [`Refusal`]. A load of what is committed that fails is
-//! tried again after [`LOAD_PAUSE`]; after [`MAX_LOADS`] the package before it serves, and at last
-//! the configuration's, which is tried for ever.
+//! tried again after [`LOAD_PAUSE`]; after [`MAX_LOADS`] the package before it stands in, and at last
+//! the configuration's, which is tried for ever. The next start tries the newest again.
 
 mod helm;
 mod memory;
@@ -117,6 +119,8 @@ pub struct Course {
     last_no: u64,
     /// Loads of what is committed that failed in a row.
     failed_loads: u8,
+    /// Of what is committed, how many of the newest do not load; what is before them stands in.
+    aside: usize,
     /// Answers of what serves.
     tally: Tally,
     looks: Looks,
@@ -136,6 +140,7 @@ impl Course {
             gate_rest: Duration::ZERO,
             last_no: 0,
             failed_loads: 0,
+            aside: 0,
             tally: Tally::default(),
             looks: Looks::default(),
             served: Duration::ZERO,
@@ -249,6 +254,7 @@ impl Course {
             return vec![self.tell()];
         }
         self.failed_loads = 0;
+        self.forget_standing_aside();
         let mut effects = vec![self.settle(), self.tell()];
         effects.extend(self.proceed());
         effects
@@ -264,8 +270,8 @@ impl Course {
             return self.leave(&Reason::Unloadable(why.to_owned()));
         }
         self.failed_loads += 1;
-        if self.failed_loads >= MAX_LOADS && !self.memory.commits.is_empty() {
-            return self.fall_back(&Reason::Unloadable(why.to_owned()));
+        if self.failed_loads >= MAX_LOADS && self.standing().is_some() {
+            return self.stand_aside(why);
         }
         self.failed_loads = self.failed_loads.min(MAX_LOADS);
         self.engine = Engine::Pausing(LOAD_PAUSE);
@@ -333,13 +339,14 @@ impl Course {
     /// under which it looked.
     pub fn on_alarm(&mut self, no: No, why: &str) -> Vec<Effect> {
         let is_own = self.engine == Engine::Serving(no);
-        if !is_own || self.trial().is_some() || self.memory.commits.is_empty() {
-            return Vec::new();
+        let standing = self.standings().checked_sub(1);
+        let standing = standing.filter(|_| is_own && self.trial().is_none());
+        match standing {
+            Some(place) if self.terms.alarm_takes_back => {
+                self.fall_back(place, &Reason::Alarm(why.to_owned()))
+            }
+            Some(_) | None => Vec::new(),
         }
-        if self.terms.alarm_takes_back {
-            return self.fall_back(&Reason::Alarm(why.to_owned()));
-        }
-        Vec::new()
     }
 
     /// Time passed. Once a second is often enough.
@@ -369,6 +376,16 @@ impl Course {
     fn trial(&self) -> Option<&Candidate> {
         let candidate = self.memory.candidate.as_ref();
         candidate.filter(|it| it.stage == Stage::Trial)
+    }
+
+    /// How many of what is committed load, as far as is known.
+    fn standings(&self) -> usize {
+        self.memory.commits.len().saturating_sub(self.aside)
+    }
+
+    /// What serves where there is no trial; none is the configuration's package.
+    fn standing(&self) -> Option<&Commit> {
+        self.memory.commits[..self.standings()].last()
     }
 
     /// Whether the ring keeps the candidate from going on.
@@ -408,7 +425,7 @@ impl Course {
                 let package = candidate.package.clone();
                 let no = self.no();
                 self.gate = Some(no);
-                let serving = self.memory.commits.last();
+                let serving = self.standing();
                 let serving = serving.and_then(|commit| commit.findings.clone());
                 vec![
                     Effect::Gate {
@@ -446,7 +463,8 @@ impl Course {
         self.engine = Engine::Loading(no);
         let trial = self.trial().map(|it| it.package.clone());
         let is_trial = trial.is_some();
-        let package = trial.or_else(|| self.memory.committed().cloned());
+        let standing = self.standing().map(|it| it.package.clone());
+        let package = trial.or(standing);
         let serve = Effect::Serve {
             no,
             package,
@@ -464,12 +482,11 @@ impl Course {
             return Vec::new();
         };
         self.failed_loads = 0;
-        self.memory.last = Some(Last {
-            package: candidate.package.clone(),
-            end: End::Committed,
-            code: String::new(),
-            reason: String::new(),
-        });
+        // Before it is what served, and not what did not load.
+        let standings = self.standings();
+        self.memory.commits.truncate(standings);
+        self.aside = 0;
+        self.memory.last = Some(Last::committed(candidate.package.clone()));
         self.memory.commit(Commit {
             package: candidate.package,
             findings: candidate.findings,
@@ -493,36 +510,64 @@ impl Course {
         effects
     }
 
-    /// What is committed goes, and what was before it serves.
-    fn fall_back(&mut self, reason: &Reason) -> Vec<Effect> {
-        let Some(commit) = self.memory.commits.pop() else {
-            return Vec::new();
-        };
+    /// One that is committed goes, and where it served, what was before it does.
+    fn fall_back(&mut self, place: usize, reason: &Reason) -> Vec<Effect> {
+        let is_aside = place >= self.standings();
+        let commit = self.memory.commits.remove(place);
         self.remember_end(commit.package, reason);
+        if is_aside {
+            self.aside -= 1;
+            return vec![self.settle(), self.tell()];
+        }
+        self.serve_anew()
+    }
+
+    /// What is committed does not load, and what was before it stands in.
+    fn stand_aside(&mut self, why: &str) -> Vec<Effect> {
+        if let Some(package) = self.standing().map(|it| it.package.clone()) {
+            let reason = Reason::Unloadable(why.to_owned());
+            self.memory.last = Some(Last::of(package, End::Withdrawn, &reason));
+            self.aside += 1;
+        }
+        self.serve_anew()
+    }
+
+    /// What stood aside in an earlier process loads again.
+    fn forget_standing_aside(&mut self) {
+        let was_aside = self
+            .memory
+            .last
+            .as_ref()
+            .is_some_and(Last::is_standing_aside);
+        let newest = self
+            .memory
+            .committed()
+            .filter(|_| was_aside && self.aside == 0);
+        if let Some(newest) = newest.cloned() {
+            self.memory.last = Some(Last::committed(newest));
+        }
+    }
+
+    /// Something else that is committed serves, of which nothing is known yet.
+    fn serve_anew(&mut self) -> Vec<Effect> {
         self.failed_loads = 0;
         self.tally = Tally::default();
         self.serve_and_tell()
     }
 
     fn remember_end(&mut self, package: Named, reason: &Reason) {
-        let (code, words) = (reason.code().to_owned(), reason.to_string());
         let end = if reason.is_final() {
             self.memory.refuse(TakenBack {
                 package: package.clone(),
-                code: code.clone(),
-                reason: words.clone(),
+                code: reason.code().to_owned(),
+                reason: reason.to_string(),
                 by_hand: matches!(reason, Reason::ByHand(_)),
             });
             End::RolledBack
         } else {
             End::Withdrawn
         };
-        self.memory.last = Some(Last {
-            package,
-            end,
-            code,
-            reason: words,
-        });
+        self.memory.last = Some(Last::of(package, end, reason));
     }
 
     fn stop_gate(&mut self) -> Vec<Effect> {

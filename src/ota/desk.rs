@@ -20,6 +20,9 @@ use super::store::PackageId;
 use super::tuf::Refreshed;
 use super::update::State;
 
+/// The state of a keeper that waits for the next look.
+pub const IDLE: &str = "idle";
+
 /// What is asked of the keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
@@ -276,12 +279,17 @@ impl Desk {
         Ok(self.ways()?.report.borrow().clone())
     }
 
-    /// Asks for a look; its end is told by [`Report::looks`], which is returned as it is now.
+    /// Asks for a look; its end is told by [`Report::looks`], which is returned as it is now. While
+    /// one is under way there is none to be had: its end would be taken for that of the other.
     pub fn order(&self, order: Order) -> Result<Report, DeskError> {
         let ways = self.ways()?;
-        let report = ways.report.borrow().clone();
+        // Held until the order is given, so that no look begins between the two.
+        let report = ways.report.borrow();
+        if report.state != IDLE {
+            return Err(DeskError::Busy);
+        }
         match ways.orders.try_send(order) {
-            Ok(()) => Ok(report),
+            Ok(()) => Ok(report.clone()),
             Err(TrySendError::Full(_)) => Err(DeskError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(DeskError::Ending),
         }
@@ -313,7 +321,7 @@ mod tests {
     #[test]
     fn one_order_waits_and_a_second_is_told_to() {
         let (orders, inbox) = sync_channel(1);
-        let (_say, report) = watch::channel(Report::default());
+        let (_say, report) = watch::channel(idle());
         let stop = Arc::new(AtomicBool::new(false));
         let desk = Desk::new(orders, report, Arc::clone(&stop));
         assert!(desk.order(Order::default()).is_ok());
@@ -322,6 +330,27 @@ mod tests {
         assert!(stop.load(Ordering::Relaxed));
         drop(inbox);
         assert_eq!(desk.order(Order::default()), Err(DeskError::Ending));
+    }
+
+    fn idle() -> Report {
+        Report {
+            state: IDLE,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_ordered_while_a_look_is_under_way() {
+        let (orders, inbox) = sync_channel(1);
+        let (say, report) = watch::channel(idle());
+        let desk = Desk::new(orders, report, Arc::default());
+        for state in ["asking", "downloading", "verifying"] {
+            say.send_modify(|report| report.state = state);
+            assert_eq!(desk.order(Order::default()), Err(DeskError::Busy));
+            assert!(inbox.try_recv().is_err());
+        }
+        say.send_replace(idle());
+        assert!(desk.order(Order::default()).is_ok());
     }
 
     #[test]

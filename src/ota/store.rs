@@ -232,8 +232,16 @@ impl<G: Ground> Store<G> {
         let opens = key.map_or(Ok(true), |key| seal::is_ours(&path, object, key));
         let opens = opens.map_err(StoreError::at(&path))?;
         let whole = bytes == seal::file_bytes(object, key);
-        if whole && opens && self.is_vouched_for(object)? {
-            return Ok(true);
+        if whole && opens {
+            match self.root_of(object) {
+                Some(root) if root == object.root() => return Ok(true),
+                Some(_) => {}
+                None if self.is_sound(object)? => {
+                    self.vouch(object)?;
+                    return Ok(true);
+                }
+                None => {}
+            }
         }
         if opens {
             let read = self.reader(object, &path).and_then(digest_of);
@@ -249,22 +257,28 @@ impl<G: Ground> Store<G> {
         Ok(false)
     }
 
-    /// Whether the chunks by which an object was verified are those of the manifest.
-    fn is_vouched_for(&self, object: &Object) -> Result<bool, StoreError> {
+    /// The root of the chunks by which an object was verified; none where nothing that can be read
+    /// says so, as after a power cut between the two.
+    fn root_of(&self, object: &Object) -> Option<Digest> {
         if object.chunks().is_empty() {
-            return Ok(true);
+            return Some(object.root());
+        }
+        let mut text = String::new();
+        let file = File::open(self.root_file(object)).ok()?;
+        // Longer than a digest is none.
+        file.take(80).read_to_string(&mut text).ok()?;
+        Digest::parse(text.trim_end())
+    }
+
+    /// Writes down by which chunks an object was verified.
+    fn vouch(&mut self, object: &Object) -> Result<(), StoreError> {
+        if object.chunks().is_empty() {
+            return Ok(());
         }
         let path = self.root_file(object);
-        let mut text = String::new();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(StoreError::at(&path)(e)),
-        };
-        // Longer than a digest is none.
-        let read = file.take(80).read_to_string(&mut text);
-        read.map_err(StoreError::at(&path))?;
-        Ok(Digest::parse(text.trim_end()) == Some(object.root()))
+        let text = format!("{}\n", object.root());
+        let written = self.hand.replace(&path, text.as_bytes());
+        written.map_err(StoreError::at(&path))
     }
 
     /// Whether every chunk of an object that is there is still what it was: reads all of it.
@@ -326,18 +340,14 @@ impl<G: Ground> Store<G> {
     pub fn keep(&mut self, part: Part) -> Result<(), StoreError> {
         debug_assert!(part.assembly().is_whole());
         let object = part.assembly().object();
-        let (path, root_file) = (self.object_file(object), self.root_file(object));
-        let folder = path.parent().unwrap_or(&self.root);
-        self.hand.folder(folder).map_err(StoreError::at(folder))?;
-        if !object.chunks().is_empty() {
-            // Before the object: without it, nobody would know by what it was verified.
-            let text = format!("{}\n", object.root());
-            let written = self.hand.replace(&root_file, text.as_bytes());
-            written.map_err(StoreError::at(&root_file))?;
-        }
+        let path = self.object_file(object);
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        self.hand.folder(&folder).map_err(StoreError::at(&folder))?;
+        // Before the object: without it, it would have to be read anew.
+        self.vouch(object)?;
         let named = self.hand.rename(part.path(), &path);
         named.map_err(StoreError::at(part.path()))?;
-        for folder in [folder, &self.root.join("incoming")] {
+        for folder in [&folder, &self.root.join("incoming")] {
             self.hand
                 .sync_folder(folder)
                 .map_err(StoreError::at(folder))?;

@@ -260,10 +260,13 @@ pub fn update<G: Ground, P: Pulse>(
     let signed = signed(target)?;
     let mut hear = |tally: &Tally| tell(State::Downloading(*tally));
     let mut fetcher = Fetcher::new(store, sources, pulse, terms, &mut hear);
-    fetcher.object(Wanted {
+    let wanted = Wanted {
         object: &signed,
         paths: &target.paths(),
-    })?;
+    };
+    // Where it is not there, nothing of the package is known yet that would have to stay.
+    let own = || vec![signed.clone()];
+    make_room(&mut fetcher, keep, own, |fetcher| fetcher.object(wanted))?;
     let manifest = read_manifest(fetcher.store(), target, &signed)?;
     fetcher.store().note(&manifest);
     let id = PackageId {
@@ -448,23 +451,38 @@ impl Room<'_> {
     fn make<'f, G: Ground, P: Pulse, T>(
         &self,
         fetcher: &mut Fetcher<'f, G, P>,
-        mut step: impl FnMut(&mut Fetcher<'f, G, P>) -> Result<T, Stop>,
+        step: impl FnMut(&mut Fetcher<'f, G, P>) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
-        match step(fetcher) {
-            Err(Stop::Store(error)) if error.is_full() => {}
-            other => return other,
-        }
+        make_room(fetcher, self.keep, || self.own(), step)
+    }
+
+    fn own(&self) -> Vec<Object> {
         let variants = &self.manifest.variants;
         let models = variants.iter().map(|it| &it.file.object);
         let files = self.manifest.files.iter().map(|it| &it.object);
         let own = [self.signed, &self.manifest.sheet];
-        fetcher.store().collect(&Keep {
-            packages: self.keep.to_vec(),
-            objects: models.chain(files).chain(own).cloned().collect(),
-            limit_bytes: 0,
-        })?;
-        step(fetcher)
+        models.chain(files).chain(own).cloned().collect()
     }
+}
+
+/// Takes a step, and once more where packages that need not stay can make room for it. `own` is
+/// what is on its way.
+fn make_room<'f, G: Ground, P: Pulse, T>(
+    fetcher: &mut Fetcher<'f, G, P>,
+    keep: &[PackageId],
+    own: impl FnOnce() -> Vec<Object>,
+    mut step: impl FnMut(&mut Fetcher<'f, G, P>) -> Result<T, Stop>,
+) -> Result<T, Stop> {
+    match step(fetcher) {
+        Err(Stop::Store(error)) if error.is_full() => {}
+        other => return other,
+    }
+    fetcher.store().collect(&Keep {
+        packages: keep.to_vec(),
+        objects: own(),
+        limit_bytes: 0,
+    })?;
+    step(fetcher)
 }
 
 /// Looks into what is there: the bytes are those that were signed, but a signer may be wrong.

@@ -81,6 +81,40 @@ fn packages_that_nobody_needs_make_room_and_those_that_serve_do_not() {
     assert_eq!(device.store().packages().unwrap(), [id(2), id(3)]);
 }
 
+/// What serves has grown so far that not even a manifest has room.
+#[test]
+fn packages_that_nobody_needs_make_room_for_the_first_byte_too() {
+    let repositories = [1, 2, 3].map(Repository::of);
+    let release = |number: usize| {
+        let repository = &repositories[number - 1];
+        repository.release(number as u64, "a")
+    };
+    let mut device = Device::new();
+    for number in 1..=2 {
+        device.recovers(&release(number), &repositories[number - 1]);
+    }
+    let id = |seq| PackageId {
+        name: "plant".into(),
+        seq,
+    };
+    let third = release(3);
+    let mut bring = |keep: Vec<PackageId>| {
+        let quota = Quota {
+            root: device.root(),
+            bytes: taken(&device.root()),
+        };
+        let mut store = Store::on(quota, &device.root(), 0).unwrap();
+        device.keep = keep;
+        device.update_into(&mut store, &third, vec![repositories[2].source()])
+    };
+    // What serves and what was before it stay, and a full disk is told.
+    let error = bring(vec![id(1), id(2)]).unwrap_err();
+    assert!(error.to_string().contains("stay free"), "{error}");
+    // The new one is as large as the one that goes.
+    sound(&bring(vec![id(2)]).unwrap());
+    assert_eq!(device.store().packages().unwrap(), [id(2), id(3)]);
+}
+
 /// A disk on which a store may have so much.
 #[derive(Clone)]
 struct Quota {

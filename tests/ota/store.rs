@@ -1,16 +1,18 @@
 //! What is shared, what is taken, what is refused, and what goes.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use lineside::ota::manifest::ManifestError;
 use lineside::ota::object::Object;
 use lineside::ota::release::cut;
-use lineside::ota::store::{Keep, PackageId, Store, StoreError, object_path};
+use lineside::ota::store::{Keep, Op, PackageId, Store, StoreError, object_path};
 use lineside::ota::update::{LeftOut, UpdateError};
 use lineside::package::{Digest, Package};
 
-use crate::plant::{CHUNK, Device, Repository, sound};
+use crate::plant::{Asking, CHUNK, Device, Repository, sound};
 
 fn id(seq: u64) -> PackageId {
     PackageId {
@@ -276,6 +278,60 @@ fn what_nobody_refers_to_goes_and_what_serves_stays() {
     drop(store);
     let staged = device.recovers(&repository.release(5, "new"), &repository);
     assert!(staged.tally.fetched_bytes < 10_000);
+}
+
+#[test]
+fn an_object_whose_root_is_lost_is_read_anew_and_serves_again() {
+    let repository = Repository::new();
+    let release = repository.release(1, "a");
+    let object = &release.manifest.variants[0].file.object;
+    for spoil in [
+        |root: &Path| fs::remove_file(root).unwrap(),
+        |root: &Path| fs::write(root, "").unwrap(),
+        |root: &Path| fs::write(root, [0xff; 65]).unwrap(),
+    ] {
+        let mut device = Device::new();
+        device.recovers(&release, &repository);
+        let root = device.root().join(format!("{}.root", release.best()));
+        let written = fs::read(&root).unwrap();
+        spoil(&root);
+        let staged = device.recovers(&repository.release(2, "b"), &repository);
+        assert!(staged.tally.reused_bytes >= object.bytes());
+        assert_eq!(fs::read(&root).unwrap(), written);
+        // What is not sound is fetched again all the same.
+        spoil(&root);
+        let path = device.store().object_file(object);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[150_000] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(!device.store().has(object).unwrap());
+    }
+}
+
+#[test]
+fn an_object_goes_before_what_vouches_for_it() {
+    let repository = Repository::new();
+    let release = repository.release(1, "a");
+    let mut device = Device::new();
+    device.recovers(&release, &repository);
+    let gone = RefCell::new(Vec::new());
+    let ground = Asking {
+        ask: |op: Op<'_>| {
+            if let Op::Remove(path) = op {
+                gone.borrow_mut().push(path.to_owned());
+            }
+            Ok(())
+        },
+        free_bytes: u64::MAX,
+    };
+    let mut store = Store::on(ground, &device.root(), 0).unwrap();
+    store.collect(&Keep::default()).unwrap();
+    let gone = gone.borrow();
+    let place = |ending: &str| {
+        let path = device.root().join(format!("{}{ending}", release.best()));
+        gone.iter().position(|it| *it == path).unwrap()
+    };
+    assert!(place("") < place(".root"), "{gone:?}");
 }
 
 #[test]

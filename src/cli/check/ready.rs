@@ -77,6 +77,7 @@ struct Air {
 struct Standing {
     package: String,
     standing: String,
+    reason: Option<String>,
 }
 
 /// Whether an appliance must have its broker.
@@ -183,6 +184,12 @@ fn package(served: Option<&str>, models: &Models) -> Option<String> {
             trial.package
         ));
     }
+    // One that is committed and does not load, perhaps by the fault of what is to be kept.
+    let is_aside = |it: &&Standing| it.standing == "here" && it.reason.is_some();
+    if let Some(aside) = air.packages.iter().find(is_aside) {
+        let reason = aside.reason.as_deref().unwrap_or_default();
+        return Some(format!("{} is committed: {reason}", aside.package));
+    }
     let committed = with("serving")?;
     // The engine's report has a blank before the number, a name on the disk a dash.
     let id = (served.rsplit_once(' ')).map(|(name, seq)| format!("{name}-{seq}"));
@@ -210,6 +217,7 @@ mod tests {
         let packages = packages.iter().map(|(package, standing)| Standing {
             package: (*package).into(),
             standing: (*standing).into(),
+            reason: None,
         });
         Models {
             air: Some(Air {
@@ -275,7 +283,7 @@ mod tests {
             ("factory-triage-2", "trial"),
             ("factory-triage-1", "before"),
         ]);
-        let told_of = |models| told(&well(), models);
+        let told_of = |models: &Models| told(&well(), models);
         assert_eq!(
             told_of(&trial),
             "factory-triage-2 is on trial, and not committed yet"
@@ -284,6 +292,19 @@ mod tests {
         assert_eq!(
             told_of(&other),
             "factory-triage 2 is served, committed is factory-triage-7"
+        );
+        let mut aside = standing(&[
+            ("factory-triage-2", "serving"),
+            ("factory-triage-3", "here"),
+        ]);
+        let nobody = told_of(&aside);
+        assert_eq!(nobody, "", "nobody committed it");
+        if let Some(air) = &mut aside.air {
+            air.packages[1].reason = Some("it does not load: no memory".into());
+        }
+        assert_eq!(
+            told_of(&aside),
+            "factory-triage-3 is committed: it does not load: no memory"
         );
     }
 }

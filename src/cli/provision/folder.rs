@@ -1,15 +1,22 @@
 //! The folder of the identity: what is made is written whole, what is there is kept, and what was
 //! brought is looked at before it counts.
+//!
+//! The service reads it, so that it belongs to whom the state directory belongs to, also where the
+//! super-user ran the program by hand.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
-use super::{Args, DROP, KEY, NAME, ProvisionError, REQUEST, SERIAL, request, serial};
+use super::{
+    AUTHORITY, Args, CERTIFICATE, DROP, KEY, NAME, ProvisionError, REQUEST, SERIAL, request, serial,
+};
 use crate::broker::tls;
 use crate::config::{self, ApplianceName, Surroundings};
 use crate::ota::tuf::unbase64;
@@ -35,28 +42,76 @@ const EVERYBODYS: [&str; 12] = [
 const NAME_SIGNS: usize = 8;
 
 /// The folder of the identity.
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Whose it is to be, where the super-user does this for somebody else.
+    owner: Option<Owner>,
+}
+
+/// A user and a group, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner(u32, u32);
+
+impl Owner {
+    /// Of a folder, where it is another's than the super-user's, who asks.
+    fn of(folder: &Path) -> Option<Self> {
+        let about = geteuid().is_root().then(|| fs::metadata(folder).ok());
+        let about = about.flatten().filter(|about| about.uid() != 0);
+        about.map(|about| Self(about.uid(), about.gid()))
+    }
+
+    /// Hands over what the super-user made.
+    fn take(self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.0), Some(self.1))
+    }
+}
 
 impl Folder {
     pub(super) fn open(path: PathBuf) -> Result<Self, ProvisionError> {
-        let folder = Self(path);
-        for path in [folder.0.clone(), folder.at(DROP)] {
+        let owner = path.parent().and_then(Owner::of);
+        let folder = Self { path, owner };
+        for path in [folder.path.clone(), folder.at(DROP)] {
             let made = fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&path);
             made.map_err(|error| fault(&path, error))?;
+            folder.hand_over(&path)?;
+        }
+        for name in [NAME, SERIAL, KEY, REQUEST, CERTIFICATE, AUTHORITY] {
+            folder.hand_over(&folder.at(name))?;
         }
         Ok(folder)
     }
 
+    /// Gives to the owner what the super-user made, now or in an earlier run, and nothing that only
+    /// has its name here.
+    fn hand_over(&self, path: &Path) -> Result<(), ProvisionError> {
+        let Some(owner) = self.owner else {
+            return Ok(());
+        };
+        if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file() || about.is_dir()) {
+            return Ok(()); // nothing, or a link that somebody laid
+        }
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(flags).open(path);
+        let file = file.map_err(|error| fault(path, error))?;
+        let about = file.metadata().map_err(|error| fault(path, error))?;
+        let is_plain = about.is_dir() || (about.is_file() && about.nlink() == 1);
+        if is_plain && about.uid() == 0 {
+            owner.take(&file).map_err(|error| fault(path, error))?;
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// A line that was written before.
@@ -75,8 +130,14 @@ impl Folder {
         if let Some(kept) = self.line(SERIAL) {
             return Ok((Some(kept), Some("kept".into())));
         }
-        let said = args.serial.clone().map(|it| (it, "--serial".into()));
-        let found = said.or_else(|| serial::find(&home.sysfs, &home.procfs, &around.etc));
+        let found = match &args.serial {
+            Some(said) => {
+                let number = serial::tidy(said.as_bytes());
+                let number = number.ok_or_else(|| ProvisionError::Serial(said.clone()))?;
+                Some((number, "--serial".into()))
+            }
+            None => serial::find(&home.sysfs, &home.procfs, &around.etc),
+        };
         let Some((number, place)) = found else {
             return Ok((None, None));
         };
@@ -107,15 +168,13 @@ impl Folder {
             return Ok((kept, "kept"));
         }
         let host = ApplianceName::of_host(&around.host_name);
-        let (name, why) = match serial {
-            Some(serial) if EVERYBODYS.contains(&host.as_str()) => {
-                let end = serial.len().saturating_sub(NAME_SIGNS);
-                (format!("lineside-{}", &serial[end..]), "the board's number")
-            }
-            Some(_) | None => (host.to_string(), "the host name"),
+        let is_everybodys = EVERYBODYS.contains(&host.as_str());
+        let (name, why) = match serial.filter(|_| is_everybodys).and_then(named_after) {
+            Some(name) => (name, "the board's number"),
+            None => (host, "the host name"),
         };
         self.put(NAME, format!("{name}\n").as_bytes())?;
-        Ok((name, why))
+        Ok((name.to_string(), why))
     }
 
     pub(super) fn key(&self) -> Result<(EcdsaKeyPair, &'static str), ProvisionError> {
@@ -124,9 +183,14 @@ impl Folder {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &random)
                 .map_err(|_| ProvisionError::Key(path.clone()))
         };
-        if path.exists() {
-            let der = tls::key_der(&path).map_err(|_| ProvisionError::Key(path.clone()))?;
-            return Ok((read(&der)?, "kept"));
+        match File::open(&path) {
+            Ok(_) => {
+                let der = tls::key_der(&path).map_err(|_| ProvisionError::Key(path.clone()))?;
+                return Ok((read(&der)?, "kept"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A key that is another user's is one all the same.
+            Err(error) => return Err(fault(&path, error)),
         }
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
             .map_err(|_| ProvisionError::Random)?;
@@ -209,12 +273,22 @@ impl Folder {
                 .mode(0o600)
                 .open(&draft)?;
             file.write_all(bytes)?;
+            if let Some(owner) = self.owner {
+                owner.take(&file)?;
+            }
             file.sync_all()?;
             fs::rename(&draft, &path)?;
-            File::open(&self.0)?.sync_all()
+            File::open(&self.path)?.sync_all()
         };
         write().map_err(|error| fault(&path, error))
     }
+}
+
+/// A name that ends like the board's number. A file may hold a number that nobody tidied.
+fn named_after(serial: &str) -> Option<ApplianceName> {
+    let number = serial::tidy(serial.as_bytes())?; // letters, digits and '-', a byte each
+    let end = number.len().saturating_sub(NAME_SIGNS);
+    ApplianceName::parse(&format!("lineside-{}", &number[end..]))
 }
 
 fn fault(path: &Path, error: io::Error) -> ProvisionError {

@@ -49,7 +49,7 @@ pub(super) fn find(sysfs: &Path, procfs: &Path, etc: &Path) -> Option<(String, S
 }
 
 /// As a name may hold it; none where nothing is said.
-fn tidy(bytes: &[u8]) -> Option<String> {
+pub(super) fn tidy(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
     let number: String = text

@@ -71,9 +71,9 @@ fn mark(state_dir: &Path) -> io::Result<()> {
     File::open(state_dir)?.sync_all()
 }
 
-/// Forgets, where the mark of a factory reset says so, and tells what another user laid there and had to
-/// stay. To be called before anything in the state directory is opened but the control socket, which
-/// is the lock.
+/// Forgets, where the mark of a factory reset says so, and tells what had to stay: what another user laid
+/// there, and what cannot be removed. To be called before anything in the state directory is opened but
+/// the control socket, which is the lock.
 pub fn reset_if_marked(state_dir: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     let own = match std::fs::metadata(state_dir.join(MARK)) {
         Ok(mark) => mark.uid(),
@@ -88,13 +88,10 @@ pub fn reset_if_marked(state_dir: &Path) -> io::Result<Option<Vec<PathBuf>>> {
         if kept || kind.is_socket() {
             continue;
         }
-        // What cannot be removed must not keep the appliance from starting, now and ever after.
-        if entry.metadata()?.uid() != own {
-            left.push(entry.path());
-        } else if kind.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
+        if entry.metadata()?.uid() == own {
+            forget(&entry.path(), kind.is_dir(), &mut left);
         } else {
-            std::fs::remove_file(entry.path())?;
+            left.push(entry.path());
         }
     }
     File::open(state_dir)?.sync_all()?;
@@ -103,13 +100,39 @@ pub fn reset_if_marked(state_dir: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     Ok(Some(left))
 }
 
+/// Removes all that can be removed of this, and notes the rest: another user's folder in one of
+/// ours, a disk that is mounted there. It must not keep the appliance from starting, now and ever
+/// after.
+fn forget(path: &Path, is_folder: bool, left: &mut Vec<PathBuf>) {
+    let before = left.len();
+    let entries = is_folder.then(|| std::fs::read_dir(path).ok()).flatten();
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        forget(&entry.path(), is_folder, left);
+    }
+    let gone = if is_folder {
+        std::fs::remove_dir(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    // Of a folder that stays because of what is in it, that was said.
+    if gone.is_err() && left.len() == before {
+        left.push(path.to_owned());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
     use super::*;
     use crate::console::house::{Ender, Ending, Facts};
     use crate::service::Stopper;
+
+    /// The number of the user whom nothing belongs to.
+    const NOBODY: u32 = 65534;
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("lineside-{name}-{}", std::process::id()));
@@ -156,6 +179,50 @@ mod tests {
             "it is done once"
         );
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_removed_further_down_does_not_stop_a_reset_either() {
+        let folder = folder("reset-deep");
+        let deep = folder.join("spool/db/theirs");
+        std::fs::create_dir(&deep).unwrap();
+        std::fs::write(deep.join("note"), "x").unwrap();
+        std::fs::write(folder.join("spool/ours"), "x").unwrap();
+        std::fs::set_permissions(&deep, Permissions::from_mode(0o555)).unwrap();
+        mark(&folder).unwrap();
+        // The super-user could remove it all.
+        let left = std::thread::scope(|scope| {
+            let reset = scope.spawn(|| {
+                if rustix::process::geteuid().is_root() {
+                    give_away(&folder);
+                    let nobody = rustix::process::Uid::from_raw(NOBODY);
+                    rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                }
+                reset_if_marked(&folder).unwrap()
+            });
+            reset.join().unwrap()
+        });
+        assert_eq!(left, Some(vec![deep.join("note")]));
+        assert!(deep.exists() && !folder.join("spool/ours").exists());
+        assert!(!folder.join("learnt").exists());
+        assert!(
+            reset_if_marked(&folder).unwrap().is_none(),
+            "it is done once"
+        );
+        std::fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A folder and all in it.
+    fn give_away(folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                give_away(&entry.path());
+            } else {
+                std::os::unix::fs::lchown(entry.path(), Some(NOBODY), None).unwrap();
+            }
+        }
+        std::os::unix::fs::lchown(folder, Some(NOBODY), None).unwrap();
     }
 
     #[test]

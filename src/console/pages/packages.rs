@@ -186,6 +186,10 @@ impl Outcome {
             "nothing" => format!("nothing is meant for ring {ring}"),
             "later" => format!("{package} is meant for others in ring {ring} first"),
             "halted" => format!("{package} is on offer, and ring {ring} is halted"),
+            "taken_back" => format!(
+                "{package} was taken back here and is not brought again: {}",
+                clean(self.message.as_deref().unwrap_or_default())
+            ),
             _ => format!(
                 "failed ({}): {}",
                 self.code.as_deref().unwrap_or_default(),
@@ -264,6 +268,7 @@ mod tests {
                     state,
                     package: package.map(str::to_owned),
                     quantization: variant.map(str::to_owned),
+                    message: (state == "taken_back").then(|| "by hand: it chatters".into()),
                     ..desk::Outcome::default()
                 }),
                 ..desk::Report::default()
@@ -280,5 +285,9 @@ mod tests {
         );
         assert!(told("later", Some("plant-3"), None).contains("others in ring canary first"));
         assert!(told("halted", Some("plant-3"), None).contains("is halted"));
+        assert_eq!(
+            told("taken_back", Some("plant-3"), None),
+            "plant-3 was taken back here and is not brought again: by hand: it chatters\n"
+        );
     }
 }

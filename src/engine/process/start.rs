@@ -92,6 +92,9 @@ pub(super) fn start(
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Ctrl-C in a terminal is for the service, which drains; an engine that died of it would
+        // count as one that crashed. It ends with its socket, however the service ends.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     // It waits to be told what to load, and may still be looked at.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::super::store::PackageId;
 use super::super::verdict::Findings;
+use super::speech::{Reason, UNLOADABLE};
 use super::trial::Tally;
 use crate::package::Digest;
 
@@ -149,11 +150,37 @@ pub struct Last {
     pub reason: String,
 }
 
+impl Last {
+    pub(super) fn committed(package: Named) -> Self {
+        Self {
+            package,
+            end: End::Committed,
+            code: String::new(),
+            reason: String::new(),
+        }
+    }
+
+    pub(super) fn of(package: Named, end: End, reason: &Reason) -> Self {
+        Self {
+            package,
+            end,
+            code: reason.code().to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Whether a committed package did not load: one that was on trial would not come again.
+    pub(super) fn is_standing_aside(&self) -> bool {
+        self.end == End::Withdrawn && self.code == UNLOADABLE
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// What was committed, the serving one last. Without any, the configuration's package serves.
+    /// What was committed, the latest last: it serves if it loads. Without any, the configuration's
+    /// package serves.
     pub commits: Vec<Commit>,
     /// What is on its way.
     pub candidate: Option<Candidate>,
@@ -181,7 +208,7 @@ impl Memory {
         serde_json::to_value(self).expect("maps with text keys are JSON")
     }
 
-    /// What serves if there is no trial; none is the configuration's package.
+    /// What serves if there is no trial and it loads; none is the configuration's package.
     pub fn committed(&self) -> Option<&Named> {
         self.commits.last().map(|commit| &commit.package)
     }

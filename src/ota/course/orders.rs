@@ -3,7 +3,6 @@
 use super::Course;
 use super::memory::Named;
 use super::speech::{Effect, Reason, Refusal};
-use super::trial::Tally;
 
 impl Course {
     /// A person chose a package that lies in the store, whatever the ring says. One that was
@@ -27,10 +26,11 @@ impl Course {
         }
         let commits = &mut self.memory.commits;
         match commits.iter().position(|it| it.package == package) {
-            Some(place) if place + 1 < commits.len() => {
+            // Also one that stands aside: whoever chose it may have mended what kept it from loading.
+            Some(place) if place + 1 < commits.len() || self.aside > 0 => {
                 commits.truncate(place + 1);
-                self.tally = Tally::default();
-                effects.extend(self.serve_and_tell());
+                self.aside = 0;
+                effects.extend(self.serve_anew());
             }
             Some(_) => effects.push(self.tell()),
             None => {
@@ -62,10 +62,9 @@ impl Course {
         if self.memory.pinned.as_ref() == Some(&own) {
             self.memory.pinned = None;
         }
-        Ok(if self.candidate().is_some() {
-            self.leave(&reason)
-        } else {
-            self.fall_back(&reason)
+        Ok(match self.memory.commits.len().checked_sub(1) {
+            Some(last) if self.candidate().is_none() => self.fall_back(last, &reason),
+            Some(_) | None => self.leave(&reason),
         })
     }
 }

@@ -55,7 +55,8 @@ impl Course {
         let said = last.filter(|it| candidate.is_none() && it.end != End::Committed);
         let package = candidate.map(|it| &it.package);
         let package = package.or(last.map(|it| &it.package));
-        let serving = trial.map(|it| &it.package).or(memory.committed());
+        let standing = self.standing().map(|it| &it.package);
+        let serving = trial.map(|it| &it.package).or(standing);
         let counts = trial.is_some() && matches!(self.engine, Engine::Serving(_));
         let terms = self.terms;
         Report {

@@ -8,6 +8,9 @@ use super::Report;
 use super::memory::{MAX_REASON_BYTES, Named};
 use super::trial::Jump;
 
+/// The word for a package that does not load.
+pub(super) const UNLOADABLE: &str = "unloadable";
+
 /// The number of a load or a gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct No(pub u64);
@@ -81,7 +84,7 @@ pub enum Reason {
     Gates,
     /// Each of its trials ended with the process.
     Attempts,
-    /// It does not load.
+    /// It does not load. What is committed is only set aside for it.
     Unloadable(String),
     /// Its engine ended.
     Crash(String),
@@ -123,7 +126,7 @@ impl Reason {
             Self::GateBroken(_) => "gate_broken",
             Self::Gates => "gate_attempts",
             Self::Attempts => "attempts",
-            Self::Unloadable(_) => "unloadable",
+            Self::Unloadable(_) => UNLOADABLE,
             Self::Crash(_) => "crash",
             Self::Hot => "hot",
             Self::Jump(_) => "jump",

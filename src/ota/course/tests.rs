@@ -412,6 +412,104 @@ fn a_committed_package_that_no_longer_loads_gives_way_to_the_one_before() {
     assert!(!it.told.is_loading);
 }
 
+/// A course whose newest package stands aside, for what is not its fault.
+fn aside() -> Bench {
+    let mut it = Bench::fresh();
+    it.committed(2, 1);
+    it.committed(3, 20);
+    let mut it = Bench::new(it.memory().clone());
+    for minute in 1..=u64::from(MAX_LOADS) {
+        let no = it.load;
+        it.on(|course| course.on_switch_failed(no, "no memory"));
+        it.on(|course| course.on_tick(at(minute)));
+    }
+    it.switched(4);
+    assert_eq!(it.serving, Some(named(2)));
+    it
+}
+
+fn seqs(memory: &Memory) -> Vec<u64> {
+    memory.commits.iter().map(|it| it.package.id.seq).collect()
+}
+
+#[test]
+fn a_committed_package_that_does_not_load_is_tried_again_by_the_next_process() {
+    let mut it = aside();
+    assert_eq!(seqs(it.memory()), [2, 3]);
+    assert!(it.memory().taken_back.is_empty());
+    assert_eq!(it.memory().held(), [named(2).id, named(3).id]);
+    let told = &it.told;
+    assert_eq!((told.state, told.seq), ("withdrawn", Some(3)));
+    assert_eq!(told.code.as_deref(), Some("unloadable"));
+    assert_eq!(told.serving, Some("triage-2".into()));
+    let here = [named(2).id, named(3).id];
+    let word = |it: &Bench| {
+        let sight = Sight::of(&it.course, None, &here);
+        let words = sight
+            .packages
+            .iter()
+            .map(|it| (it.standing, it.code.clone()));
+        words.collect::<Vec<_>>()
+    };
+    let code = Some("unloadable".to_owned());
+    assert_eq!(word(&it), [("serving", None), ("here", code)]);
+    // The ring still wants it, which brings nothing new.
+    let before = it.all.len();
+    it.on(|course| course.on_ready(named(3)));
+    assert_eq!(it.all.len(), before);
+    let mut it = Bench::new(it.memory().clone());
+    assert_eq!(it.serving, Some(named(3)));
+    it.switched(1);
+    assert_eq!((it.told.state, it.told.seq), ("committed", Some(3)));
+    assert_eq!(word(&it), [("before", None), ("serving", None)]);
+}
+
+#[test]
+fn a_committed_package_that_does_not_load_can_be_chosen() {
+    let mut it = aside();
+    it.on(|course| course.pin(named(3)).unwrap());
+    assert_eq!(it.serving, Some(named(3)));
+    it.switched(9);
+    assert_eq!((it.told.state, it.told.seq), ("committed", Some(3)));
+    assert_eq!(seqs(it.memory()), [2, 3]);
+    // So can what stands in for it, which then is all.
+    let mut it = aside();
+    it.on(|course| course.pin(named(2)).unwrap());
+    it.switched(9);
+    assert_eq!(
+        (it.serving.clone(), seqs(it.memory())),
+        (Some(named(2)), vec![2])
+    );
+}
+
+#[test]
+fn what_stands_in_is_what_an_alarm_a_trial_and_a_person_go_by() {
+    let mut it = aside();
+    let no = it.load;
+    it.on(|course| course.on_alarm(no, "it got worse"));
+    assert_eq!((it.serving.clone(), seqs(it.memory())), (None, vec![3]));
+    it.switched(9);
+    it.on(|course| course.on_alarm(no, "a straggler"));
+    let no = it.load;
+    it.on(|course| course.on_alarm(no, "of the configuration's"));
+    assert_eq!(seqs(it.memory()), [3]);
+
+    let mut it = aside();
+    it.try_out(4, 10);
+    it.on(Course::on_hot_trip);
+    it.ends_with("rolled_back", "hot", Some(2));
+    it.switched(11);
+    it.committed(5, 12);
+    assert_eq!(seqs(it.memory()), [2, 5], "before it is what served");
+
+    let mut it = aside();
+    let load = it.load;
+    it.on(|course| course.rollback("it will never do").unwrap());
+    it.ends_with("rolled_back", "by_hand", Some(2));
+    assert_eq!((it.load, seqs(it.memory())), (load, vec![2]));
+    assert_eq!(it.told.serving, Some("triage-2".into()));
+}
+
 #[test]
 fn a_person_chooses_whatever_the_ring_says() {
     let mut it = Bench::fresh();

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::store::PackageId;
 use super::memory::Memory;
-use super::speech::Refusal;
+use super::speech::{Refusal, UNLOADABLE};
 use super::{Course, Report, Stage};
 
 /// What a person wants.
@@ -53,7 +53,7 @@ pub struct Standing {
     pub is_here: bool,
     /// Of its gate here: items that were right, and how many there were.
     pub gate: Option<(usize, usize)>,
-    /// Why it was taken back, for programs.
+    /// Why it was taken back, or is committed and does not serve, for programs.
     pub code: Option<String>,
     /// The same in words.
     pub reason: Option<String>,
@@ -63,10 +63,10 @@ impl Sight {
     /// Of a course, given what is in the store.
     pub fn of(course: &Course, configured: Option<String>, here: &[PackageId]) -> Self {
         let memory = course.memory();
-        let mut packages: Vec<_> = here.iter().map(|id| standing(memory, id, true)).collect();
+        let mut packages: Vec<_> = here.iter().map(|id| standing(course, id, true)).collect();
         let gone = memory.taken_back.iter().map(|it| &it.package.id);
         let gone = gone.filter(|id| !here.contains(id));
-        packages.extend(gone.map(|id| standing(memory, id, false)));
+        packages.extend(gone.map(|id| standing(course, id, false)));
         Self {
             course: course.report(),
             configured,
@@ -75,32 +75,48 @@ impl Sight {
     }
 }
 
-fn standing(memory: &Memory, id: &PackageId, is_here: bool) -> Standing {
+fn standing(course: &Course, id: &PackageId, is_here: bool) -> Standing {
+    let memory = course.memory();
     let candidate = memory.candidate.as_ref().filter(|it| it.package.id == *id);
     let place = memory.commits.iter().rposition(|it| it.package.id == *id);
     let taken_back = memory.taken_back.iter().find(|it| it.package.id == *id);
     let on_trial = memory.candidate.as_ref().map(|it| it.stage) == Some(Stage::Trial);
-    let is_last = place.is_some_and(|place| place + 1 == memory.commits.len());
+    let serves = place.is_some_and(|place| place + 1 == course.standings()) && !on_trial;
+    let is_aside = place.is_some_and(|place| place >= course.standings());
     let commit = place.map(|place| &memory.commits[place]);
     let word = match (candidate.map(|it| it.stage), commit, taken_back) {
         (Some(Stage::Trial), ..) => "trial",
         (Some(Stage::Staged | Stage::Gated), ..) => "candidate",
-        (None, Some(_), _) if is_last && !on_trial => "serving",
+        (None, Some(_), _) if serves => "serving",
+        (None, Some(_), _) if is_aside => "here",
         (None, Some(_), _) => "before",
         (None, None, Some(_)) => "taken_back",
         (None, None, None) => "here",
     };
     let findings = candidate.map(|it| &it.findings);
     let findings = findings.or(commit.map(|it| &it.findings));
-    let said = taken_back.filter(|_| word == "taken_back");
+    let why = match word {
+        "taken_back" => taken_back.map(|it| (it.code.clone(), it.reason.clone())),
+        "here" if is_aside => Some(aside(memory, id)),
+        _ => None,
+    };
+    let (code, reason) = why.unzip();
     Standing {
         package: id.to_string(),
         standing: word,
         is_here,
         gate: findings.and_then(|it| it.as_ref().map(super::super::verdict::Findings::overall)),
-        code: said.map(|it| it.code.clone()),
-        reason: said.map(|it| it.reason.clone()),
+        code,
+        reason,
     }
+}
+
+/// Why a committed package does not serve: of several that stand aside, the last word is of one.
+fn aside(memory: &Memory, id: &PackageId) -> (String, String) {
+    let last = memory.last.as_ref();
+    let own = last.filter(|it| it.package.id == *id && it.is_standing_aside());
+    let reason = own.map_or_else(|| "it does not load".into(), |it| it.reason.clone());
+    (UNLOADABLE.into(), reason)
 }
 
 /// Why a wish was not followed.

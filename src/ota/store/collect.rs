@@ -1,6 +1,7 @@
 //! What goes, so that the disk does not fill up.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -71,7 +72,10 @@ impl<G: Ground> Store<G> {
             collected.packages.push(gone.id);
         }
         let wanted = self.wanted(&there, keep)?;
-        for path in self.loose()? {
+        let mut loose = self.loose()?;
+        // The object before its root: a root alone is nothing, an object alone has to be read anew.
+        loose.sort_by_key(|path| path.extension() == Some(OsStr::new("root")));
+        for path in loose {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !wanted.contains(&*name) {
                 self.hand.remove(&path).map_err(StoreError::at(&path))?;

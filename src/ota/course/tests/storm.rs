@@ -17,8 +17,11 @@ struct Storm {
     /// Whether the disk takes anything.
     works: bool,
     steps: u64,
+    /// Loads that failed in this process.
+    failed: u32,
     commits: u32,
     taken_back: u32,
+    stood_in: u32,
 }
 
 impl Storm {
@@ -37,8 +40,10 @@ impl Storm {
             floor: 0,
             works: true,
             steps: 0,
+            failed: 0,
             commits: 0,
             taken_back: 0,
+            stood_in: 0,
         };
         storm.look(first);
         storm
@@ -55,6 +60,7 @@ impl Storm {
         self.minute = 0;
         let (helm, first) = Helm::start(TERMS, book.journal(), at(0)).unwrap();
         self.helm = helm;
+        self.failed = 0;
         (self.loads, self.gates) = (vec![No(0)], vec![No(0)]);
         self.refused
             .clone_from(&Self::refused(self.helm.course().memory()));
@@ -107,7 +113,7 @@ impl Storm {
                 }
                 Effect::Serve { no, package, .. } => {
                     self.loads.push(no);
-                    assert_eq!(package.as_ref(), self.helm.course().memory().committed());
+                    self.look_at_stand_in(package);
                 }
                 Effect::Settle { current, held } => {
                     assert_eq!(durable.committed().map(|it| it.id.clone()), current);
@@ -126,6 +132,17 @@ impl Storm {
         if self.works {
             self.refused = Self::refused(self.helm.course().memory());
         }
+    }
+
+    /// What is committed serves; as long as it did not load in this process, what was before it.
+    fn look_at_stand_in(&mut self, package: Option<Named>) {
+        let memory = self.helm.course().memory();
+        let newer = memory.commits.iter().rev();
+        let newer = newer.take_while(|it| Some(&it.package) != package.as_ref());
+        let aside = newer.count();
+        assert_eq!(self.helm.course().aside, aside);
+        assert!(aside == 0 || self.failed >= MAX_LOADS.into(), "{aside}");
+        self.stood_in += u32::from(aside > 0);
     }
 
     fn step(&mut self) {
@@ -156,8 +173,11 @@ impl Storm {
             10..=15 => helm.on(|it| it.on_gate(gate, passed())),
             16 => helm.on(|it| it.on_gate(gate, GateEnd::Failed(vec!["accuracy".into()]))),
             17 => helm.on(|it| it.on_gate(gate, GateEnd::Interrupted)),
-            18..=27 => helm.on(|it| it.on_switched(no, at(minute))),
-            28 => helm.on(|it| it.on_switch_failed(no, "no room")),
+            18..=25 => helm.on(|it| it.on_switched(no, at(minute))),
+            26..=28 => {
+                self.failed += 1;
+                helm.on(|it| it.on_switch_failed(no, "no room"))
+            }
             29..=48 => helm.on(|it| it.on_answer(no, answer, at(minute))),
             49 => helm.on(|it| it.on_engine_crash(no, "signal 11")),
             50 if minute.is_multiple_of(3) => helm.on(Course::on_hot_trip),
@@ -193,7 +213,7 @@ impl Storm {
 
 #[test]
 fn the_invariants_hold_whatever_comes_in_whatever_order() {
-    let (mut commits, mut taken_back) = (0, 0);
+    let (mut commits, mut taken_back, mut stood_in) = (0, 0, 0);
     for seed in 0..40 {
         let mut storm = Storm::new(seed);
         for _ in 0..1000 {
@@ -201,7 +221,11 @@ fn the_invariants_hold_whatever_comes_in_whatever_order() {
         }
         commits += storm.commits;
         taken_back += storm.taken_back;
+        stood_in += storm.stood_in;
     }
     // The storm is worth nothing if nothing gets through it.
-    assert!(commits > 50 && taken_back > 200, "{commits} {taken_back}");
+    assert!(
+        commits > 50 && taken_back > 200 && stood_in > 0,
+        "{commits} {taken_back} {stood_in}"
+    );
 }
