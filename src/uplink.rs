@@ -348,12 +348,15 @@ pub enum Worth {
 }
 
 impl Fault {
-    /// Whether the same errand is worth another try.
+    /// Whether the same errand is worth another try. It rests for no longer than its upstream
+    /// may: a header may ask for a day, and a clock that stands wrong makes years of a date.
     pub fn worth(&self) -> Worth {
         match self {
             Self::Resting { after }
             | Self::Budget { after }
-            | Self::Limited { after: Some(after) } => Worth::Later(*after),
+            | Self::Limited { after: Some(after) } => {
+                Worth::Later((*after).min(breaker::LONGEST_ASKED))
+            }
             Self::Busy
             | Self::Unreachable
             | Self::Untrusted

@@ -411,6 +411,20 @@ fn a_rest_that_the_upstream_asks_for_is_kept() {
 }
 
 #[test]
+fn a_rest_that_nobody_would_ask_for_keeps_neither_upstream_nor_request_for_longer_than_any() {
+    let mut world = World::new(vec![upstream("a")]);
+    world.send(1, &["a"]);
+    let after = Some(Duration::from_hours(24));
+    world.end(fails(Fault::Limited { after }));
+    let Worth::Later(rest) = world.last_fault().worth() else {
+        panic!("it is worth another try");
+    };
+    assert_eq!(rest, Duration::from_mins(15));
+    world.pass(rest);
+    assert_eq!(world.slots(), 1, "and then there is somebody to ask");
+}
+
+#[test]
 fn the_most_urgent_goes_first_and_among_equals_the_oldest() {
     let mut one = upstream("a");
     one.limits.concurrent = 1;
