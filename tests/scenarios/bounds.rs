@@ -1,0 +1,188 @@
+//! What must not grow, starve or run out, told one by one.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use lineside::broker::{self, Command, Session};
+use lineside::clock::{Clock, Mono, Now, Wall};
+use lineside::dispatch::shell::{self, Inlets, Outlet, Outlets};
+use lineside::dispatch::{Dispatch, Recovered};
+use lineside::engine;
+use lineside::governor::{Allowance, Appetite};
+use lineside::intake::{self, Code, Message};
+use lineside::review::MAX_ITEMS;
+use lineside::router::{Policy, Router, Rule, To, Ways, When};
+use lineside::service::{Pulses, Stopper};
+use lineside::spool::forms::{Passed, Waiting};
+use lineside::spool::record::unseal;
+use lineside::spool::shell::{Command as ToSpool, Event as FromSpool};
+use lineside::spool::{Caps, Op, PerTree, Room, Spool, Tree};
+use lineside::ticket::{TicketNo, Why};
+use tokio::sync::{mpsc, watch};
+
+use crate::devices::QOS_1;
+use crate::disk::{Shared, SimDisk};
+use crate::invariants::place;
+use crate::world::{Plan, World};
+
+const TOPIC: &str = "devices/press/answers";
+/// Records that may be read at a time because their time is up.
+const READ_AT_A_TIME: usize = 64;
+/// A boot without a battery, before the network tells the time.
+const WALL_BEFORE_NTP_MS: u64 = 60_000;
+
+fn request(id: &str, deadline_ms: u64) -> Message {
+    Message {
+        topic: "lineside/A/request/press".into(),
+        payload: format!(r#"{{"id":"{id}","prompt":"bearing","deadline_ms":{deadline_ms}}}"#)
+            .into_bytes(),
+        response_topic: Some(TOPIC.into()),
+        ack: QOS_1,
+        ..Message::default()
+    }
+}
+
+fn world(plan: Plan) -> World {
+    let mut world = World::new(1, plan, false);
+    world.moody = false;
+    world.broker.connect(Session::Resumed);
+    world.pass(Duration::from_secs(1));
+    world.drain_queues();
+    world
+}
+
+fn deliver_all(world: &mut World) {
+    while world.broker.can_deliver() {
+        world.broker.deliver();
+    }
+    for _ in 0..4 {
+        world.drain_queues();
+    }
+}
+
+fn replies(world: &World) -> Vec<String> {
+    let all = world.books.received.get(&place(TOPIC, None));
+    let all = all.into_iter().flatten();
+    all.map(|json| String::from_utf8_lossy(json).into_owned())
+        .collect()
+}
+
+/// An engine that takes longer than anybody waits.
+fn slow() -> Plan {
+    let mut plan = Plan::calm();
+    plan.slots = 1;
+    plan.slow_ms = 10_000_000;
+    plan
+}
+
+/// A site where everything is for a person.
+/// Keeps everything, and says when there is an outcome.
+fn write_all(commands: &Receiver<ToSpool>, events: &mpsc::Sender<FromSpool>) -> bool {
+    let mut kept = BTreeMap::new();
+    while let Ok(command) = commands.recv_timeout(Duration::from_secs(20)) {
+        let (token, ops) = match command {
+            ToSpool::Commit { token, ops } => (token, ops),
+            ToSpool::Look {
+                token, tree, from, ..
+            } => {
+                let found = kept.get(&(tree, from)).cloned();
+                let records = found.map(|body| (from, body)).into_iter().collect();
+                let answer = FromSpool::Records { token, records };
+                events.blocking_send(answer).unwrap();
+                continue;
+            }
+            ToSpool::Lease { .. } => continue,
+        };
+        for op in ops {
+            if let Op::Append {
+                tree, seq, record, ..
+            } = op
+            {
+                kept.insert((tree, seq), unseal(&record).unwrap().to_vec());
+            }
+        }
+        if kept.keys().any(|(tree, _)| *tree == Tree::Outcomes) {
+            return true;
+        }
+        let live = PerTree::default();
+        let written = FromSpool::Committed { token, live };
+        events.blocking_send(written).unwrap();
+    }
+    false
+}
+
+#[test]
+fn a_deadline_comes_although_an_inlet_is_never_empty() {
+    const MANY: usize = 100_000;
+    let clock = Clock::start();
+    let (broker_in, broker) = mpsc::channel(16);
+    let (spool_in, spool) = mpsc::channel(1000);
+    let (engine_in, engine) = mpsc::channel(MANY);
+    let (_uplink, uplink) = mpsc::channel(1);
+    let (_allowance, allowance) = watch::channel(Allowance::default());
+    let (_inquiries, inquiries) = mpsc::channel(1);
+    let (_outfits, outfits) = mpsc::channel(1);
+    let (_probes, probes) = mpsc::channel(1);
+    let (_rollout, rollout) = watch::channel(Vec::new());
+    let inlets = Inlets {
+        broker,
+        spool,
+        engine,
+        uplink,
+        allowance,
+        inquiries,
+        outfits,
+        probes,
+        rollout,
+    };
+    let (to_broker, _broker_out) = mpsc::channel(1000);
+    let (to_spool, commands) = channel();
+    let (to_engine, _engine_out) = mpsc::channel(1000);
+    let (to_uplink, _uplink_out) = mpsc::channel(1000);
+    let (heard, _heard_out) = mpsc::channel(1000);
+    let outlets = Outlets {
+        broker: Outlet::new(to_broker),
+        spool: to_spool,
+        engine: Outlet::new(to_engine),
+        uplink: Outlet::new(to_uplink),
+        learnt: watch::channel(Vec::new()).0,
+        appetite: watch::channel(Appetite::default()).0,
+        heard: Outlet::new(heard),
+        tap: None,
+    };
+    for _ in 0..MANY {
+        let state = engine::Event::State(engine::State::Starting);
+        engine_in.try_send(state).unwrap();
+    }
+    broker_in
+        .try_send(broker::Event::Message(request("1", 10)))
+        .unwrap();
+    let _spool = spool_in.clone(); // it stays when all is written
+    let disk = std::thread::spawn(move || write_all(&commands, &spool_in));
+    let dispatch = Dispatch::new(Plan::calm().setup, Recovered::default(), clock.now());
+    let (_stopper, stop) = Stopper::new();
+    let pulse = Pulses::default().stage("dispatch", Duration::from_mins(1), clock.now());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let left = runtime.block_on(async {
+        let running = shell::run(dispatch, inlets, outlets, clock, &pulse, stop);
+        let watching = async {
+            while !disk.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            MANY - engine_in.capacity()
+        };
+        tokio::select! {
+            _ = running => unreachable!("nothing ends it"),
+            left = watching => left,
+        }
+    });
+    assert!(disk.join().unwrap(), "there is an outcome");
+    assert!(
+        left > 0,
+        "and it came while there was always something else"
+    );
+}
