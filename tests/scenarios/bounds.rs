@@ -76,6 +76,42 @@ fn slow() -> Plan {
     plan
 }
 
+#[test]
+fn after_a_night_without_power_what_expired_is_read_a_few_at_a_time() {
+    let count = 3 * READ_AT_A_TIME;
+    let mut plan = slow();
+    plan.receive_max = count;
+    plan.setup.gate.total = 1000;
+    plan.setup.gate.per_client = 1000;
+    let mut world = world(plan);
+    world.moody = true;
+    for n in 0..count {
+        world.publish(request(&n.to_string(), 30_000));
+    }
+    while !world.to_spool.is_empty()
+        || !world.broker.events.is_empty()
+        || world.broker.can_deliver()
+    {
+        deliver_all(&mut world);
+    }
+    world.pass(Duration::from_hours(8));
+    world.crash();
+    world.turn(Dispatch::on_timeout);
+    let reads = |world: &World| {
+        let look = |it: &&ToSpool| matches!(it, ToSpool::Look { .. });
+        world.to_spool.iter().filter(look).count()
+    };
+    assert_eq!(reads(&world), READ_AT_A_TIME);
+    world.turn(Dispatch::on_timeout);
+    assert_eq!(
+        reads(&world),
+        READ_AT_A_TIME,
+        "and no more before an answer"
+    );
+    world.run_until_quiet();
+    assert_eq!(replies(&world).len(), count);
+}
+
 /// A site where everything is for a person.
 /// Keeps everything, and says when there is an outcome.
 fn write_all(commands: &Receiver<ToSpool>, events: &mpsc::Sender<FromSpool>) -> bool {
