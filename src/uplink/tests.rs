@@ -560,6 +560,22 @@ fn a_budget_that_is_used_up_has_a_refusal_of_its_own() {
 }
 
 #[test]
+fn a_clock_that_is_set_brings_the_next_budget_at_once() {
+    let mut spent = upstream("a");
+    spent.budget.hour.requests = Some(1);
+    let mut world = World::new(vec![spent]);
+    world.send(1, &["a"]);
+    world.end(answer());
+    assert_eq!(world.slots(), 0);
+    world.now.wall = world.now.wall.after(Duration::from_hours(1));
+    let set = world.now.mono;
+    world.wake();
+    assert_eq!(world.slots(), 4);
+    let waited = world.now.mono.since(set);
+    assert!(waited <= Duration::from_mins(1), "{waited:?}");
+}
+
+#[test]
 fn a_question_larger_than_a_budget_is_never_worth_a_try() {
     let mut world = World::new(vec![with_tokens("a", worst() - 1)]);
     world.send(1, &["a"]);
