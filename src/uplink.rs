@@ -330,6 +330,9 @@ pub enum Misfit {
     /// It was cut off at the limit of its tokens.
     #[error("cut off")]
     Truncated,
+    /// It goes on where the limit of its tokens should have cut it off.
+    #[error("too long")]
+    TooLong,
     /// The upstream's filter or model declined.
     #[error("declined")]
     Declined,

@@ -14,7 +14,8 @@ mod stock;
 use std::collections::BTreeMap;
 
 use super::{
-    Caps, Disk, DiskError, Numbered, Op, PerTree, Room, Scan, Tree, Verdict, Write, record,
+    Caps, Disk, DiskError, MAX_RECORD_BYTES, Numbered, Op, PerTree, Room, Scan, Tree, Verdict,
+    Write, record,
 };
 use crate::clock::Mono;
 use draft::{Change, Draft};
@@ -259,6 +260,9 @@ impl<D: Disk> Spool<D> {
                     room,
                     ..
                 } => {
+                    if record.len() > MAX_RECORD_BYTES {
+                        return Ok(Err(*tree));
+                    }
                     let held = self.held((*tree, *seq), &own, draft)?;
                     let cost = cost(record.len());
                     live.take(*tree, held);
