@@ -387,11 +387,11 @@ fn open_spool<F: Fn(Work, Duration)>(
         );
     }
     let disk = Timed::new(opened.disk, clock, note);
-    let spool = Spool::open(disk, caps).with_context(context)?;
+    let mut spool = Spool::open(disk, caps).with_context(context)?;
     if spool.set_aside() > 0 {
         tracing::error!(count = spool.set_aside(), "damaged records were set aside");
     }
-    let recovered = Recovered::read(&spool).with_context(context)?;
+    let recovered = Recovered::read(&mut spool).with_context(context)?;
     Ok((spool, recovered))
 }
 

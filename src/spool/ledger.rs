@@ -148,6 +148,18 @@ impl<D: Disk> Spool<D> {
         })
     }
 
+    /// Sets records aside that are sound and yet say nothing to whoever reads them.
+    pub fn put_away(&mut self, tree: Tree, unread: &[u64]) -> Result<(), DiskError> {
+        for some in unread.chunks(ASIDE_AT_ONCE) {
+            let mut found = Vec::new();
+            for seq in some {
+                found.extend(self.disk.get(tree, *seq)?.map(|value| (*seq, value)));
+            }
+            self.put_aside(tree, found)?;
+        }
+        Ok(())
+    }
+
     /// After [`Verdict::Failed`]: reopens the disk and takes stock anew. Leases stay.
     pub fn repair(&mut self) -> Result<(), DiskError> {
         self.disk.reopen()?;
@@ -159,7 +171,7 @@ impl<D: Disk> Spool<D> {
         self.live
     }
 
-    /// Records that were found damaged since the start.
+    /// Records that were set aside since the start.
     pub fn set_aside(&self) -> u64 {
         self.set_aside
     }

@@ -152,14 +152,14 @@ impl World {
 
     fn boot(&mut self) {
         self.started = self.at;
-        let spool = loop {
+        let mut spool = loop {
             match Spool::open(SimDisk(self.disk.clone()), self.plan.caps) {
                 Ok(spool) => break spool,
                 Err(_) => self.disk.borrow_mut().heal(),
             }
         };
         let recovered =
-            Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
+            Recovered::read(&mut spool).unwrap_or_else(|error| self.fail(&error.to_string()));
         let now = self.now();
         let dispatch = Dispatch::new(self.plan.setup.clone(), recovered, now);
         self.spool = Some(spool);
