@@ -130,6 +130,13 @@ impl Dispatch {
             self.refuse(&refusal, again.ack, again.session, again.redelivered);
             return;
         }
+        let decision = self.route(&again.request, again.topic.as_deref(), now);
+        if matches!(decision.tier, Tier::Review(_)) && !self.persons.has_room() {
+            self.gate.leave(&again.request.client);
+            self.count("review", "desk full");
+            self.refuse_again(&again, Code::Spool, "as much waits for persons as may");
+            return;
+        }
         let no = TicketNo(self.next_no);
         self.next_no += 1;
         let request = *again.request;

@@ -113,6 +113,83 @@ fn after_a_night_without_power_what_expired_is_read_a_few_at_a_time() {
 }
 
 /// A site where everything is for a person.
+fn for_persons() -> Plan {
+    let rule = Rule {
+        name: "all".into(),
+        when: When::default(),
+        to: To::Review,
+    };
+    let ways = Ways {
+        local_review: true,
+        doubtful_review: true,
+        ..Ways::default()
+    };
+    let mut plan = Plan::calm();
+    plan.setup.router = Router {
+        policy: Policy::new(vec![rule], ways),
+        ..Router::default()
+    };
+    plan
+}
+
+#[test]
+fn a_rule_sends_nothing_to_persons_for_whom_as_much_waits_as_may() {
+    let setup = for_persons().setup;
+    let now = Now {
+        mono: Mono::default(),
+        wall: Wall(1_700_000_000_000),
+    };
+    let read = intake::read(&request("1", 5000), &setup.topics, &setup.limits, now.wall);
+    let request_of = read.unwrap();
+    let mut bytes = PerTree::default();
+    bytes.set(Tree::Review, u64::MAX);
+    let caps = Caps {
+        bytes,
+        headroom_bytes: 0,
+    };
+    let mut spool = Spool::open(SimDisk(Shared::default()), caps).unwrap();
+    let waiting = |no: u64| {
+        let mut request = request_of.clone();
+        request.id = intake::RequestId::Given(format!("old-{no}"));
+        let passed = Passed {
+            waiting: Waiting {
+                no: TicketNo(no),
+                accepted: now.wall,
+                request,
+                topic: None,
+                course: None,
+            },
+            why: Why::EdgeShut,
+            draft: None,
+            since: now.wall,
+            expires: now.wall.after(Duration::from_hours(24)),
+        };
+        vec![Op::Append {
+            tree: Tree::Review,
+            seq: TicketNo(no).inbox_seq(request_of.priority),
+            record: passed.seal(),
+            room: Room::Always,
+            leased_until: None,
+        }]
+    };
+    spool.commit((1..=MAX_ITEMS as u64).map(waiting).collect());
+    let recovered = Recovered::read(&mut spool).unwrap();
+    let mut dispatch = Dispatch::new(setup, recovered, now);
+    assert_eq!(dispatch.open_tickets(), MAX_ITEMS);
+    dispatch.take_effects(now);
+    dispatch.on_broker(broker::Event::Message(request("1", 5000)), now);
+    let effects = dispatch.take_effects(now);
+    assert!(effects.spool.is_empty(), "nothing is written");
+    let refused = effects.broker.iter().any(|command| match command {
+        Command::Publish(parcel) => {
+            String::from_utf8_lossy(&parcel.payload).contains(Code::Spool.word())
+        }
+        Command::Acknowledge(_) | Command::Close => false,
+    });
+    assert!(refused, "{:?}", effects.broker);
+    assert_eq!(dispatch.in_flight(), 0);
+}
+
 /// Keeps everything, and says when there is an outcome.
 fn write_all(commands: &Receiver<ToSpool>, events: &mpsc::Sender<FromSpool>) -> bool {
     let mut kept = BTreeMap::new();
