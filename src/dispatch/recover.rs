@@ -213,7 +213,7 @@ impl Dispatch {
                 outcome.no,
                 outcome.key,
                 outcome.also,
-                outcome.at,
+                (now.wall.time_since(outcome.at), now.mono),
                 outcome.steps,
             );
         }
@@ -256,8 +256,9 @@ impl Dispatch {
             self.gate.resume(&open.client, now.mono);
         }
         let trail = trails.get(&open.no);
-        // Time on the disk counts; a wall clock that went back since counts as no time.
-        let waited = now.wall.since(open.accepted);
+        // Time on the disk counts; a wall clock that went back since, or stood wrong then, counts
+        // as no time.
+        let waited = now.wall.time_since(open.accepted);
         let left = open.due.since(open.accepted).saturating_sub(waited);
         let deadline = now.mono.after(left);
         let state = match open.home {
@@ -272,9 +273,9 @@ impl Dispatch {
         };
         let trip = open.passed.map(|kept| Trip {
             // As above: time on the disk counts, and what is left is never more than all of it.
-            expires: now
-                .mono
-                .after((kept.expires.since(kept.since)).saturating_sub(now.wall.since(kept.since))),
+            expires: now.mono.after(
+                (kept.expires.since(kept.since)).saturating_sub(now.wall.time_since(kept.since)),
+            ),
             has_draft: kept.has_draft,
             told: kept.told,
             overdue: false,

@@ -159,7 +159,7 @@ impl Dispatch {
         };
         self.held.entry(waiting.no).or_insert(Held {
             accepted: waiting.accepted,
-            waited: now.wall.since(waiting.accepted),
+            waited: now.wall.time_since(waiting.accepted),
             since: now.mono,
             started: None,
             streamed: 0,
@@ -373,7 +373,7 @@ impl Dispatch {
         let post = &self.post;
         let gone = self
             .register
-            .retire(now.wall, bytes, MAX_RETIRED, |no| post.concerns(no));
+            .retire(now.mono, bytes, MAX_RETIRED, |no| post.concerns(no));
         if gone.is_empty() {
             return;
         }

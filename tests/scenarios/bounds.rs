@@ -112,6 +112,42 @@ fn after_a_night_without_power_what_expired_is_read_a_few_at_a_time() {
     assert_eq!(replies(&world).len(), count);
 }
 
+#[test]
+fn a_wall_clock_that_is_set_forward_forgets_no_outcome() {
+    let mut world = world(Plan::calm());
+    world.publish(request("1", 5000));
+    deliver_all(&mut world);
+    world.run_until_quiet();
+    world.broker.connect(Session::Resumed);
+    deliver_all(&mut world);
+    world.set_wall_forward(Duration::from_hours(24 * 365 * 50));
+    world.pass(Duration::from_mins(1));
+    world.turn(Dispatch::on_timeout);
+    deliver_all(&mut world);
+    world.publish(request("1", 5000));
+    deliver_all(&mut world);
+    let disk = world.disk.borrow();
+    let outcomes: Vec<_> = disk.durable.outcomes.keys().collect();
+    assert_eq!(outcomes, [&TicketNo(1)]);
+    assert!(disk.durable.inbox.is_empty(), "and no second run");
+}
+
+#[test]
+fn what_was_accepted_before_the_clock_knew_the_time_is_not_too_old_after_a_restart() {
+    let mut world = world(slow());
+    world.moody = true;
+    world.set_wall(Wall(WALL_BEFORE_NTP_MS));
+    world.publish(request("1", 60_000));
+    deliver_all(&mut world);
+    world.set_wall_forward(Duration::from_hours(24 * 365 * 56));
+    world.plan.slow_ms = 5;
+    world.crash();
+    world.engine.slow_ms = 5;
+    world.run_until_quiet();
+    let replies = replies(&world);
+    assert!(replies[0].contains(r#""status":"answered""#), "{replies:?}");
+}
+
 /// A site where everything is for a person.
 fn for_persons() -> Plan {
     let rule = Rule {

@@ -125,6 +125,16 @@ impl World {
         }
     }
 
+    /// Somebody, or the network, sets the clock.
+    pub(crate) fn set_wall(&mut self, to: Wall) {
+        let by = i64::try_from(to.0).unwrap() - i64::try_from(self.now().wall.0).unwrap();
+        self.wall_offset_ms += by;
+    }
+
+    pub(crate) fn set_wall_forward(&mut self, by: Duration) {
+        self.set_wall(self.now().wall.after(by));
+    }
+
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         let line = format!("{:5} {:>10.3} {}", self.step, self.at.as_secs_f64(), line());
         if self.verbose {
