@@ -428,6 +428,7 @@ fn setup(settings: &Settings, folder: Option<&Path>, manifest: Option<&Manifest>
             count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
             age: settings.spool.outcomes_kept_for,
             bytes: settings.spool.outcomes_bytes,
+            trail_bytes: settings.spool.trail_bytes,
         },
         outbox_bytes: settings.spool.outbox_bytes,
         reply_expiry_s: settings.link.reply_expiry_s,

@@ -115,9 +115,13 @@ impl Recovered {
             trail.steps = trail.steps.max(index + 1);
             match read_step(body).map(|step| step.what) {
                 Ok(What::Requeued(Requeue::Crashed)) => trail.crashes += 1,
-                Ok(What::AlsoTo(address)) => trail.also_to.push((seq % MAX_STEPS, address)),
+                // Nobody waits any more for what has its outcome, and these are long.
+                Ok(What::AlsoTo(address)) if open.contains(&no) => {
+                    trail.also_to.push((seq % MAX_STEPS, address));
+                }
                 Ok(
                     What::Accepted
+                    | What::AlsoTo(_)
                     | What::Started
                     | What::Requeued(Requeue::Busy)
                     | What::Passed(_)

@@ -27,6 +27,8 @@ pub struct Window {
     pub age: Duration,
     /// In this many bytes on disk.
     pub bytes: u64,
+    /// With their trails in this many.
+    pub trail_bytes: u64,
 }
 
 /// An outcome that leaves the window.
@@ -58,6 +60,8 @@ pub struct Register {
     kept: VecDeque<Kept>,
     /// The tickets in `kept`.
     filed: BTreeSet<TicketNo>,
+    /// Those of them whose trail went before them: the first in `kept`.
+    bare: BTreeSet<TicketNo>,
 }
 
 impl Register {
@@ -68,6 +72,7 @@ impl Register {
             keys: BTreeMap::new(),
             kept: VecDeque::new(),
             filed: BTreeSet::new(),
+            bare: BTreeSet::new(),
         }
     }
 
@@ -166,6 +171,7 @@ impl Register {
             }
             bytes = bytes.saturating_sub(bytes / held as u64);
             self.filed.remove(&old.no);
+            self.bare.remove(&old.no);
             for key in std::iter::once(old.key).chain(old.also) {
                 if self.keys.get(&key) == Some(&Known::Settled(old.no)) {
                     self.keys.remove(&key);
@@ -180,6 +186,28 @@ impl Register {
             self.kept.push_front(old);
         }
         gone
+    }
+
+    /// Takes the trails off the oldest outcomes that have theirs, `max` at most: they tell how it
+    /// went, and the outcome can do without.
+    pub fn strip(&mut self, max: usize) -> Vec<Retired> {
+        let gone: Vec<_> = self
+            .kept
+            .iter()
+            .skip(self.bare.len())
+            .take(max)
+            .map(|old| Retired {
+                no: old.no,
+                steps: old.steps,
+            })
+            .collect();
+        self.bare.extend(gone.iter().map(|old| old.no));
+        gone
+    }
+
+    /// Whether steps of this ticket, which is settled, are still to be written down.
+    pub fn keeps_trail(&self, no: TicketNo) -> bool {
+        self.holds(no) && !self.bare.contains(&no)
     }
 
     /// Whether the outcome of this ticket is on record.
@@ -221,6 +249,7 @@ mod tests {
             count,
             age: Duration::from_secs(10),
             bytes: 1000,
+            trail_bytes: 1000,
         })
     }
 
@@ -263,6 +292,23 @@ mod tests {
         register.settle(TicketNo(1), key(1), None, old, 0);
         assert!(register.retire(at(1000), 0, 10, |_| false).is_empty());
         assert_eq!(register.retire(at(1001), 0, 10, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn trails_go_before_their_outcomes_the_oldest_first_and_each_once() {
+        let mut register = register(100);
+        for n in 1..=4 {
+            settled(&mut register, n, 0);
+        }
+        let numbers = |gone: Vec<Retired>| gone.iter().map(|old| old.no.0).collect::<Vec<_>>();
+        assert_eq!(numbers(register.strip(2)), [1, 2]);
+        assert_eq!(numbers(register.strip(1)), [3]);
+        assert!(register.holds(TicketNo(3)) && !register.keeps_trail(TicketNo(3)));
+        assert!(register.keeps_trail(TicketNo(4)));
+        // The first stays for its reply, the second goes with its outcome.
+        assert_eq!(register.retire(at(0), 4000, 1, |no| no.0 == 1).len(), 1);
+        assert_eq!(numbers(register.strip(9)), [4]);
+        assert!(register.strip(9).is_empty());
     }
 
     #[test]

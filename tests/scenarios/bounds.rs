@@ -148,6 +148,26 @@ fn what_was_accepted_before_the_clock_knew_the_time_is_not_too_old_after_a_resta
     assert!(replies[0].contains(r#""status":"answered""#), "{replies:?}");
 }
 
+#[test]
+fn trails_stay_within_their_share_and_outcomes_outlive_them() {
+    let mut plan = Plan::calm();
+    plan.setup.gate.total = 1000;
+    plan.setup.gate.per_client = 1000;
+    plan.setup.window.trail_bytes = 2000;
+    let mut world = world(plan);
+    for n in 0..40 {
+        world.publish(request(&n.to_string(), 5000));
+        deliver_all(&mut world);
+    }
+    world.run_until_quiet();
+    let live = world.spool.as_ref().unwrap().live();
+    assert!(live.of(Tree::Trail) <= 2000, "{}", live.of(Tree::Trail));
+    assert_eq!(world.disk.borrow().durable.outcomes.len(), 40);
+    world.publish(request("0", 5000));
+    world.run_until_quiet();
+    assert_eq!(replies(&world).len(), 40);
+}
+
 /// A site where everything is for a person.
 fn for_persons() -> Plan {
     let rule = Rule {

@@ -16,7 +16,7 @@ use lineside::governor::{Allowance, Taken};
 use lineside::intake::Message;
 use lineside::review::{Asked, ItemId, Named, Reviewer, Verdict};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{self, Op, Spool};
+use lineside::spool::{self, Op, Spool, Tree};
 use lineside::ticket::TicketNo;
 
 use crate::brief::{
@@ -787,6 +787,10 @@ impl World {
         }
         while !self.is_quiet() {
             self.fair_round();
+        }
+        let trail = self.spool.as_ref().expect("it runs").live().of(Tree::Trail);
+        if trail > self.plan.setup.window.trail_bytes {
+            self.fail("(6) the trails are above their share");
         }
         self.counts = self.dispatch.as_ref().expect("it runs").counts().clone();
         self.check_end();
