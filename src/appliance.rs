@@ -387,11 +387,11 @@ fn open_spool<F: Fn(Work, Duration)>(
         );
     }
     let disk = Timed::new(opened.disk, clock, note);
-    let spool = Spool::open(disk, caps).with_context(context)?;
+    let mut spool = Spool::open(disk, caps).with_context(context)?;
     if spool.set_aside() > 0 {
         tracing::error!(count = spool.set_aside(), "damaged records were set aside");
     }
-    let recovered = Recovered::read(&spool).with_context(context)?;
+    let recovered = Recovered::read(&mut spool).with_context(context)?;
     Ok((spool, recovered))
 }
 
@@ -428,6 +428,7 @@ fn setup(settings: &Settings, folder: Option<&Path>, manifest: Option<&Manifest>
             count: usize::try_from(settings.spool.outcomes_kept).unwrap_or(usize::MAX),
             age: settings.spool.outcomes_kept_for,
             bytes: settings.spool.outcomes_bytes,
+            trail_bytes: settings.spool.trail_bytes,
         },
         outbox_bytes: settings.spool.outbox_bytes,
         reply_expiry_s: settings.link.reply_expiry_s,

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Milliseconds of a day in UTC.
 pub const DAY_MS: u64 = 86_400_000;
 
+/// The first of January 2023: no lineside ran before, so a stamp from before was made by a clock
+/// that did not know the time yet.
+const BEFORE_THIS_PROGRAM: Wall = Wall(1_672_531_200_000);
+
 /// Time since this process started; never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(pub Duration);
@@ -42,6 +46,15 @@ impl Wall {
     /// How long ago `earlier` was; zero if the clock has gone back since.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How long ago a stamp of an earlier process was made; zero if the clock has gone back since,
+    /// or did not know the time then.
+    pub fn time_since(self, stamp: Self) -> Duration {
+        if stamp < BEFORE_THIS_PROGRAM {
+            return Duration::ZERO;
+        }
+        self.since(stamp)
     }
 
     /// Year, month and day in UTC, counted in eras of 400 years that begin in March (Howard
@@ -113,10 +126,20 @@ pub fn millis(span: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    const DAY: Duration = Duration::from_hours(24);
+
     #[test]
     fn a_wall_clock_that_went_back_reads_as_no_time_passed() {
         assert_eq!(Wall(5).since(Wall(9)), Duration::ZERO);
         assert_eq!(Wall(9).since(Wall(5)), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_clock_knew_the_time_reads_as_no_time_passed() {
+        let noon = Wall(1_795_262_400_000);
+        assert_eq!(noon.time_since(Wall(60_000)), Duration::ZERO);
+        assert_eq!(noon.time_since(noon.after(DAY)), Duration::ZERO);
+        assert_eq!(noon.after(DAY).time_since(noon), DAY);
     }
 
     #[test]

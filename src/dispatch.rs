@@ -73,6 +73,7 @@ pub use outfit::{Heard, Outfit, Probe};
 pub use post::farewell;
 pub use recover::Recovered;
 
+use alarm::MAX_EXPIRING;
 use memory::{Also, Case, Held, InboxRecord, Slip, Trip};
 
 use crate::broker;
@@ -432,7 +433,9 @@ impl Dispatch {
     /// When [`Dispatch::on_timeout`] wants to be called, and why.
     pub fn deadline(&self) -> (Mono, &'static str) {
         let mut next = (self.renew_at, "leases to renew, outcomes to retire");
-        if let Some((at, _)) = self.deadlines.first() {
+        if let Some((at, _)) = self.deadlines.first()
+            && self.store.expiring < MAX_EXPIRING
+        {
             next = next.min((*at, "a request's time is up"));
         }
         if let Some(at) = self.away.wakes() {

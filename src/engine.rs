@@ -110,6 +110,11 @@ pub struct Report {
     pub unguarded: Vec<cage::Guard>,
 }
 
+/// Bytes of an answer, whoever gives it: far above what the largest number of tokens spells, and
+/// little enough that a reply that says it as text and as JSON, each byte of it escaped, still
+/// fits into a record of the spool.
+pub const MAX_TEXT_BYTES: usize = 256 << 10;
+
 /// A finished answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {

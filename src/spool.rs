@@ -19,7 +19,8 @@
 //! - Transactions take effect in the order in which they came.
 //! - A tree never holds more than its cap by records that asked for room ([`Room::IfFree`]);
 //!   records that finish what was begun ([`Room::Always`]) are never refused, because room for
-//!   them was part of the price of the beginning.
+//!   them was part of the price of the beginning. A record above [`MAX_RECORD_BYTES`] always is:
+//!   its transaction alone, and not the whole group with it.
 //! - The appender numbers its records: each tree has one appender, and appending a number again
 //!   replaces the record. So a transaction may be sent again after a failure.
 //! - A record that does not carry its own checksum is set aside and counted, never handed out.
@@ -202,12 +203,16 @@ impl Op {
     }
 }
 
+/// Bytes of a record: far more than the longest request with an answer to it, and what any disk
+/// below takes. A longer one could be sent again for ever and never be written.
+pub const MAX_RECORD_BYTES: usize = 3 << 20;
+
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is on the disk.
     Committed,
-    /// Nothing of it was done: this tree is full.
+    /// Nothing of it was done: this tree is full, or takes no record that is so long.
     Full(Tree),
     /// It may or may not be on the disk; send it again once the store is back.
     Failed,

@@ -330,6 +330,9 @@ pub enum Misfit {
     /// It was cut off at the limit of its tokens.
     #[error("cut off")]
     Truncated,
+    /// It goes on where the limit of its tokens should have cut it off.
+    #[error("too long")]
+    TooLong,
     /// The upstream's filter or model declined.
     #[error("declined")]
     Declined,
@@ -348,12 +351,15 @@ pub enum Worth {
 }
 
 impl Fault {
-    /// Whether the same errand is worth another try.
+    /// Whether the same errand is worth another try. It rests for no longer than its upstream
+    /// may: a header may ask for a day, and a clock that stands wrong makes years of a date.
     pub fn worth(&self) -> Worth {
         match self {
             Self::Resting { after }
             | Self::Budget { after }
-            | Self::Limited { after: Some(after) } => Worth::Later(*after),
+            | Self::Limited { after: Some(after) } => {
+                Worth::Later((*after).min(breaker::LONGEST_ASKED))
+            }
             Self::Busy
             | Self::Unreachable
             | Self::Untrusted

@@ -141,7 +141,7 @@ impl Checker<'_> {
         let link = link::check(self, &file.broker, &topics.appliance);
         let intake = admission::limits(self, file, &topics);
         let gate = admission::gate(self, &file.intake);
-        let spool = self.spool(&file.spool, file.broker.max_packet_bytes);
+        let spool = Self::spool(&file.spool);
         let console = self.console(&file.console);
         let model_package = engine::package(self, &file.model);
         let engine = engine::check(self, file);
@@ -376,25 +376,15 @@ impl Checker<'_> {
         }
     }
 
-    fn spool(&mut self, spool: &file::Spool, max_packet_bytes: u32) -> SpoolLimits {
-        let limits = SpoolLimits {
+    fn spool(spool: &file::Spool) -> SpoolLimits {
+        SpoolLimits {
             telemetry_bytes: spool.telemetry_max_bytes,
             outcomes_kept: spool.outcomes_kept,
             outcomes_kept_for: Duration::from_secs(spool.outcomes_kept_hours * 3600),
             ballast_bytes: spool.ballast_bytes,
             headroom_bytes: spool.headroom_bytes,
             ..SpoolLimits::shared_out(spool.max_bytes)
-        };
-        self.rule(
-            limits.inbox_bytes >= u64::from(max_packet_bytes),
-            ["spool.max_bytes", "broker.max_packet_bytes"],
-            format!(
-                "enough that requests' share of it ({} bytes) holds broker.max_packet_bytes \
-                 ({max_packet_bytes})",
-                limits.inbox_bytes
-            ),
-        );
-        limits
+        }
     }
 
     #[allow(clippy::option_option, reason = "as every part: none after a fault")]

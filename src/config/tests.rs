@@ -642,16 +642,21 @@ fn keys_that_need_each_other_are_asked_for() {
         keys_at_fault("intake.max_in_flight_per_client = 9\nintake.max_in_flight = 8"),
         ["intake.max_in_flight_per_client"]
     );
-    assert_eq!(
-        keys_at_fault("broker.max_packet_bytes = 16777216\nspool.max_bytes = 8388608"),
-        ["spool.max_bytes"]
-    );
     assert_eq!(keys_at_fault("console.baud = 9601"), ["console.baud"]);
 }
 
 #[test]
+fn the_smallest_spool_has_room_for_the_largest_packet() {
+    let text = "broker.max_packet_bytes = 2097152\nspool.max_bytes = 8388608";
+    let settings = settings_of(text).unwrap();
+    assert!(settings.spool.inbox_bytes >= settings.link.max_packet_bytes.into());
+    let more = "broker.max_packet_bytes = 2097153";
+    assert_eq!(keys_at_fault(more), ["broker.max_packet_bytes"]);
+}
+
+#[test]
 fn a_rule_about_two_keys_is_silent_where_one_of_them_is_faulty() {
-    let text = "broker.max_packet_bytes = 1\nintake.max_prompt_bytes = 8000000";
+    let text = "broker.max_packet_bytes = 1\nintake.max_prompt_bytes = 2000000";
     assert_eq!(keys_at_fault(text), ["broker.max_packet_bytes"]);
 }
 

@@ -130,10 +130,16 @@ impl Dispatch {
             self.refuse(&refusal, again.ack, again.session, again.redelivered);
             return;
         }
+        let decision = self.route(&again.request, again.topic.as_deref(), now);
+        if matches!(decision.tier, Tier::Review(_)) && !self.persons.has_room() {
+            self.gate.leave(&again.request.client);
+            self.count("review", "desk full");
+            self.refuse_again(&again, Code::Spool, "as much waits for persons as may");
+            return;
+        }
         let no = TicketNo(self.next_no);
         self.next_no += 1;
         let request = *again.request;
-        let decision = self.route(&request, again.topic.as_deref(), now);
         let (tier, priority) = (decision.tier.clone(), request.priority);
         self.register.open(no, key(&request), also_key(&request));
         let due = now.mono.after(request.deadline);
@@ -389,7 +395,7 @@ impl Dispatch {
         self.deadlines.remove(&(slip.due, no));
         let (key, also) = (key(request), also_key(request));
         self.register
-            .settle(no, key, also, now.wall, settling.steps);
+            .settle(no, key, also, (Duration::ZERO, now.mono), settling.steps);
         if slip.gated {
             self.gate.leave(&request.client);
         }

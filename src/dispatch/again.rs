@@ -174,7 +174,7 @@ impl Dispatch {
                 self.on_request(again, now);
             }
             (None, _) => {
-                if !self.register.holds(no) {
+                if !self.register.keeps_trail(no) {
                     let (tree, seq) = (Tree::Trail, no.trail_seq(step));
                     self.undo(vec![Op::Ack { tree, seq }]);
                 }

@@ -22,14 +22,18 @@ use crate::ticket::{State, TicketNo, Why};
 
 /// When a record that could not be looked at is looked at again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Records that are looked at at a time because their time is up: after a night without power
+/// that may be all of them, and each is read into memory.
+pub(super) const MAX_EXPIRING: usize = 64;
 /// Looks without a finding after which a record counts as gone.
 const MAX_MISSED: u8 = 3;
 
 impl Dispatch {
-    /// Requests whose time is up.
+    /// Requests whose time is up. Behind those that are being read the others wait for their turn,
+    /// and go on as the answers come.
     pub(super) fn expire(&mut self, now: Now) {
         while let Some((due, no)) = self.deadlines.first().copied() {
-            if due > now.mono {
+            if due > now.mono || self.store.expiring >= MAX_EXPIRING {
                 break;
             }
             self.deadlines.remove(&(due, no));
@@ -68,6 +72,7 @@ impl Dispatch {
                 }
                 Some(State::Waiting | State::Away | State::Asking | State::Pending) => {
                     let (tree, seq) = self.home(no);
+                    self.store.expiring += 1;
                     self.ask(tree, seq, seq, 1, Pending::Expire(no));
                 }
                 Some(State::Settled | State::Delivered | State::Lost) | None => {}

@@ -260,8 +260,8 @@ impl Dispatch {
     /// What came after the outcome is recorded, and that is all.
     fn late_answer(&mut self, no: TicketNo, step: u64, now: Now) {
         self.count("cloud", "late answer");
-        if !self.register.holds(no) && !self.slips.contains_key(&no) {
-            return; // its outcome left the window, and the trail with it
+        if !self.register.keeps_trail(no) && !self.slips.contains_key(&no) {
+            return; // its trail has gone, with its outcome or before
         }
         let record = Step {
             at: now.wall,

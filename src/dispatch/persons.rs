@@ -89,6 +89,13 @@ pub(super) struct Ruling {
     pub ruler: Ruler,
 }
 
+impl Persons {
+    /// Whether there is room for one more.
+    pub(super) fn has_room(&self) -> bool {
+        self.desk.has_room()
+    }
+}
+
 impl Dispatch {
     /// A person is to answer: the record moves to them.
     #[expect(
@@ -96,7 +103,7 @@ impl Dispatch {
         reason = "it goes to one; nothing is converted"
     )]
     pub(super) fn to_person(&mut self, no: TicketNo, onward: Onward, now: Now) {
-        if !self.persons.desk.has_room() {
+        if !self.persons.has_room() {
             self.count("review", "desk full");
             let why = "too much waits for persons already";
             self.settle_with_draft(no, why, Code::Busy, now);

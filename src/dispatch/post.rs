@@ -343,8 +343,8 @@ impl Dispatch {
         let tree = Tree::Outbox;
         self.post.done.insert(id.0);
         self.lazily(Op::Ack { tree, seq: id.0 }, now);
-        if !self.register.holds(letter.no) {
-            return; // its outcome left the window, and the trail with it
+        if !self.register.keeps_trail(letter.no) {
+            return; // its trail has gone, with its outcome or before
         }
         let step = Step { at: now.wall, what };
         if let Some(op) = super::accept::trail_op(letter.no, letter.step, &step) {

@@ -22,7 +22,6 @@ pub struct Recovered {
     next_letter: u64,
     /// The highest ticket that a letter belongs to: its outcome may have left the window.
     last_no: TicketNo,
-    unreadable: Vec<Op>,
     live: PerTree,
 }
 
@@ -69,39 +68,60 @@ struct Trail {
 }
 
 impl Recovered {
-    /// Reads what is needed of every record. Records that do not decode are noted for removal.
-    pub fn read<D: Disk>(spool: &Spool<D>) -> Result<Self, DiskError> {
-        let mut found = Self {
-            live: spool.live(),
-            ..Self::default()
-        };
-        let mut unreadable = Vec::new();
+    /// Reads what is needed of every record. Records that do not decode are set aside: they may
+    /// be of a version that knows them, and somebody was promised what is in them.
+    pub fn read<D: Disk>(spool: &mut Spool<D>) -> Result<Self, DiskError> {
+        let mut found = Self::default();
+        let unreadable = found.take_in(spool)?;
+        for (tree, unread) in unreadable {
+            tracing::error!(
+                tree = tree.word(),
+                count = unread.len(),
+                "records that this version cannot read are set aside"
+            );
+            spool.put_away(tree, &unread)?;
+        }
+        found.live = spool.live();
+        Ok(found)
+    }
+
+    /// Returns those that do not decode.
+    fn take_in<D: Disk>(
+        &mut self,
+        spool: &Spool<D>,
+    ) -> Result<BTreeMap<Tree, Vec<u64>>, DiskError> {
+        let found = self;
+        let mut unreadable = BTreeMap::<Tree, Vec<u64>>::new();
+        let mut note = |tree, seq| unreadable.entry(tree).or_default().push(seq);
         spool.each(Tree::Inbox, &mut |seq, body| match Waiting::read(body) {
             Ok(waiting) => found.open.push(Open::of(waiting, Tree::Inbox, None)),
-            Err(_) => unreadable.push((Tree::Inbox, seq)),
+            Err(_) => note(Tree::Inbox, seq),
         })?;
         for tree in [Tree::Cloud, Tree::Review] {
             spool.each(tree, &mut |seq, body| match Passed::read(body) {
                 Ok(passed) => found.open.push(Open::passed(passed, tree)),
-                Err(_) => unreadable.push((tree, seq)),
+                Err(_) => note(tree, seq),
             })?;
         }
         spool.each(Tree::Outcomes, &mut |seq, body| match Filed::read(body) {
             Ok(filed) => found.settled.push(Settled::of(&filed)),
-            Err(_) => unreadable.push((Tree::Outcomes, seq)),
+            Err(_) => note(Tree::Outcomes, seq),
         })?;
+        let open: BTreeSet<_> = found.open.iter().map(|open| open.no).collect();
         spool.each(Tree::Trail, &mut |seq, body| {
-            let trail = found
-                .trails
-                .entry(TicketNo::from_trail_seq(seq))
-                .or_default();
+            let no = TicketNo::from_trail_seq(seq);
+            let trail = found.trails.entry(no).or_default();
             let index = u8::try_from(seq % MAX_STEPS).unwrap_or(u8::MAX);
             trail.steps = trail.steps.max(index + 1);
             match read_step(body).map(|step| step.what) {
                 Ok(What::Requeued(Requeue::Crashed)) => trail.crashes += 1,
-                Ok(What::AlsoTo(address)) => trail.also_to.push((seq % MAX_STEPS, address)),
+                // Nobody waits any more for what has its outcome, and these are long.
+                Ok(What::AlsoTo(address)) if open.contains(&no) => {
+                    trail.also_to.push((seq % MAX_STEPS, address));
+                }
                 Ok(
                     What::Accepted
+                    | What::AlsoTo(_)
                     | What::Started
                     | What::Requeued(Requeue::Busy)
                     | What::Passed(_)
@@ -115,7 +135,7 @@ impl Recovered {
                     | What::Delivered
                     | What::Undeliverable,
                 ) => {}
-                Err(_) => unreadable.push((Tree::Trail, seq)),
+                Err(_) => note(Tree::Trail, seq),
             }
         })?;
         spool.each(Tree::Outbox, &mut |seq, body| {
@@ -125,11 +145,7 @@ impl Recovered {
                 found.last_no = found.last_no.max(letter.no);
             }
         })?;
-        found.unreadable = unreadable
-            .into_iter()
-            .map(|(tree, seq)| Op::Ack { tree, seq })
-            .collect();
-        Ok(found)
+        Ok(unreadable)
     }
 }
 
@@ -191,7 +207,7 @@ impl Settled {
 impl Dispatch {
     pub(super) fn recover(&mut self, recovered: Recovered, now: Now) {
         let mut known = BTreeSet::new();
-        let mut redundant = recovered.unreadable;
+        let mut redundant = Vec::new();
         let mut settled = recovered.settled;
         settled.sort_by_key(|outcome| (outcome.at, outcome.no));
         for outcome in settled {
@@ -201,7 +217,7 @@ impl Dispatch {
                 outcome.no,
                 outcome.key,
                 outcome.also,
-                outcome.at,
+                (now.wall.time_since(outcome.at), now.mono),
                 outcome.steps,
             );
         }
@@ -244,8 +260,9 @@ impl Dispatch {
             self.gate.resume(&open.client, now.mono);
         }
         let trail = trails.get(&open.no);
-        // Time on the disk counts; a wall clock that went back since counts as no time.
-        let waited = now.wall.since(open.accepted);
+        // Time on the disk counts; a wall clock that went back since, or stood wrong then, counts
+        // as no time.
+        let waited = now.wall.time_since(open.accepted);
         let left = open.due.since(open.accepted).saturating_sub(waited);
         let deadline = now.mono.after(left);
         let state = match open.home {
@@ -260,9 +277,9 @@ impl Dispatch {
         };
         let trip = open.passed.map(|kept| Trip {
             // As above: time on the disk counts, and what is left is never more than all of it.
-            expires: now
-                .mono
-                .after((kept.expires.since(kept.since)).saturating_sub(now.wall.since(kept.since))),
+            expires: now.mono.after(
+                (kept.expires.since(kept.since)).saturating_sub(now.wall.time_since(kept.since)),
+            ),
             has_draft: kept.has_draft,
             told: kept.told,
             overdue: false,

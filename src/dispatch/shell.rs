@@ -221,12 +221,7 @@ pub async fn run(
             () = outlets.engine.has_room() => {}
             () = outlets.uplink.has_room() => {}
             () = outlets.heard.has_room() => {}
-            () = sleep_until(clock.instant(wake).into()) => {
-                let now = clock.now();
-                if due <= now.mono {
-                    dispatch.on_timeout(now);
-                }
-            }
+            () = sleep_until(clock.instant(wake).into()) => {}
         }
         // Whatever else has come is dealt with in the same turn, so that it shares a commit.
         for _ in 0..MAX_EVENTS_A_TURN {
@@ -235,6 +230,12 @@ pub async fn run(
             };
             outlets.tap(&event);
             dispatch.on_broker(event, clock.now());
+        }
+        // Not a matter of the timer alone: it comes last, and behind an inlet that is never empty
+        // it would not come at all.
+        let now = clock.now();
+        if due <= now.mono {
+            dispatch.on_timeout(now);
         }
         let effects = dispatch.take_effects(clock.now());
         outlets.carry_out(effects, &mut callers);

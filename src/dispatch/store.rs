@@ -36,6 +36,8 @@ pub(super) struct Store {
     lazy: Vec<Op>,
     lazy_since: Option<Mono>,
     questions: usize,
+    /// Those of them that are about records whose time is up.
+    pub(super) expiring: usize,
     retiring: bool,
     pub(super) live: PerTree,
 }
@@ -481,7 +483,11 @@ impl Dispatch {
             Pending::AgainSettled { no, again } => {
                 self.again_settled_read(no, again, first(records), now);
             }
-            Pending::Expire(no) => self.expired_read(no, first(records), now),
+            Pending::Expire(no) => {
+                self.store.expiring -= 1;
+                self.expired_read(no, first(records), now);
+                self.expire(now); // those behind it
+            }
             Pending::Errand(no) => self.errand_read(no, first(records), now),
             Pending::Rule { no, ruling } => self.ruled_read(no, ruling, first(records), now),
             Pending::Show { no, looker } => self.shown_read(no, looker, first(records), now),

@@ -10,7 +10,7 @@ use crate::intake::Code;
 use crate::router::{Decision, Tier};
 use crate::spool::forms::Waiting;
 use crate::spool::{Numbered, Op, Tree};
-use crate::ticket::{ROUTINE_STEPS, Requeue, State, Step, TicketNo, What};
+use crate::ticket::{MAX_STEPS, ROUTINE_STEPS, Requeue, Retired, State, Step, TicketNo, What};
 
 /// Outcomes retired in one turn: bounds the transaction.
 const MAX_RETIRED: usize = 256;
@@ -159,7 +159,7 @@ impl Dispatch {
         };
         self.held.entry(waiting.no).or_insert(Held {
             accepted: waiting.accepted,
-            waited: now.wall.since(waiting.accepted),
+            waited: now.wall.time_since(waiting.accepted),
             since: now.mono,
             started: None,
             streamed: 0,
@@ -362,6 +362,15 @@ impl Dispatch {
         if full && !self.store.is_retiring() {
             self.retire(now);
         }
+        let crowded = self.store.live.of(Tree::Trail) > self.setup.window.trail_bytes;
+        if crowded && !self.store.is_retiring() && !self.store.is_failing() {
+            let bare = self.register.strip(MAX_RETIRED);
+            let ops: Vec<Op> = bare.iter().flat_map(steps_of).collect();
+            if !ops.is_empty() {
+                self.store.retiring(true);
+                self.commit(ops.clone(), Pending::Retire(ops));
+            }
+        }
     }
 
     /// Outcomes beyond the window go, with their trails.
@@ -373,7 +382,7 @@ impl Dispatch {
         let post = &self.post;
         let gone = self
             .register
-            .retire(now.wall, bytes, MAX_RETIRED, |no| post.concerns(no));
+            .retire(now.mono, bytes, MAX_RETIRED, |no| post.concerns(no));
         if gone.is_empty() {
             return;
         }
@@ -383,13 +392,19 @@ impl Dispatch {
                 tree: Tree::Outcomes,
                 seq: old.no.0,
             });
-            let last = crate::ticket::MAX_STEPS - 1;
-            ops.extend((0..old.steps.min(last)).chain([last]).map(|step| Op::Ack {
-                tree: Tree::Trail,
-                seq: old.no.trail_seq(step),
-            }));
+            ops.extend(steps_of(old));
         }
         self.store.retiring(true);
         self.commit(ops.clone(), Pending::Retire(ops));
     }
+}
+
+/// The end of a trail.
+fn steps_of(old: &Retired) -> impl Iterator<Item = Op> + use<> {
+    let (no, last) = (old.no, MAX_STEPS - 1);
+    let steps = (0..old.steps.min(last)).chain([last]);
+    steps.map(move |step| Op::Ack {
+        tree: Tree::Trail,
+        seq: no.trail_seq(step),
+    })
 }

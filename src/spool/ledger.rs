@@ -14,7 +14,8 @@ mod stock;
 use std::collections::BTreeMap;
 
 use super::{
-    Caps, Disk, DiskError, Numbered, Op, PerTree, Room, Scan, Tree, Verdict, Write, record,
+    Caps, Disk, DiskError, MAX_RECORD_BYTES, Numbered, Op, PerTree, Room, Scan, Tree, Verdict,
+    Write, record,
 };
 use crate::clock::Mono;
 use draft::{Change, Draft};
@@ -147,6 +148,18 @@ impl<D: Disk> Spool<D> {
         })
     }
 
+    /// Sets records aside that are sound and yet say nothing to whoever reads them.
+    pub fn put_away(&mut self, tree: Tree, unread: &[u64]) -> Result<(), DiskError> {
+        for some in unread.chunks(ASIDE_AT_ONCE) {
+            let mut found = Vec::new();
+            for seq in some {
+                found.extend(self.disk.get(tree, *seq)?.map(|value| (*seq, value)));
+            }
+            self.put_aside(tree, found)?;
+        }
+        Ok(())
+    }
+
     /// After [`Verdict::Failed`]: reopens the disk and takes stock anew. Leases stay.
     pub fn repair(&mut self) -> Result<(), DiskError> {
         self.disk.reopen()?;
@@ -158,7 +171,7 @@ impl<D: Disk> Spool<D> {
         self.live
     }
 
-    /// Records that were found damaged since the start.
+    /// Records that were set aside since the start.
     pub fn set_aside(&self) -> u64 {
         self.set_aside
     }
@@ -259,6 +272,9 @@ impl<D: Disk> Spool<D> {
                     room,
                     ..
                 } => {
+                    if record.len() > MAX_RECORD_BYTES {
+                        return Ok(Err(*tree));
+                    }
                     let held = self.held((*tree, *seq), &own, draft)?;
                     let cost = cost(record.len());
                     live.take(*tree, held);

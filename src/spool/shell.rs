@@ -93,7 +93,7 @@ pub enum Event {
         /// Bytes alive now.
         live: PerTree,
     },
-    /// Nothing of it was done: this tree is full.
+    /// Nothing of it was done: this tree is full, or takes no record that is so long.
     Refused {
         /// Which.
         token: Token,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Key, TicketNo};
-use crate::clock::Wall;
+use crate::clock::Mono;
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Window {
     pub age: Duration,
     /// In this many bytes on disk.
     pub bytes: u64,
+    /// With their trails in this many.
+    pub trail_bytes: u64,
 }
 
 /// An outcome that leaves the window.
@@ -43,7 +45,10 @@ struct Kept {
     no: TicketNo,
     key: Key,
     also: Option<Key>,
-    settled: Wall,
+    /// How old it was when it came in here, and since when it is. The wall clock has no say in
+    /// it from then on: it may jump.
+    age: Duration,
+    since: Mono,
     steps: u64,
 }
 
@@ -55,6 +60,8 @@ pub struct Register {
     kept: VecDeque<Kept>,
     /// The tickets in `kept`.
     filed: BTreeSet<TicketNo>,
+    /// Those of them whose trail went before them: the first in `kept`.
+    bare: BTreeSet<TicketNo>,
 }
 
 impl Register {
@@ -65,6 +72,7 @@ impl Register {
             keys: BTreeMap::new(),
             kept: VecDeque::new(),
             filed: BTreeSet::new(),
+            bare: BTreeSet::new(),
         }
     }
 
@@ -102,9 +110,16 @@ impl Register {
         self.keys.retain(|_, known| *known != Known::Open(no));
     }
 
-    /// A ticket has its outcome, with so many steps in its trail. A key that a later ticket took
-    /// over meanwhile stays with that one.
-    pub fn settle(&mut self, no: TicketNo, key: Key, also: Option<Key>, settled: Wall, steps: u64) {
+    /// A ticket has its outcome, this old at this moment, with so many steps in its trail. A key
+    /// that a later ticket took over meanwhile stays with that one.
+    pub fn settle(
+        &mut self,
+        no: TicketNo,
+        key: Key,
+        also: Option<Key>,
+        (age, since): (Duration, Mono),
+        steps: u64,
+    ) {
         for key in std::iter::once(key).chain(also) {
             match self.keys.get(&key) {
                 Some(Known::Open(other)) if *other != no => {}
@@ -118,7 +133,8 @@ impl Register {
             no,
             key,
             also,
-            settled,
+            age,
+            since,
             steps,
         });
     }
@@ -129,7 +145,7 @@ impl Register {
     /// what the outcomes take on disk now.
     pub fn retire(
         &mut self,
-        now: Wall,
+        now: Mono,
         bytes: u64,
         max: usize,
         spare: impl Fn(TicketNo) -> bool,
@@ -143,7 +159,7 @@ impl Register {
                 break;
             };
             let outgrown = held > self.window.count
-                || now.since(old.settled) > self.window.age
+                || old.age + now.since(old.since) > self.window.age
                 || bytes > self.window.bytes;
             if !outgrown {
                 self.kept.push_front(old);
@@ -155,6 +171,7 @@ impl Register {
             }
             bytes = bytes.saturating_sub(bytes / held as u64);
             self.filed.remove(&old.no);
+            self.bare.remove(&old.no);
             for key in std::iter::once(old.key).chain(old.also) {
                 if self.keys.get(&key) == Some(&Known::Settled(old.no)) {
                     self.keys.remove(&key);
@@ -169,6 +186,28 @@ impl Register {
             self.kept.push_front(old);
         }
         gone
+    }
+
+    /// Takes the trails off the oldest outcomes that have theirs, `max` at most: they tell how it
+    /// went, and the outcome can do without.
+    pub fn strip(&mut self, max: usize) -> Vec<Retired> {
+        let gone: Vec<_> = self
+            .kept
+            .iter()
+            .skip(self.bare.len())
+            .take(max)
+            .map(|old| Retired {
+                no: old.no,
+                steps: old.steps,
+            })
+            .collect();
+        self.bare.extend(gone.iter().map(|old| old.no));
+        gone
+    }
+
+    /// Whether steps of this ticket, which is settled, are still to be written down.
+    pub fn keeps_trail(&self, no: TicketNo) -> bool {
+        self.holds(no) && !self.bare.contains(&no)
     }
 
     /// Whether the outcome of this ticket is on record.
@@ -210,12 +249,18 @@ mod tests {
             count,
             age: Duration::from_secs(10),
             bytes: 1000,
+            trail_bytes: 1000,
         })
     }
 
-    fn settled(register: &mut Register, n: u64, at: u64) {
+    fn at(ms: u64) -> Mono {
+        Mono(Duration::from_millis(ms))
+    }
+
+    fn settled(register: &mut Register, n: u64, ms: u64) {
         register.open(TicketNo(n), key(n), None);
-        register.settle(TicketNo(n), key(n), None, Wall(at), 0);
+        let now = (Duration::ZERO, at(ms));
+        register.settle(TicketNo(n), key(n), None, now, 3);
     }
 
     #[test]
@@ -224,7 +269,7 @@ mod tests {
         for n in 1..=4 {
             settled(&mut register, n, 0);
         }
-        let gone = register.retire(Wall(0), 0, 10, |_| false);
+        let gone = register.retire(at(0), 0, 10, |_| false);
         assert_eq!(gone.iter().map(|old| old.no.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(register.find(key(1)), None);
         assert_eq!(register.find(key(3)), Some(Known::Settled(TicketNo(3))));
@@ -236,15 +281,41 @@ mod tests {
         for n in 1..=4 {
             settled(&mut register, n, n * 1000);
         }
-        assert_eq!(register.retire(Wall(11_500), 0, 10, |_| false).len(), 1);
-        assert_eq!(register.retire(Wall(11_500), 1500, 10, |_| false).len(), 1);
+        assert_eq!(register.retire(at(11_500), 0, 10, |_| false).len(), 1);
+        assert_eq!(register.retire(at(11_500), 1500, 10, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn an_outcome_of_an_earlier_process_is_as_old_as_it_was() {
+        let mut register = register(100);
+        let old = (Duration::from_secs(9), at(0));
+        register.settle(TicketNo(1), key(1), None, old, 0);
+        assert!(register.retire(at(1000), 0, 10, |_| false).is_empty());
+        assert_eq!(register.retire(at(1001), 0, 10, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn trails_go_before_their_outcomes_the_oldest_first_and_each_once() {
+        let mut register = register(100);
+        for n in 1..=4 {
+            settled(&mut register, n, 0);
+        }
+        let numbers = |gone: Vec<Retired>| gone.iter().map(|old| old.no.0).collect::<Vec<_>>();
+        assert_eq!(numbers(register.strip(2)), [1, 2]);
+        assert_eq!(numbers(register.strip(1)), [3]);
+        assert!(register.holds(TicketNo(3)) && !register.keeps_trail(TicketNo(3)));
+        assert!(register.keeps_trail(TicketNo(4)));
+        // The first stays for its reply, the second goes with its outcome.
+        assert_eq!(register.retire(at(0), 4000, 1, |no| no.0 == 1).len(), 1);
+        assert_eq!(numbers(register.strip(9)), [4]);
+        assert!(register.strip(9).is_empty());
     }
 
     #[test]
     fn an_outcome_whose_reply_is_on_its_way_stays() {
         let mut register = register(0);
         settled(&mut register, 1, 0);
-        assert!(register.retire(Wall(0), 0, 10, |_| true).is_empty());
+        assert!(register.retire(at(0), 0, 10, |_| true).is_empty());
         assert_eq!(register.find(key(1)), Some(Known::Settled(TicketNo(1))));
     }
 
@@ -253,7 +324,7 @@ mod tests {
         let mut register = register(0);
         settled(&mut register, 1, 0);
         register.open(TicketNo(2), key(1), None);
-        register.retire(Wall(0), 0, 10, |_| false);
+        register.retire(at(0), 0, 10, |_| false);
         assert_eq!(register.find(key(1)), Some(Known::Open(TicketNo(2))));
     }
 }

@@ -28,7 +28,7 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// No rest is longer: an upstream that came back is found within that time.
 const LONGEST: Duration = Duration::from_mins(5);
 /// No rest that an upstream asks for is longer: a wrong header must not shut it out for a day.
-const LONGEST_ASKED: Duration = Duration::from_mins(15);
+pub(super) const LONGEST_ASKED: Duration = Duration::from_mins(15);
 
 /// Whether a call may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

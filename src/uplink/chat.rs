@@ -21,7 +21,7 @@ use super::line::Billed;
 use super::{Fault, Garble, Misfit, Question};
 use crate::clock::Wall;
 use crate::engine::protocol::Rule;
-use crate::engine::{Tokens, fits};
+use crate::engine::{MAX_TEXT_BYTES, Tokens, fits};
 
 /// Tokens that a server may put around the texts of a request: its template, its own system text.
 const TEMPLATE_TOKENS: u64 = 256;
@@ -285,6 +285,9 @@ fn reading(answered: Answered, question: &Question) -> Result<Reading, Fault> {
     let text = said.and_then(|said| said.content).unwrap_or_default();
     if text.trim().is_empty() {
         return misfit(Misfit::Empty);
+    }
+    if text.len() > MAX_TEXT_BYTES {
+        return misfit(Misfit::TooLong);
     }
     let Some(text) = fits::fitted(&text, &question.rule, question.form) else {
         return misfit(Misfit::Form);

@@ -40,6 +40,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause of an errand is longer; what waits for longer waits in the spool.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A spent budget is looked at again within this: the wall clock says when there is a new one, and
+/// it may be set meanwhile.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_mins(1);
+
 /// Names a call among all that this process makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallNo(pub u64);
@@ -325,7 +329,10 @@ impl Desk {
             match line.reach(now) {
                 Reach::Open => {}
                 Reach::Resting { until } => wakes.push((until, "an upstream has rested")),
-                Reach::Spent { until } => wakes.push((until, "there is a new budget")),
+                Reach::Spent { until } => {
+                    let until = until.min(now.mono.after(LOOK_AT_THE_CLOCK));
+                    wakes.push((until, "there may be a new budget"));
+                }
             }
         }
         wakes.into_iter().min_by_key(|(at, _)| *at)

@@ -411,6 +411,20 @@ fn a_rest_that_the_upstream_asks_for_is_kept() {
 }
 
 #[test]
+fn a_rest_that_nobody_would_ask_for_keeps_neither_upstream_nor_request_for_longer_than_any() {
+    let mut world = World::new(vec![upstream("a")]);
+    world.send(1, &["a"]);
+    let after = Some(Duration::from_hours(24));
+    world.end(fails(Fault::Limited { after }));
+    let Worth::Later(rest) = world.last_fault().worth() else {
+        panic!("it is worth another try");
+    };
+    assert_eq!(rest, Duration::from_mins(15));
+    world.pass(rest);
+    assert_eq!(world.slots(), 1, "and then there is somebody to ask");
+}
+
+#[test]
 fn the_most_urgent_goes_first_and_among_equals_the_oldest() {
     let mut one = upstream("a");
     one.limits.concurrent = 1;
@@ -543,6 +557,22 @@ fn a_budget_that_is_used_up_has_a_refusal_of_its_own() {
     world.pass(after);
     world.send(3, &["a"]);
     assert_eq!(world.calls.len(), 1, "a new hour, a new budget");
+}
+
+#[test]
+fn a_clock_that_is_set_brings_the_next_budget_at_once() {
+    let mut spent = upstream("a");
+    spent.budget.hour.requests = Some(1);
+    let mut world = World::new(vec![spent]);
+    world.send(1, &["a"]);
+    world.end(answer());
+    assert_eq!(world.slots(), 0);
+    world.now.wall = world.now.wall.after(Duration::from_hours(1));
+    let set = world.now.mono;
+    world.wake();
+    assert_eq!(world.slots(), 4);
+    let waited = world.now.mono.since(set);
+    assert!(waited <= Duration::from_mins(1), "{waited:?}");
 }
 
 #[test]

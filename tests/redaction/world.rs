@@ -492,6 +492,7 @@ fn setup(router: Router) -> Setup {
             count: 100,
             age: Duration::from_hours(1),
             bytes: 1 << 20,
+            trail_bytes: 1 << 20,
         },
         outbox_bytes: 1 << 20,
         reply_expiry_s: 60,

@@ -7,6 +7,7 @@
     reason = "each is a fault that may come alone or with the others"
 )]
 
+mod bounds;
 mod brief;
 mod broker;
 mod cascade;

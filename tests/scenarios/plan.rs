@@ -68,6 +68,7 @@ impl Plan {
                     count: 1000,
                     age: Duration::from_hours(72),
                     bytes: 1 << 20,
+                    trail_bytes: 1 << 20,
                 },
                 outbox_bytes: 1 << 19,
                 reply_expiry_s: 3600,
@@ -139,6 +140,9 @@ impl Plan {
         }
         if tight(rng) {
             plan.caps.bytes.set(Tree::Review, rng.u64(0..2000));
+        }
+        if tight(rng) {
+            plan.setup.window.trail_bytes = rng.u64(500..3000);
         }
         plan
     }

@@ -16,7 +16,7 @@ use lineside::governor::{Allowance, Taken};
 use lineside::intake::Message;
 use lineside::review::{Asked, ItemId, Named, Reviewer, Verdict};
 use lineside::spool::shell::{Command as ToSpool, Event as FromSpool, Token};
-use lineside::spool::{self, Op, Spool};
+use lineside::spool::{self, Op, Spool, Tree};
 use lineside::ticket::TicketNo;
 
 use crate::brief::{
@@ -125,6 +125,16 @@ impl World {
         }
     }
 
+    /// Somebody, or the network, sets the clock.
+    pub(crate) fn set_wall(&mut self, to: Wall) {
+        let by = i64::try_from(to.0).unwrap() - i64::try_from(self.now().wall.0).unwrap();
+        self.wall_offset_ms += by;
+    }
+
+    pub(crate) fn set_wall_forward(&mut self, by: Duration) {
+        self.set_wall(self.now().wall.after(by));
+    }
+
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         let line = format!("{:5} {:>10.3} {}", self.step, self.at.as_secs_f64(), line());
         if self.verbose {
@@ -152,14 +162,14 @@ impl World {
 
     fn boot(&mut self) {
         self.started = self.at;
-        let spool = loop {
+        let mut spool = loop {
             match Spool::open(SimDisk(self.disk.clone()), self.plan.caps) {
                 Ok(spool) => break spool,
                 Err(_) => self.disk.borrow_mut().heal(),
             }
         };
         let recovered =
-            Recovered::read(&spool).unwrap_or_else(|error| self.fail(&error.to_string()));
+            Recovered::read(&mut spool).unwrap_or_else(|error| self.fail(&error.to_string()));
         let now = self.now();
         let dispatch = Dispatch::new(self.plan.setup.clone(), recovered, now);
         self.spool = Some(spool);
@@ -777,6 +787,10 @@ impl World {
         }
         while !self.is_quiet() {
             self.fair_round();
+        }
+        let trail = self.spool.as_ref().expect("it runs").live().of(Tree::Trail);
+        if trail > self.plan.setup.window.trail_bytes {
+            self.fail("(6) the trails are above their share");
         }
         self.counts = self.dispatch.as_ref().expect("it runs").counts().clone();
         self.check_end();

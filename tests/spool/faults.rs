@@ -1,6 +1,7 @@
 //! Damaged records and a failing disk.
 
-use lineside::spool::{Caps, DiskError, Spool, Tree, Verdict, record};
+use lineside::dispatch::Recovered;
+use lineside::spool::{Caps, DiskError, MAX_RECORD_BYTES, Op, Room, Spool, Tree, Verdict, record};
 
 use super::support::sim_disk::SimDisk;
 use super::{ack, append, at, caps};
@@ -61,6 +62,49 @@ fn what_does_not_fit_aside_is_counted_and_let_go() {
     assert_eq!(spool.set_aside(), 4);
     assert_eq!(spool.live().of(Tree::Aside), 60);
     assert_eq!(spool.live().of(Tree::Review), 0);
+}
+
+#[test]
+fn a_sound_record_that_its_reader_does_not_know_is_set_aside_and_not_lost() {
+    let disk = SimDisk::default();
+    let unknown = record::seal(b"of a later version");
+    for tree in [Tree::Inbox, Tree::Cloud, Tree::Review, Tree::Outcomes] {
+        disk.plant(tree, 7, &unknown);
+    }
+    let mut spool = Spool::open(disk.clone(), caps(PLENTY)).unwrap();
+    assert_eq!(spool.set_aside(), 0);
+    Recovered::read(&mut spool).unwrap();
+    assert_eq!(spool.set_aside(), 4);
+    let aside = spool.look(Tree::Aside, 0, u64::MAX, 9).unwrap();
+    assert_eq!(aside.len(), 4);
+    assert!(aside.iter().all(|(_, value)| *value == unknown));
+    disk.cut_power();
+    assert!(spool.look(Tree::Inbox, 0, u64::MAX, 9).unwrap().is_empty());
+}
+
+#[test]
+fn a_record_that_no_disk_takes_is_refused_alone_and_the_others_of_its_group_are_written() {
+    let disk = SimDisk::default();
+    let mut spool = Spool::open(disk.clone(), caps(1 << 30)).unwrap();
+    let finishes = Op::Append {
+        tree: Tree::Outcomes,
+        seq: 1,
+        record: vec![0; MAX_RECORD_BYTES + 1],
+        room: Room::Always,
+        leased_until: None,
+    };
+    let group = vec![
+        vec![append(Tree::Inbox, 1, b"one")],
+        vec![finishes, ack(Tree::Inbox, 1)],
+        vec![append(Tree::Inbox, 2, b"two")],
+    ];
+    let verdicts = [
+        Verdict::Committed,
+        Verdict::Full(Tree::Outcomes),
+        Verdict::Committed,
+    ];
+    assert_eq!(spool.commit(group), verdicts);
+    assert_eq!(spool.look(Tree::Inbox, 0, 9, 9).unwrap().len(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!            next            wrote (QoS 1)         acknowledged
 //!  waiting ────────► handed ───────────────► sent ──────────────► gone (Delivered/Undeliverable)
 //!     ▲                │ wrote (QoS 0) ─────────────────────────► gone (Delivered)
-//!     ├────────────────┘ lost
+//!     ├────────────────┘ lost (and gone, Undeliverable, where the broker hangs up on it each time)
 //!     └─────────────────────────────────────── connected(Fresh): the broker forgot the ids
 //! ```
 //!
@@ -35,6 +35,12 @@ const MAX_WAITING: usize = 512;
 const MAX_WAITING_BYTES: usize = 8 << 20;
 /// Parcels given to the library and not yet written.
 const MAX_HANDED: usize = 64;
+
+/// Connections in a row that ended with the same parcel as the oldest without an answer, after which
+/// it is given up: a broker that hangs up on what it will not take does so each time, and nothing
+/// behind it would ever arrive. With the pauses between them these take minutes, so a line that
+/// flaps or a broker that starts anew does not come near.
+const MAX_HANG_UPS: u32 = 16;
 
 /// What the broker said at the connection about what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +119,8 @@ pub(super) struct Ledger {
     last_packet: u16,
     generation: u32,
     unacknowledged: HashSet<u16>,
+    /// What the last connection ended on, and how many before it in a row.
+    suspect: Option<(ParcelId, u32)>,
 }
 
 impl Ledger {
@@ -135,6 +143,7 @@ impl Ledger {
             last_packet: 0,
             generation: 0,
             unacknowledged: HashSet::new(),
+            suspect: None,
         }
     }
 
@@ -197,9 +206,10 @@ impl Ledger {
         again
     }
 
-    /// The connection is gone.
-    pub(super) fn lost(&mut self) {
+    /// The connection is gone. Returns the parcel on which it went too often, which is at its end.
+    pub(super) fn lost(&mut self) -> Option<ParcelId> {
         self.line = Line::Down;
+        let given_up = self.blame();
         let mut unwritten = Vec::new();
         for handed in std::mem::take(&mut self.handed) {
             match (handed.packet, handed.again) {
@@ -210,6 +220,23 @@ impl Ledger {
         for item in unwritten.into_iter().rev() {
             self.wait_first(item);
         }
+        given_up
+    }
+
+    /// A broker answers in order: what it hung up on is the oldest that this connection wrote and
+    /// that has no answer. What came behind it is innocent.
+    fn blame(&mut self) -> Option<ParcelId> {
+        let oldest = self.sent.iter().min_by_key(|(_, sent)| sent.turn);
+        let (packet, parcel) = oldest.map(|(packet, sent)| (*packet, sent.item.parcel.id))?;
+        let before = self.suspect.filter(|(suspect, _)| *suspect == parcel);
+        let times = before.map_or(1, |(_, times)| times + 1);
+        if times < MAX_HANG_UPS {
+            self.suspect = Some((parcel, times));
+            return None;
+        }
+        self.suspect = None;
+        self.sent.remove(&packet);
+        Some(parcel)
     }
 
     /// The broker answered the SUBSCRIBE.

@@ -410,7 +410,10 @@ impl<B: Fn()> Line<B> {
             }
             self.on_outcome(&polled);
         }
-        self.ledger.lost();
+        if let Some(parcel) = self.ledger.lost() {
+            let why = "the broker hangs up on it, each time".into();
+            self.outbox.push_back(Event::Undeliverable { parcel, why });
+        }
     }
 
     /// The last events, as far as they are still wanted.

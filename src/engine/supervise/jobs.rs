@@ -8,7 +8,7 @@ use super::{ChildNo, Role, Supervisor};
 use crate::clock::{Mono, millis};
 use crate::engine::order::Book;
 use crate::engine::protocol::{Done, Failure, ToEngine, WorkNo};
-use crate::engine::{Completion, Event, Fault, Job, LoadNo, Origin};
+use crate::engine::{Completion, Event, Fault, Job, LoadNo, MAX_TEXT_BYTES, Origin};
 use crate::ticket::TicketNo;
 
 /// Work known to a process against its slots: what was cancelled is known until the process
@@ -16,8 +16,6 @@ use crate::ticket::TicketNo;
 const WORK_FACTOR: usize = 2;
 /// Passes that may go wrong in a row before the process is ended: it will not get well.
 pub(super) const MAX_SICK: u32 = 3;
-/// Bytes of an answer: far above what the largest number of tokens spells.
-const MAX_TEXT_BYTES: usize = 1 << 20;
 
 impl Supervisor {
     pub(super) fn begin(&mut self, job: &Job, now: Mono) {

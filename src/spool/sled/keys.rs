@@ -11,7 +11,7 @@
 //! a quarter of a segment into a file of its own. A piece is short enough that a leaf full of
 //! them stays below that.
 
-use super::super::Tree;
+use super::super::{MAX_RECORD_BYTES, Tree};
 use super::store::SEGMENT_BYTES;
 
 /// What a sled leaf holds at most: it splits above 16, and two leaves of 16 and 3 may merge;
@@ -23,6 +23,7 @@ pub(super) const PIECE_BYTES: usize = SEGMENT_BYTES / 4 / LEAF_ENTRIES - 64;
 
 /// What the number of a piece, one byte, can count.
 pub(super) const LONGEST_BYTES: usize = 256 * PIECE_BYTES;
+const _: () = assert!(LONGEST_BYTES >= MAX_RECORD_BYTES);
 
 const PIECE_BIT: u8 = 0x80;
 /// What is left for the tree.

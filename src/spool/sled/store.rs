@@ -5,11 +5,12 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
 use ::sled::{Config, Db, Mode};
+use rustix::io::Errno;
 
 use super::super::{DiskError, Tree};
 use super::keys::Kind;
@@ -137,24 +138,49 @@ fn running(fault: calm::Fault) -> DiskError {
     }
 }
 
-/// An error while the store is read for the first time: what the system denies is not the
-/// store's fault, anything else is.
+/// An error while the store is read for the first time: what the system denies, or has no room or
+/// time for just now, is not the store's fault. Anything else is, a medium that does not read
+/// included: the appliance is to start.
 fn unopened(fault: &calm::Fault) -> DiskError {
     let denied = [
         ErrorKind::PermissionDenied,
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::OutOfMemory,
         ErrorKind::ResourceBusy,
+        ErrorKind::TimedOut,
+        ErrorKind::Interrupted,
+        ErrorKind::WouldBlock,
     ];
+    let no_descriptor = [Errno::MFILE, Errno::NFILE].map(|it| Some(it.raw_os_error()));
+    let is_denied = |error: &io::Error| {
+        denied.contains(&error.kind()) || no_descriptor.contains(&error.raw_os_error())
+    };
     let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
     match fault {
         calm::Fault::Panic(words) => DiskError::Broken(words.clone()),
-        calm::Fault::Sled(::sled::Error::Io(error)) if denied.contains(&error.kind()) => {
+        calm::Fault::Sled(::sled::Error::Io(error)) if is_denied(error) => {
             DiskError::Io(error.to_string())
         }
         calm::Fault::Sled(::sled::Error::Io(error)) if full.contains(&error.kind()) => {
             DiskError::Full
         }
         calm::Fault::Sled(error) => DiskError::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_is_short_of_something_just_now_costs_no_store() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::TIMEDOUT, Errno::ACCESS] {
+            let fault = calm::Fault::Sled(::sled::Error::Io(errno.into()));
+            let error = unopened(&fault);
+            assert!(matches!(error, DiskError::Io(_)), "{errno}: {error}");
+        }
+        let torn = io::Error::from(ErrorKind::UnexpectedEof);
+        let error = unopened(&calm::Fault::Sled(::sled::Error::Io(torn)));
+        assert!(matches!(error, DiskError::Broken(_)), "{error}");
     }
 }

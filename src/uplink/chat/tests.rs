@@ -227,6 +227,10 @@ fn what_is_no_answer_to_the_question_does_not_fit_but_is_paid_for() {
     );
     let silent = |it: &mut Value| it["choices"][0]["message"]["content"] = Value::Null;
     assert_eq!(misfit(silent, &plain()), Misfit::Empty);
+    let long = |it: &mut Value| {
+        it["choices"][0]["message"]["content"] = json!("x".repeat(MAX_TEXT_BYTES + 1));
+    };
+    assert_eq!(misfit(long, &plain()), Misfit::TooLong);
     let json = question(Rule::Schema("{\"type\":\"object\"}".into()), Form::Json);
     assert_eq!(misfit(|_| {}, &json), Misfit::Form);
 }

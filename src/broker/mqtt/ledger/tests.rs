@@ -204,6 +204,51 @@ fn a_parcel_that_a_restarted_broker_finds_too_large_is_not_sent_again() {
     assert!(matches!(ledger.next(), Some(Step::Refuse(ParcelId(1), _))));
 }
 
+/// Connects anew, sends again what there is, and loses the connection after these answers.
+fn flap(ledger: &mut Ledger, answered: &[u16]) -> Option<ParcelId> {
+    for again in ledger.connected(Session::Resumed, ROOMY) {
+        ledger.wrote(again.packet);
+    }
+    for packet in answered {
+        ledger.acknowledged(*packet);
+    }
+    ledger.lost()
+}
+
+#[test]
+fn a_parcel_on_which_the_broker_hangs_up_each_time_is_given_up_and_those_behind_it_are_not() {
+    let mut ledger = up(Session::Fresh, ROOMY);
+    for id in 1..=3 {
+        ledger.accept(sure(id));
+    }
+    hand_over(&mut ledger);
+    for packet in 2..=4 {
+        ledger.wrote(packet);
+    }
+    ledger.acknowledged(2);
+    assert_eq!(ledger.lost(), None);
+    for _ in 2..MAX_HANG_UPS {
+        assert_eq!(flap(&mut ledger, &[]), None);
+    }
+    assert_eq!(flap(&mut ledger, &[]), Some(ParcelId(2)));
+    assert_eq!(flap(&mut ledger, &[]), None, "the third has its own count");
+    assert_eq!(flap(&mut ledger, &[4]), None);
+    assert!(ledger.is_idle());
+}
+
+#[test]
+fn a_line_that_is_lost_before_anything_was_written_blames_nothing() {
+    let mut ledger = up(Session::Fresh, ROOMY);
+    ledger.accept(sure(1));
+    hand_over(&mut ledger);
+    ledger.wrote(2);
+    for _ in 0..2 * MAX_HANG_UPS {
+        ledger.connected(Session::Resumed, ROOMY);
+        assert_eq!(ledger.lost(), None);
+    }
+    assert!(!ledger.is_idle());
+}
+
 #[test]
 fn a_token_counts_once_and_only_on_its_own_connection() {
     let mut ledger = up(Session::Fresh, ROOMY);
