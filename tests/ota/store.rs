@@ -283,7 +283,7 @@ fn what_nobody_refers_to_goes_and_what_serves_stays() {
 #[test]
 fn an_object_whose_root_is_lost_is_read_anew_and_serves_again() {
     let repository = Repository::new();
-    let release = repository.release(1, "a");
+    let (release, next) = (repository.release(1, "a"), repository.release(2, "b"));
     let object = &release.manifest.variants[0].file.object;
     for spoil in [
         |root: &Path| fs::remove_file(root).unwrap(),
@@ -295,7 +295,7 @@ fn an_object_whose_root_is_lost_is_read_anew_and_serves_again() {
         let root = device.root().join(format!("{}.root", release.best()));
         let written = fs::read(&root).unwrap();
         spoil(&root);
-        let staged = device.recovers(&repository.release(2, "b"), &repository);
+        let staged = device.recovers(&next, &repository);
         assert!(staged.tally.reused_bytes >= object.bytes());
         assert_eq!(fs::read(&root).unwrap(), written);
         // What is not sound is fetched again all the same.
