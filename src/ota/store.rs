@@ -235,12 +235,11 @@ impl<G: Ground> Store<G> {
         if whole && opens {
             match self.root_of(object) {
                 Some(root) if root == object.root() => return Ok(true),
-                Some(_) => {}
                 None if self.is_sound(object)? => {
                     self.vouch(object)?;
                     return Ok(true);
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         if opens {

@@ -70,11 +70,11 @@ struct Models {
 /// Where the packages that came over the air stand.
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Air {
-    packages: Vec<Standing>,
+    packages: Vec<Here>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Standing {
+struct Here {
     package: String,
     standing: String,
     reason: Option<String>,
@@ -185,7 +185,7 @@ fn package(served: Option<&str>, models: &Models) -> Option<String> {
         ));
     }
     // One that is committed and does not load, perhaps by the fault of what is to be kept.
-    let is_aside = |it: &&Standing| it.standing == "here" && it.reason.is_some();
+    let is_aside = |it: &&Here| it.standing == "here" && it.reason.is_some();
     if let Some(aside) = air.packages.iter().find(is_aside) {
         let reason = aside.reason.as_deref().unwrap_or_default();
         return Some(format!("{} is committed: {reason}", aside.package));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn standing(packages: &[(&str, &str)]) -> Models {
-        let packages = packages.iter().map(|(package, standing)| Standing {
+        let packages = packages.iter().map(|(package, standing)| Here {
             package: (*package).into(),
             standing: (*standing).into(),
             reason: None,

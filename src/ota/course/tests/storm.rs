@@ -113,7 +113,7 @@ impl Storm {
                 }
                 Effect::Serve { no, package, .. } => {
                     self.loads.push(no);
-                    self.look_at_stand_in(package);
+                    self.look_at_stand_in(package.as_ref());
                 }
                 Effect::Settle { current, held } => {
                     assert_eq!(durable.committed().map(|it| it.id.clone()), current);
@@ -135,10 +135,10 @@ impl Storm {
     }
 
     /// What is committed serves; as long as it did not load in this process, what was before it.
-    fn look_at_stand_in(&mut self, package: Option<Named>) {
+    fn look_at_stand_in(&mut self, package: Option<&Named>) {
         let memory = self.helm.course().memory();
         let newer = memory.commits.iter().rev();
-        let newer = newer.take_while(|it| Some(&it.package) != package.as_ref());
+        let newer = newer.take_while(|it| Some(&it.package) != package);
         let aside = newer.count();
         assert_eq!(self.helm.course().aside, aside);
         assert!(aside == 0 || self.failed >= MAX_LOADS.into(), "{aside}");
