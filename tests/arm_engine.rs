@@ -20,8 +20,13 @@ const PROGRAM: &str = "LINESIDE_ARM_ENGINE";
 const EMULATOR: &str = "qemu-aarch64-static";
 /// Where the libraries of such programs lie.
 const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+/// For which processors it was built: `armv8-a`, `armv8.2-a`.
+const BASELINE: &str = "LINESIDE_ARM_BASELINE";
 /// Logarithms of probabilities may differ by the order in which numbers are added.
 const MAX_DIFFERENCE: f32 = 0.05;
+/// From armv8.2-a on llama.cpp's kernels add the products of attention as halves (fp16), which have
+/// 11 bits where a float has 24.
+const MAX_DIFFERENCE_OF_HALVES: f32 = 0.1;
 
 const INPUTS: [&str; 6] = [
     "CNC-07 spindle vibration 9.8 mm/s rising",
@@ -77,7 +82,13 @@ fn an_arm_build_answers_as_this_machine_does() {
         }
     }
     println!("{same} of {all} answers are the same, log-probabilities at most {furthest} apart");
-    assert!(furthest < MAX_DIFFERENCE, "{furthest}");
+    let has_halves = std::env::var(BASELINE).is_ok_and(|it| it == "armv8.2-a");
+    let allowed = if has_halves {
+        MAX_DIFFERENCE_OF_HALVES
+    } else {
+        MAX_DIFFERENCE
+    };
+    assert!(furthest < allowed, "{furthest}");
     // Kernels of another width round elsewhere, so that one answer in doubt may turn.
     assert!(same * 10 >= all * 9, "{same} of {all}");
 }
