@@ -13,7 +13,7 @@ use lineside::ota::source::{Body, Fault, Folder, Opened, Piece, Source};
 use lineside::ota::store::{Op, PackageId, Store, StoreError};
 use lineside::ota::update::UpdateError;
 
-use crate::plant::{Act, Asking, CHUNK, Device, Repository, Scripted, TestPulse, sound};
+use crate::plant::{Act, Asking, CHUNK, Device, Release, Repository, Scripted, TestPulse, sound};
 use crate::support::TempDir;
 use crate::support::mount::{Mount, ext4_image, skip};
 
@@ -47,31 +47,36 @@ fn a_disk_without_room_beside_the_headroom_is_told_before_anything_large_is_fetc
     device.recovers(&release, &repository);
 }
 
-#[test]
-fn packages_that_nobody_needs_make_room_and_those_that_serve_do_not() {
-    let repositories = [1, 2, 3].map(Repository::of);
-    let release = |number: usize| {
-        let repository = &repositories[number - 1];
-        repository.release(number as u64, "a")
-    };
+/// A device that has packages 1 and 2, and the third with where it comes from.
+fn with_two_packages() -> (Device, Repository, Release) {
+    let [first, second, third] = [1, 2, 3].map(Repository::of);
     let mut device = Device::new();
-    for number in 1..=2 {
-        device.recovers(&release(number), &repositories[number - 1]);
+    for (seq, repository) in [(1, first), (2, second)] {
+        device.recovers(&repository.release(seq, "a"), &repository);
     }
-    let id = |seq| PackageId {
+    let release = third.release(3, "a");
+    (device, third, release)
+}
+
+fn id(seq: u64) -> PackageId {
+    PackageId {
         name: "plant".into(),
         seq,
-    };
+    }
+}
+
+#[test]
+fn packages_that_nobody_needs_make_room_and_those_that_serve_do_not() {
+    let (mut device, repository, third) = with_two_packages();
     // Room for two models and a bit.
     let quota = Quota {
         root: device.root(),
         bytes: device.store().bytes().unwrap() + 2 * CHUNK,
     };
-    let third = release(3);
     let mut bring = |keep: Vec<PackageId>| {
         let mut store = Store::on(quota.clone(), &device.root(), CHUNK).unwrap();
         device.keep = keep;
-        let sources = vec![repositories[2].source()];
+        let sources = vec![repository.source()];
         device.update_into(&mut store, &third, sources)
     };
     let error = bring(vec![id(1), id(2)]).unwrap_err();
@@ -84,20 +89,7 @@ fn packages_that_nobody_needs_make_room_and_those_that_serve_do_not() {
 /// What serves has grown so far that not even a manifest has room.
 #[test]
 fn packages_that_nobody_needs_make_room_for_the_first_byte_too() {
-    let repositories = [1, 2, 3].map(Repository::of);
-    let release = |number: usize| {
-        let repository = &repositories[number - 1];
-        repository.release(number as u64, "a")
-    };
-    let mut device = Device::new();
-    for number in 1..=2 {
-        device.recovers(&release(number), &repositories[number - 1]);
-    }
-    let id = |seq| PackageId {
-        name: "plant".into(),
-        seq,
-    };
-    let third = release(3);
+    let (mut device, repository, third) = with_two_packages();
     let mut bring = |keep: Vec<PackageId>| {
         let quota = Quota {
             root: device.root(),
@@ -105,7 +97,7 @@ fn packages_that_nobody_needs_make_room_for_the_first_byte_too() {
         };
         let mut store = Store::on(quota, &device.root(), 0).unwrap();
         device.keep = keep;
-        device.update_into(&mut store, &third, vec![repositories[2].source()])
+        device.update_into(&mut store, &third, vec![repository.source()])
     };
     // What serves and what was before it stay, and a full disk is told.
     let error = bring(vec![id(1), id(2)]).unwrap_err();

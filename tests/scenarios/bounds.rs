@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::devices::QOS_1;
 use crate::disk::{Shared, SimDisk};
-use crate::invariants::place;
+use crate::edges::{deliver_all, replies, world};
 use crate::world::{Plan, World};
 
 const TOPIC: &str = "devices/press/answers";
@@ -41,31 +41,6 @@ fn request(id: &str, deadline_ms: u64) -> Message {
         ack: QOS_1,
         ..Message::default()
     }
-}
-
-fn world(plan: Plan) -> World {
-    let mut world = World::new(1, plan, false);
-    world.moody = false;
-    world.broker.connect(Session::Resumed);
-    world.pass(Duration::from_secs(1));
-    world.drain_queues();
-    world
-}
-
-fn deliver_all(world: &mut World) {
-    while world.broker.can_deliver() {
-        world.broker.deliver();
-    }
-    for _ in 0..4 {
-        world.drain_queues();
-    }
-}
-
-fn replies(world: &World) -> Vec<String> {
-    let all = world.books.received.get(&place(TOPIC, None));
-    let all = all.into_iter().flatten();
-    all.map(|json| String::from_utf8_lossy(json).into_owned())
-        .collect()
 }
 
 /// An engine that takes longer than anybody waits.
@@ -109,7 +84,7 @@ fn after_a_night_without_power_what_expired_is_read_a_few_at_a_time() {
         "and no more before an answer"
     );
     world.run_until_quiet();
-    assert_eq!(replies(&world).len(), count);
+    assert_eq!(replies(&world, TOPIC).len(), count);
 }
 
 #[test]
@@ -144,7 +119,7 @@ fn what_was_accepted_before_the_clock_knew_the_time_is_not_too_old_after_a_resta
     world.crash();
     world.engine.slow_ms = 5;
     world.run_until_quiet();
-    let replies = replies(&world);
+    let replies = replies(&world, TOPIC);
     assert!(replies[0].contains(r#""status":"answered""#), "{replies:?}");
 }
 
@@ -165,7 +140,7 @@ fn trails_stay_within_their_share_and_outcomes_outlive_them() {
     assert_eq!(world.disk.borrow().durable.outcomes.len(), 40);
     world.publish(request("0", 5000));
     world.run_until_quiet();
-    assert_eq!(replies(&world).len(), 40);
+    assert_eq!(replies(&world, TOPIC).len(), 40);
 }
 
 /// A site where everything is for a person.

@@ -26,7 +26,8 @@ fn request(id: &str, text: &str, deadline_ms: u64) -> Message {
     }
 }
 
-fn world(plan: Plan) -> World {
+/// Calm, connected and with nothing to do.
+pub(crate) fn world(plan: Plan) -> World {
     let mut world = World::new(1, plan, false);
     world.moody = false;
     world.broker.connect(Session::Resumed);
@@ -36,14 +37,14 @@ fn world(plan: Plan) -> World {
 }
 
 /// Everything that was received on the devices' topic.
-fn replies(world: &World, topic: &str) -> Vec<String> {
+pub(crate) fn replies(world: &World, topic: &str) -> Vec<String> {
     let all = world.books.received.get(&place(topic, None));
     let all = all.into_iter().flatten();
     all.map(|json| String::from_utf8_lossy(json).into_owned())
         .collect()
 }
 
-fn deliver_all(world: &mut World) {
+pub(crate) fn deliver_all(world: &mut World) {
     while world.broker.can_deliver() {
         world.broker.deliver();
     }

@@ -3,15 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, MAX_TEXT_BYTES, Model, Tokens};
+use crate::engine::{Choice, Completion, Finish, Form, FreeChoice, Model, Tokens};
 use crate::package::Features;
-use crate::reply::{Condition, Connectivity, Elsewhere, Finality, Outcome, Reply, Source, Timing};
-use crate::spool::MAX_RECORD_BYTES;
+use crate::reply::{Elsewhere, Source};
 use crate::spool::record::{VERSION, unseal};
 use crate::ticket::{Requeue, Step, What, Why};
 
-/// Of a reply: where it goes, why, and the logarithms of each token.
-const ROOM_FOR_THE_REST: usize = 512 << 10;
+mod longest;
 
 /// A record that no run made up: each form with every optional part.
 fn waiting() -> Waiting {
@@ -104,44 +102,6 @@ fn passed() -> Passed {
         draft: Some(draft(Source::Edge)),
         since: Wall(1_800_000_000_500),
         expires: Wall(1_800_000_900_500),
-    }
-}
-
-#[test]
-fn the_longest_request_with_the_longest_answer_to_it_fits_into_a_record() {
-    let longest = 2 << 20; // what broker.max_packet_bytes may be at most
-    let mut passed = passed();
-    passed.waiting.request.ask = Ask::Prompt("x".repeat(longest));
-    let mut draft = draft(Source::Edge);
-    draft.completion.text = "\u{1}".repeat(MAX_TEXT_BYTES);
-    passed.draft = Some(draft.clone());
-    assert!(passed.seal().len() <= MAX_RECORD_BYTES);
-    let string = format!("\"{}\"", "\\n".repeat(MAX_TEXT_BYTES / 2 - 1));
-    for (text, form) in [
-        (draft.completion.text.clone(), Form::Text),
-        (string, Form::Json),
-    ] {
-        let reply = Reply {
-            id: Some("press7-1".into()),
-            outcome: Outcome::Answered {
-                source: Source::Edge,
-                completion: Completion {
-                    text,
-                    form,
-                    ..draft.completion.clone()
-                },
-            },
-            finality: Finality::Final,
-            condition: Condition {
-                connectivity: Connectivity::Online,
-                degraded: false,
-            },
-            route: Route::default(),
-            timing: Timing::default(),
-        };
-        let bytes = reply.to_json().len();
-        assert!(bytes > MAX_TEXT_BYTES, "it says all of it");
-        assert!(bytes + ROOM_FOR_THE_REST <= MAX_RECORD_BYTES, "{bytes}");
     }
 }
 
